@@ -1,0 +1,5 @@
+"""``python -m suno_cover_cli``."""
+
+from suno_cover_cli.cli import main
+
+main()

@@ -1,0 +1,209 @@
+"""Shapes: what the service sends (wire), what the package passes around, what scripts read (job object).
+
+Wire structs keep the service's camelCase; nothing outside this module does. Decoding is tolerant
+(``strict=False``, unknown fields ignored) because recorded answers differ from the documented ones:
+string-typed numbers, epoch times beside ISO text, ``null`` where a number is promised, extra fields.
+"""
+
+import re
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+def is_safe_task_id(task_id: str) -> bool:
+    """Tell whether an id may be a path component and a query value as it stands."""
+    return _SAFE_ID.fullmatch(task_id) is not None
+
+
+# --- the package's own words -------------------------------------------------------------------------
+
+
+class RecordState(StrEnum):
+    """What one read of the service says about a cover job."""
+
+    ABSENT = "absent"
+    """``data`` was null: an unknown id, or one created a moment ago."""
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the service will not change this any more."""
+        return self in {RecordState.SUCCEEDED, RecordState.FAILED}
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One read of ``record-info``, made plain.
+
+    Attributes:
+        task_id: Cover task id that was asked for.
+        music_task_id: ``parentTaskId`` when the service tells it.
+        state: See :class:`RecordState`.
+        image_urls: As announced; untrusted until the downloader has checked each.
+        error_code: The service's number; explains a failure, never decides it.
+        message: The service's words, untrusted text.
+        created_at: Epoch seconds or ``None``.
+        completed_at: Epoch seconds or ``None``.
+    """
+
+    task_id: str
+    state: RecordState
+    music_task_id: str | None = None
+    image_urls: tuple[str, ...] = ()
+    error_code: int | None = None
+    message: str = ""
+    created_at: float | None = None
+    completed_at: float | None = None
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """What a submit came to: the cover task id, and whether the service had made that job before."""
+
+    task_id: str
+    is_existing: bool = False
+
+
+class JobState(StrEnum):
+    """State of a job as scripts see it in the job object."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    PENDING = "pending"
+    PARTIAL = "partial"
+    REJECTED = "rejected"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing is left to wait for; a partial job has images left to fetch."""
+        return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.REJECTED}
+
+
+class Via(StrEnum):
+    """How the end of a job was learnt."""
+
+    CALLBACK = "callback"
+    POLL = "poll"
+    EXISTING = "existing"
+
+
+class SignatureState(StrEnum):
+    """What is known about a callback's signature."""
+
+    OK = "ok"
+    MISSING = "missing"
+    BAD = "bad"
+    STALE = "stale"
+    UNCHECKED = "unchecked"
+
+
+class SavedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """One checked file. ``bytes`` is its size; ``width`` and ``height`` are pixels; ``sha256`` is hex."""
+
+    url: str
+    path: str
+    bytes: int
+    format: str
+    width: int
+    height: int
+    sha256: str
+
+
+class FailedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """One image that could not be saved, and why in one line."""
+
+    url: str
+    error: str
+
+
+class JobError(msgspec.Struct, frozen=True, kw_only=True):
+    """An error as scripts read it."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+class JobResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The job object, version 1: new keys may be added, none removed or changed.
+
+    Attributes:
+        v: Version of this shape.
+        type: Always ``job``.
+        music_task_id: What the user passed; ``None`` for a job known by its cover task id alone.
+        task_id: Cover task id; ``None`` when the service never gave one.
+        state: See :class:`JobState`.
+        code: The service's last word as a number, or ``None``.
+        message: The service's last words, cleaned.
+        via: How the end was learnt, or ``None`` while pending.
+        images: Saved and checked files.
+        failed_images: What could not be saved.
+        elapsed_s: Seconds from the start of this run of the job to its end.
+        error: ``None`` when all went well.
+    """
+
+    v: Literal[1] = 1
+    type: Literal["job"] = "job"
+    music_task_id: str | None = None
+    task_id: str | None = None
+    state: JobState
+    code: int | None = None
+    message: str = ""
+    via: Via | None = None
+    images: tuple[SavedImage, ...] = ()
+    failed_images: tuple[FailedImage, ...] = ()
+    elapsed_s: float = 0.0
+    error: JobError | None = None
+
+
+# --- the wire ---------------------------------------------------------------------------------------
+
+
+class Envelope(msgspec.Struct, kw_only=True):
+    """Every answer: ``{code, msg, data}``. The verdict is ``code``, not the HTTP status (recorded)."""
+
+    code: int
+    msg: Any = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class WireSubmission(msgspec.Struct, kw_only=True):
+    """``data`` of a submit's answer."""
+
+    taskId: str | int | None = None  # noqa: N815 -- the service's spelling
+    task_id: str | int | None = None
+
+
+class WireImages(msgspec.Struct, kw_only=True):
+    """``data.response`` of record-info; ``images`` is looked at entry by entry, because it is untrusted."""
+
+    images: Any = None
+
+
+class WireRecord(msgspec.Struct, kw_only=True):
+    """``data`` of record-info. Everything is optional and loosely typed; :mod:`api` makes sense of it."""
+
+    taskId: Any = None  # noqa: N815
+    parentTaskId: Any = None  # noqa: N815
+    createTime: Any = None  # noqa: N815
+    completeTime: Any = None  # noqa: N815
+    response: Any = None
+    successFlag: Any = None  # noqa: N815
+    errorCode: Any = None  # noqa: N815
+    errorMessage: Any = None  # noqa: N815
+
+
+class WireCallback(msgspec.Struct, kw_only=True):
+    """The POST to ``callBackUrl``: ``{code, msg, data: {taskId | task_id, images}}``.
+
+    Cover callbacks spell ``taskId``; music callbacks and kie.ai's signature sample spell ``task_id``.
+    """
+
+    code: int
+    data: dict[str, Any]
+    msg: Any = None
