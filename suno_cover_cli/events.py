@@ -1,6 +1,7 @@
 """What happens while a job runs, as facts in the past tense. Sinks decide what to show of it.
 
-``--events`` prints each as one JSON line, ``{"type": ..., "ts": <epoch seconds>, ...}``; the sink stamps them.
+``--events`` prints each as one JSON line, ``{"type": ..., "ts": <epoch seconds>, ...}``; the sink
+stamps them.
 """
 
 from typing import Protocol
