@@ -194,6 +194,8 @@ class WireRecord(msgspec.Struct, kw_only=True):
     completeTime: Any = None  # noqa: N815
     response: Any = None
     successFlag: Any = None  # noqa: N815
+    status: Any = None
+    """Some resellers document words here instead."""
     errorCode: Any = None  # noqa: N815
     errorMessage: Any = None  # noqa: N815
 
