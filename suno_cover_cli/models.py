@@ -200,12 +200,20 @@ class WireRecord(msgspec.Struct, kw_only=True):
     errorMessage: Any = None  # noqa: N815
 
 
-class WireCallback(msgspec.Struct, kw_only=True):
-    """The POST to ``callBackUrl``: ``{code, msg, data: {taskId | task_id, images}}``.
+class WireCallbackData(msgspec.Struct, kw_only=True):
+    """``data`` of a callback. Only these three are built: a hostile body pays for its other fields itself.
 
     Cover callbacks spell ``taskId``; music callbacks and kie.ai's signature sample spell ``task_id``.
     """
 
+    taskId: Any = None  # noqa: N815
+    task_id: Any = None
+    images: Any = None
+
+
+class WireCallback(msgspec.Struct, kw_only=True):
+    """The POST to ``callBackUrl``: ``{code, msg, data: {taskId | task_id, images}}``."""
+
     code: int
-    data: dict[str, Any]
+    data: WireCallbackData
     msg: Any = None
