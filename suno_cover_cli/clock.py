@@ -2,7 +2,10 @@
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
+
+_Result = TypeVar("_Result")
 
 
 class Clock(Protocol):
@@ -35,3 +38,28 @@ class SystemClock:
     async def sleep(self, delay_s: float) -> None:
         """See :meth:`Clock.sleep`."""
         await asyncio.sleep(delay_s)
+
+
+async def within(clock: Clock, delay_s: float, work: Awaitable[_Result]) -> _Result:
+    """Await ``work``, but no longer than ``delay_s`` seconds of ``clock``'s time.
+
+    ``work`` is cancelled when time is up, and its clean-up awaited. ``asyncio.timeout`` would count the event
+    loop's own seconds instead.
+
+    Raises:
+        TimeoutError: Time was up first.
+    """
+    job = asyncio.ensure_future(work)
+    timer = asyncio.ensure_future(clock.sleep(delay_s))
+    both = {job, timer}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if job.done():
+            return job.result()
+        raise TimeoutError
+    finally:
+        for future in both:
+            future.cancel()
+        await asyncio.wait(both)
+        if not job.cancelled():
+            job.exception()  # marks it as seen: what a cancelled job says while it cleans up is not the result

@@ -120,11 +120,13 @@ class TunnelError(SunoCoverError):
 
     Attributes:
         ngrok_code: The number of ``ERR_NGROK_<number>``, or ``None``.
+        is_permanent: Whether trying again in this run is pointless.
     """
 
     exit_code = ExitCode.NO_TUNNEL
     code = "no_tunnel"
     ngrok_code: int | None = None
+    is_permanent: bool = False
 
 
 class SignatureError(SunoCoverError):
