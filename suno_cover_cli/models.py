@@ -101,6 +101,11 @@ class SignatureState(StrEnum):
     STALE = "stale"
     UNCHECKED = "unchecked"
 
+    @property
+    def is_acceptable(self) -> bool:
+        """Whether a callback in this state is taken; without a key every one is."""
+        return self in {SignatureState.OK, SignatureState.UNCHECKED}
+
 
 class SavedImage(msgspec.Struct, frozen=True, kw_only=True):
     """One checked file. ``bytes`` is its size; ``width`` and ``height`` are pixels; ``sha256`` is hex."""
