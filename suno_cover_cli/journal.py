@@ -9,7 +9,6 @@ import asyncio
 import secrets
 import sqlite3
 from contextlib import AsyncExitStack
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +19,7 @@ from filelock import FileLock, Timeout
 from suno_cover_cli.clock import Clock
 from suno_cover_cli.database import Database, DatabaseError, Operation, T
 from suno_cover_cli.events import Sink, WarningRaised
+from suno_cover_cli.journal_rows import Claim, JobOptions, JobRow, RowState
 from suno_cover_cli.models import JobResult, JobState
 
 _BUSY_POLL_S = 1.0
@@ -27,61 +27,6 @@ _COLUMNS = (
     "id, service, provider, music_task_id, task_id, state, output, options, result, owner,"
     " created_at, submitted_at, completed_at"
 )
-
-
-class RowState(StrEnum):
-    """How far a job got, as far as a restart must know."""
-
-    SUBMITTING = "submitting"
-    """Written before the POST: the service may or may not have the job. Submitting again is safe."""
-    SUBMITTED = "submitted"
-    """The cover task id is known."""
-    PARTIAL = "partial"
-    """The job is done; images are missing."""
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    REJECTED = "rejected"
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether ``resume`` has nothing left to do."""
-        return self in {RowState.SUCCEEDED, RowState.FAILED, RowState.REJECTED}
-
-
-class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a restart takes over from the first run of a job."""
-
-    callback: str = "auto"
-    name: str = "cover_{n}"
-    write_metadata: bool = False
-
-
-class JobRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the journal. ``id`` is 0 for a job that could not be written down.
-
-    Times are epoch seconds; ``output`` is the absolute folder that receives the folder of the job.
-    """
-
-    id: int
-    service: str
-    provider: str
-    music_task_id: str | None
-    task_id: str | None
-    state: RowState
-    output: str
-    options: JobOptions
-    result: JobResult | None
-    owner: str | None
-    created_at: float
-    submitted_at: float | None
-    completed_at: float | None
-
-
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a claim: the row, and whether another live run holds it (then it is not ours)."""
-
-    row: JobRow
-    is_busy: bool = False
 
 
 class Journal:

@@ -1,0 +1,100 @@
+"""What the workflow needs of the parts around it. Commands build the real ones and hand them in."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from suno_cover_cli.journal_rows import Claim, JobRow
+from suno_cover_cli.models import JobRecord, JobResult, SavedImage, Submission
+from suno_cover_cli.poller import Inbox
+
+
+class CoverService(Protocol):
+    """The service; see :mod:`suno_cover_cli.api`."""
+
+    async def submit(self, music_task_id: str, callback_url: str) -> Submission:
+        """Ask for a cover."""
+        ...
+
+    async def fetch_job(self, task_id: str) -> JobRecord:
+        """Read a job once."""
+        ...
+
+
+class JobInbox(Inbox, Protocol):
+    """An inbox together with the path it listens on."""
+
+    path: str
+
+    def close(self) -> None:
+        """Answer 404 from now on."""
+        ...
+
+
+class InboxMaker(Protocol):
+    """The listener; see :mod:`suno_cover_cli.listener`."""
+
+    def open_inbox(self) -> JobInbox:
+        """Make an inbox on a secret path of its own."""
+        ...
+
+
+class Channel(Protocol):
+    """Listener and tunnel together; see :mod:`suno_cover_cli.channel`."""
+
+    async def wait_open(self) -> str | None:
+        """Return the public URL, or ``None`` when there is none to be had."""
+        ...
+
+    async def wait_lost(self) -> str:
+        """Return the reason once the open channel is lost."""
+        ...
+
+
+class ImageSaver(Protocol):
+    """The downloader; see :mod:`suno_cover_cli.downloader`."""
+
+    async def save(
+        self,
+        url: str,
+        folder: Path,
+        stem: str,
+        *,
+        overwrite: bool = False,
+        on_progress: Callable[[int, int | None], None] | None = None,
+        on_retry: Callable[[str], None] | None = None,
+    ) -> SavedImage:
+        """Save one checked image."""
+        ...
+
+    async def find_saved(self, folder: Path, stem: str, url: str) -> SavedImage | None:
+        """Return a whole image that is already there."""
+        ...
+
+
+class JobJournal(Protocol):
+    """The journal; see :mod:`suno_cover_cli.journal`."""
+
+    async def claim_music(self, row: JobRow) -> Claim:
+        """Take or make the job of a music task."""
+        ...
+
+    async def claim_cover(self, row: JobRow) -> Claim:
+        """Take or make a job by its cover task id."""
+        ...
+
+    async def wait_released(self, job_id: int) -> None:
+        """Wait until no live run holds the job."""
+        ...
+
+    async def record_submitted(self, row: JobRow, task_id: str) -> JobRow:
+        """Write the cover task id down."""
+        ...
+
+    async def record_end(self, row: JobRow, result: JobResult, completed_at: float | None) -> None:
+        """Write down what came of this run of the job."""
+        ...
+
+    async def find_same_images(self, row: JobRow, hashes: list[str]) -> dict[str, str]:
+        """Tell which images another job has too."""
+        ...
