@@ -1,0 +1,233 @@
+"""The sandbox itself: one server on loopback, in front of API and image host."""
+
+import contextlib
+import hmac
+import secrets
+import shlex
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Self
+
+import msgspec
+from aiohttp import web
+
+from suno_cover_cli.clock import Clock, SystemClock
+from suno_cover_cli.errors import UsageError
+from suno_cover_cli.sandbox.courier import Courier
+from suno_cover_cli.sandbox.gallery import IMAGE_PREFIX, Gallery
+from suno_cover_cli.sandbox.jobs import JobBook, SandboxJob
+from suno_cover_cli.sandbox.ledger import Ledger
+from suno_cover_cli.sandbox.pictures import MIN_IMAGE_BYTES
+from suno_cover_cli.sandbox.service import Provider, Reply, Service
+
+SUBMIT_PATH = "/api/v1/suno/cover/generate"
+RECORD_PATH = "/api/v1/suno/cover/record-info"
+CREDIT_PATHS = ("/api/v1/generate/credit", "/api/v1/chat/credit")
+# 20 requests in any 10 s, the excess refused and not queued (documented by kie.ai).
+LIMIT_REQUESTS = 20
+LIMIT_WINDOW_S = 10.0
+_LOG_LENGTH = 10_000
+# aiohttp waits 60 s for open connections unless told otherwise; here nobody's work is lost.
+_SHUTDOWN_S = 0.1
+
+Route = Callable[[web.BaseRequest], Awaitable[Reply]]
+
+
+class LoggedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One request that was answered.
+
+    Attributes:
+        at_s: When it came in, on the sandbox's monotonic clock.
+        method: HTTP method.
+        path: Without the query.
+        music_task_id: Of the job it was about, if there was one.
+        task_id: Cover task id it was about, if there was one.
+        authorized: An ``Authorization`` header came with it, right or wrong.
+        status: HTTP status of the answer; 0 when the connection was cut.
+    """
+
+    at_s: float
+    method: str
+    path: str
+    music_task_id: str | None
+    task_id: str | None
+    authorized: bool
+    status: int
+
+
+class Sandbox:
+    """An imitation of the service. Entering means serving; leaving takes less than a second.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        generation_s: How long a cover takes in the default scenarios.
+        time_scale: Divides every delay of the sandbox: with 60 a minute takes a second.
+        api_key: The only key that is accepted; ``None`` makes one up.
+        webhook_key: Signs callbacks the way kie.ai does.
+        provider: ``kie`` answers application errors with HTTP 200.
+        allow_remote_callbacks: Callbacks may go to other machines.
+        state_file: Jobs are kept here and known again after a restart, a kill included.
+        image_bytes: Exact size of each PNG, 4,096 or more; ``None`` for small pictures.
+        enforce_limit: More than 20 API requests in 10 s are refused with 429.
+        clock: Time.
+
+    Attributes:
+        api_key: The key that is accepted.
+        request_log: The latest 10,000 requests, oldest first.
+
+    Raises:
+        UsageError: An argument makes no sense, or on entering: the port is taken, the state file is not ours.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        generation_s: float = 1.0,
+        time_scale: float = 1.0,
+        api_key: str | None = None,
+        webhook_key: str | None = None,
+        provider: Provider = "sunoapi",
+        allow_remote_callbacks: bool = False,
+        state_file: Path | None = None,
+        image_bytes: int | None = None,
+        enforce_limit: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        if time_scale <= 0 or generation_s < 0:
+            raise UsageError("the time scale must be above 0 and the generation time not below it")
+        if image_bytes is not None and image_bytes < MIN_IMAGE_BYTES:
+            raise UsageError(f"a picture needs at least {MIN_IMAGE_BYTES} bytes")
+        self._host = host
+        self._port = port
+        self._provider = provider
+        self._clock = clock or SystemClock()
+        self.api_key = f"sandbox-{secrets.token_hex(16)}" if api_key is None else api_key
+        self.request_log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
+        self._admitted: deque[float] | None = deque(maxlen=LIMIT_REQUESTS) if enforce_limit else None
+        self._book = JobBook(self._clock, generation_s=generation_s / time_scale, time_scale=time_scale)
+        self._ledger = Ledger(state_file, self._book)
+        self._courier = Courier(
+            clock=self._clock,
+            time_scale=time_scale,
+            webhook_key=webhook_key,
+            allow_remote=allow_remote_callbacks,
+            ledger=self._ledger,
+        )
+        self._service = Service(
+            book=self._book,
+            ledger=self._ledger,
+            courier=self._courier,
+            clock=self._clock,
+            time_scale=time_scale,
+            provider=provider,
+        )
+        self._gallery = Gallery(self._book, clock=self._clock, time_scale=time_scale, image_bytes=image_bytes)
+        self._routes: dict[str, tuple[str, Route]] = {
+            SUBMIT_PATH: ("POST", self._service.submit),
+            RECORD_PATH: ("GET", self._service.fetch_record),
+            **dict.fromkeys(CREDIT_PATHS, ("GET", self._service.fetch_credit)),
+        }
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self._ledger)
+            await stack.enter_async_context(self._courier)
+            runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=_SHUTDOWN_S)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            try:
+                await web.TCPSite(runner, self._host, self._port).start()
+            except OSError as error:
+                raise UsageError(
+                    f"cannot listen on {self._host}:{self._port}: {error.strerror}",
+                    hint="choose another port, or 0 for any",
+                ) from error
+            self._port = int(runner.addresses[0][1])
+            self._service.base_url = self.url
+            self._courier.serve_images_from(self.url)
+            for job in self.jobs.values():
+                self._courier.schedule(job)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    @property
+    def url(self) -> str:
+        """Base address of API and image host; the port is known once entered."""
+        return f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self._port}"
+
+    @property
+    def jobs(self) -> Mapping[str, SandboxJob]:
+        """Facts of every job by cover task id, oldest first."""
+        return self._book.jobs
+
+    @property
+    def key_leaks(self) -> int:
+        """How many image requests carried an ``Authorization`` header; each was refused."""
+        return self._gallery.leaks
+
+    def export_lines(self) -> tuple[str, ...]:
+        """Return the shell lines that point a script at this sandbox."""
+        base = f"export SUNO_BASE_URL={shlex.quote(self.url)}"
+        key = shlex.quote(self.api_key)
+        if self._provider == "kie":
+            return base, f"export KIE_API_KEY={key}", "export SUNO_PROVIDER=kie"
+        return base, f"export SUNO_API_KEY={key}"
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer any request and write it into the log."""
+        at_s = self._clock.monotonic()
+        try:
+            reply = await self._route(request, at_s)
+        except web.HTTPRequestEntityTooLarge:
+            reply = self._service.refuse(413, "The request body is too long")
+        gone = request.transport is None or request.transport.is_closing()
+        self.request_log.append(
+            LoggedRequest(
+                at_s=at_s,
+                method=request.method,
+                path=request.path,
+                music_task_id=reply.music_task_id,
+                task_id=reply.task_id,
+                authorized="Authorization" in request.headers,
+                status=0 if gone else reply.response.status,
+            )
+        )
+        return reply.response
+
+    async def _route(self, request: web.BaseRequest, at_s: float) -> Reply:
+        path = request.path
+        if path.startswith(IMAGE_PREFIX) and request.method == "GET":
+            entry = self._gallery.find(path)
+            response = await self._gallery.serve(request, entry)
+            return (
+                Reply(response) if entry is None else Reply(response, entry.job.music_task_id, entry.job.task_id)
+            )
+        method, route = self._routes.get(path, (None, None))
+        if route is None:
+            return Reply(web.json_response({"code": 404, "msg": "Not Found", "data": None}, status=404))
+        if request.method != method:
+            return Reply(web.Response(status=405, headers={"Allow": method or ""}))
+        refusal = self._refusal(request, at_s)
+        return await route(request) if refusal is None else refusal
+
+    def _refusal(self, request: web.BaseRequest, at_s: float) -> Reply | None:
+        """Return the answer to a request without the key, of no JSON type or too fast; ``None`` for a good one."""
+        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(given, f"Bearer {self.api_key}".encode()):
+            return self._service.refuse(401, "You do not have access permissions")
+        # kie.ai wants the content type on every call, the others where there is content.
+        if request.content_type != "application/json" and (self._provider == "kie" or request.method == "POST"):
+            return self._service.refuse(400, "Content-Type must be application/json")
+        if self._admitted is None:
+            return None
+        if len(self._admitted) == LIMIT_REQUESTS and at_s - self._admitted[0] < LIMIT_WINDOW_S:
+            return self._service.refuse(429, "Your call frequency is too high. Please try again later.")
+        self._admitted.append(at_s)
+        return None

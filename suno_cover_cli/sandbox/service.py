@@ -1,0 +1,167 @@
+"""The three calls of the API: submit, record-info, balance."""
+
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+
+from suno_cover_cli.clock import Clock
+from suno_cover_cli.sandbox.courier import Courier, announced_urls
+from suno_cover_cli.sandbox.jobs import JobBook, SandboxJob
+from suno_cover_cli.sandbox.ledger import JobLine, Ledger, SubmitLine
+from suno_cover_cli.sandbox.records import record_envelope
+from suno_cover_cli.sandbox.replies import reply_json, send_answer
+from suno_cover_cli.sandbox.scenarios import choose_scenario
+from suno_cover_cli.sandbox.script import Answer, step_at
+
+Provider = Literal["sunoapi", "kie"]
+
+# Documented as an integer, recorded with decimals by both providers.
+BALANCE = 1025.6
+_OK = 200
+_LONGEST_ID = 1024
+
+
+class Reply(NamedTuple):
+    """An answer, and for the request log whom it was about."""
+
+    response: web.StreamResponse
+    music_task_id: str | None = None
+    task_id: str | None = None
+
+
+class BadSubmitError(Exception):
+    """The body of a submit is not what the API asks for; ``code`` is the service's word for it."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Service:
+    """Answers the API.
+
+    Args:
+        book: The jobs.
+        ledger: Facts are in here before they are told.
+        courier: Calls back.
+        clock: Time.
+        time_scale: Divides the time an answer hangs.
+        provider: ``kie`` answers HTTP 200 for application errors (recorded); ``sunoapi`` uses the code as status.
+    """
+
+    def __init__(
+        self,
+        *,
+        book: JobBook,
+        ledger: Ledger,
+        courier: Courier,
+        clock: Clock,
+        time_scale: float,
+        provider: Provider,
+    ) -> None:
+        self._book = book
+        self._ledger = ledger
+        self._courier = courier
+        self._clock = clock
+        self._time_scale = time_scale
+        self._provider = provider
+        self.base_url = ""
+
+    def refuse(self, code: int, message: str) -> Reply:
+        """Return an application error."""
+        return Reply(reply_json({"code": code, "msg": message, "data": None}, self._status(code)))
+
+    async def submit(self, request: web.BaseRequest) -> Reply:
+        """``POST /api/v1/suno/cover/generate``: make the job of a music task, or find it."""
+        try:
+            music_task_id, callback_url = _read_submit(await request.read())
+        except BadSubmitError as refusal:
+            return self.refuse(refusal.code, str(refusal))
+        scenario = choose_scenario(music_task_id)
+        answer = step_at(scenario.submits, self._book.count_submit(music_task_id))
+        job = self._book.find_by_music(music_task_id)
+        if job is None and answer.makes_job:
+            job = await self._make(music_task_id, callback_url)
+        else:
+            await self._ledger.commit(SubmitLine(music_task_id=music_task_id))
+        task_id = None if job is None else job.task_id
+        data = {"taskId": task_id} if answer.names_job else None
+        response = await self._send(request, answer, {"code": answer.code, "msg": answer.msg, "data": data})
+        return Reply(response, music_task_id, task_id)
+
+    async def fetch_record(self, request: web.BaseRequest) -> Reply:
+        """``GET /api/v1/suno/cover/record-info``: what is known of a job; null for one that is not."""
+        task_id = request.query.get("taskId", "")
+        if not task_id:
+            return self.refuse(422, "taskId must not be empty")
+        job = self._book.jobs.get(task_id)
+        if job is None:
+            return Reply(reply_json({"code": 200, "msg": "success", "data": None}, _OK), None, task_id)
+        job.reads += 1
+        self._book.renew_images(job)
+        answer = step_at(job.scenario.reads, job.reads)
+        if answer.shows_record:
+            envelope = record_envelope(job, self._clock.monotonic(), announced_urls(job, self.base_url))
+        else:
+            envelope = {"code": answer.code, "msg": answer.msg, "data": None}
+        return Reply(await self._send(request, answer, envelope), job.music_task_id, task_id)
+
+    async def fetch_credit(self, _: web.BaseRequest) -> Reply:
+        """``GET`` of either provider's balance path."""
+        return Reply(reply_json({"code": 200, "msg": "success", "data": BALANCE}, _OK))
+
+    async def _make(self, music_task_id: str, callback_url: str) -> SandboxJob:
+        job = self._book.make(music_task_id, callback_url)
+        await self._ledger.commit(
+            SubmitLine(music_task_id=music_task_id),
+            JobLine(
+                music_task_id=music_task_id,
+                task_id=job.task_id,
+                callback_url=callback_url,
+                created_at=job.created_at,
+            ),
+        )
+        await self._courier.deliver_before_answer(job)
+        self._courier.schedule(job)
+        return job
+
+    async def _send(
+        self, request: web.BaseRequest, answer: Answer, envelope: dict[str, Any]
+    ) -> web.StreamResponse:
+        status = self._status(int(envelope["code"])) if answer.status is None else answer.status
+        return await send_answer(
+            request, answer, envelope, status=status, clock=self._clock, time_scale=self._time_scale
+        )
+
+    def _status(self, code: int) -> int:
+        return _OK if self._provider == "kie" else code
+
+
+def _read_submit(body: bytes) -> tuple[str, str]:
+    """Return music task id and callback address of a submit.
+
+    Raises:
+        BadSubmitError: The body is no JSON object, or a required field is missing or unusable.
+    """
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadSubmitError(400, "The request body is not JSON") from error
+    if not isinstance(fields, dict):
+        raise BadSubmitError(400, "The request body is not an object")
+    music_task_id, callback_url = fields.get("taskId"), fields.get("callBackUrl")
+    if not isinstance(music_task_id, str) or not 0 < len(music_task_id) <= _LONGEST_ID:
+        raise BadSubmitError(422, "taskId must not be empty")
+    if not isinstance(callback_url, str) or not _is_web_address(callback_url):
+        raise BadSubmitError(422, "callBackUrl must be an http or https address")
+    return music_task_id, callback_url
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.hostname)
