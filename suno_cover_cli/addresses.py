@@ -1,0 +1,178 @@
+"""Which addresses an image may come from.
+
+A URL says little about where it leads: a name may resolve to anything, and to something else a moment later.
+So a URL is checked when it is read, and the address itself once more where the socket is made
+(:meth:`AddressGuard.open_secure_socket`), after which nothing can change it.
+"""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from yarl import URL
+
+from suno_cover_cli.errors import ImageError
+from suno_cover_cli.text import clean
+
+_MAX_URL_CHARS = 8000
+_ASCII_URL = re.compile(r"[!-~]+")
+_CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]")
+
+# Everything routed on the public IPv6 internet lies here; what lies outside is local, reserved or a wrapper.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_V4_COMPATIBLE = ipaddress.IPv6Network("::/96")
+_LOW_32_BITS = 0xFFFFFFFF
+# Anycast of 6to4 relays: retired (RFC 7526), yet ``is_global`` in Python.
+_RELAY_ANYCAST = ipaddress.IPv4Network("192.88.99.0/24")
+
+_HINT = (
+    "Nothing was fetched from there. Look at the address before you trust it: "
+    "a genuine cover lies on a public https host."
+)
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+AddrInfo = tuple[int, int, int, str, tuple[Any, ...]]
+"""Family, type, protocol, canonical name, socket address: one row of ``getaddrinfo``."""
+
+
+class ForbiddenAddressError(OSError):
+    """An address that must not be connected to; an ``OSError`` so that connecting fails like any other.
+
+    The text never varies: where several addresses of one name are refused, the connector passes on
+    the error itself only when all texts agree.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("this address may not be connected to")
+
+
+def parse_address(host: str) -> IPAddress | None:
+    """Return the IP address that ``host`` spells, zone dropped, or ``None`` for a name."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def unwrap_address(address: IPAddress) -> IPAddress:
+    """Return the IPv4 address inside an IPv6 one that merely wraps it (mapped, compatible, NAT64, 6to4)."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    wrapped = address.ipv4_mapped or address.sixtofour
+    if wrapped is not None:
+        return wrapped
+    is_one = address in {ipaddress.IPv6Address("::"), ipaddress.IPv6Address("::1")}
+    if address in _NAT64 or (address in _V4_COMPATIBLE and not is_one):
+        return ipaddress.IPv4Address(int(address) & _LOW_32_BITS)
+    return address
+
+
+def is_public(address: IPAddress) -> bool:
+    """Tell whether an address, or the one it wraps, belongs to the public internet."""
+    inner = unwrap_address(address)
+    if not inner.is_global or inner.is_multicast or inner.is_reserved:
+        return False
+    if isinstance(inner, ipaddress.IPv6Address):
+        return inner in _GLOBAL_UNICAST and inner not in _DOCUMENTATION
+    return inner not in _RELAY_ANYCAST
+
+
+class AddressGuard:
+    """Decides what may be connected to.
+
+    Public addresses over https, always. With ``allow_loopback`` (the service itself is on this machine)
+    also loopback, over http or https; other private addresses stay closed even then, because an answer that
+    names one is as foreign as ever.
+    """
+
+    def __init__(self, *, allow_loopback: bool) -> None:
+        self.allow_loopback = allow_loopback
+
+    def check_url(self, text: str, *, base: URL | None = None) -> URL:
+        """Parse an image's URL, or a redirect's target relative to ``base``.
+
+        Raises:
+            ImageError: ``image_forbidden_address`` when the URL is unusable or leads where it must not.
+        """
+        url = self._parse(text, base)
+        shown = clean(url.host or "", 100)
+        if url.scheme not in {"http", "https"} or not url.host or "@" in url.raw_authority:
+            raise _forbidden("the image's address is not a plain https address")
+        if base is not None and base.scheme == "https" and url.scheme == "http":
+            raise _forbidden(f"{clean(base.host or '', 100)} redirects from https to http at {shown}")
+        if url.scheme == "http" and not self.allow_loopback:
+            raise _forbidden(f"the image's address at {shown} is http, not https")
+        address = parse_address(url.host)
+        if address is not None and not self._permits(address, secure=url.scheme == "https"):
+            raise forbidden_address(url)
+        return url
+
+    def check_resolved(self, url: URL, hosts: Iterable[str]) -> None:
+        """Check what a name resolves to, for a request that somebody else (a proxy) will connect.
+
+        Raises:
+            ImageError: ``image_forbidden_address`` when one of ``hosts`` must not be connected to.
+        """
+        for host in hosts:
+            address = parse_address(host)
+            if address is None or not self._permits(address, secure=url.scheme == "https"):
+                raise forbidden_address(url)
+
+    def is_loopback_host(self, host: str) -> bool:
+        """Tell whether a host is this machine by its spelling alone, and may be reached."""
+        address = parse_address(host)
+        is_local = unwrap_address(address).is_loopback if address else host.rstrip(".") == "localhost"
+        return self.allow_loopback and is_local
+
+    def open_secure_socket(self, addr_info: AddrInfo) -> socket.socket:
+        """Make the socket of an https connection, if its address is allowed.
+
+        Raises:
+            ForbiddenAddressError: It is not.
+        """
+        return self._open_socket(addr_info, secure=True)
+
+    def open_plain_socket(self, addr_info: AddrInfo) -> socket.socket:
+        """Make the socket of an http connection, if its address is allowed.
+
+        Raises:
+            ForbiddenAddressError: It is not.
+        """
+        return self._open_socket(addr_info, secure=False)
+
+    def _open_socket(self, addr_info: AddrInfo, *, secure: bool) -> socket.socket:
+        family, kind, protocol, _, socket_address = addr_info
+        address = parse_address(str(socket_address[0]))
+        if address is None or not self._permits(address, secure=secure):
+            raise ForbiddenAddressError
+        return socket.socket(family, kind, protocol)
+
+    def _permits(self, address: IPAddress, *, secure: bool) -> bool:
+        if self.allow_loopback and unwrap_address(address).is_loopback:
+            return True
+        return secure and is_public(address)
+
+    def _parse(self, text: str, base: URL | None) -> URL:
+        stripped = text.strip()
+        if len(stripped) > _MAX_URL_CHARS or _CONTROL.search(stripped):
+            raise _forbidden("the image's address is no address: too long, or with blanks in it")
+        try:
+            # A URL that can go on the wire as it stands does so: signed addresses break when re-quoted.
+            url = URL(stripped, encoded=_ASCII_URL.fullmatch(stripped) is not None)
+            return url if base is None else base.join(url)
+        except ValueError as error:
+            raise _forbidden("the image's address is no address") from error
+
+
+def forbidden_address(url: URL) -> ImageError:
+    """Return the error for a URL whose host is, or leads to, an address that is closed to images."""
+    host = clean(url.host or "", 100)
+    return _forbidden(f"the image's address leads to {host}, which is not on the public internet")
+
+
+def _forbidden(message: str) -> ImageError:
+    return ImageError(message, code="image_forbidden_address", hint=_HINT)
