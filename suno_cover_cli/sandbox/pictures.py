@@ -89,14 +89,14 @@ def _draw_png(image_bytes: int | None) -> tuple[bytes, bytes]:
         return _split(_render(_SIDE, grain=False))
     differing = len(_chunk(b"PLTE", bytes(768))) + len(_title("0" * 32))
     empty_padding = len(_chunk(b"paDd", b""))
-    # Four random bits a pixel deflate to a little over half a byte.
-    side = int((image_bytes / 0.55) ** 0.5)
+    side = int(image_bytes**0.5)
     while True:
         head, tail = _split(_render(side, grain=True))
-        room = image_bytes - len(head) - len(tail) - differing - empty_padding
-        if room >= 0:
-            return head, _chunk(b"paDd", bytes(room)) + tail
-        side = int(side * 0.98) - 1
+        size = len(head) + differing + empty_padding + len(tail)
+        if size <= image_bytes:
+            return head, _chunk(b"paDd", bytes(image_bytes - size)) + tail
+        # How well it deflates is known only now; the last hundredth makes sure that it fits.
+        side = int(side * 0.99 * (image_bytes / size) ** 0.5)
 
 
 def _render(side: int, *, grain: bool) -> bytes:
