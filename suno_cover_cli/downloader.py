@@ -92,6 +92,8 @@ class Downloader:
         self._max_s = max_s
         self._checker = ImageChecker(max_pixels)
         self._slots = asyncio.Semaphore(max_concurrent)
+        # The next pictures arrive while the last ones are checked, but only so many wait for their check.
+        self._places = asyncio.Semaphore(2 * max_concurrent)
         # Decoding keeps a core busy, fsync keeps a thread waiting: a few more threads than cores.
         self._threads = ThreadPoolExecutor((os.cpu_count() or 1) + 4, thread_name_prefix="images")
         self._backoff = wait_exponential(multiplier=0.5, max=20) + wait_random(0, 0.5)
@@ -167,32 +169,35 @@ class Downloader:
             raise
 
     async def _attempt(self, transfer: "_Transfer") -> SavedImage:
-        """Make one attempt within its slot and its time."""
+        try:
+            async with self._places:
+                existing = await self._run(transfer.prepare)
+                if existing is not None:
+                    return existing
+                tail = await self._fetch(transfer)
+                return await self._run(transfer.finish, tail)
+        except (DamagedImageError, NotAnImageError) as error:
+            await self._run(transfer.forget)
+            raise AttemptError(
+                error.message, code=error.code, hint=error.hint, max_attempts=_CONTENT_ATTEMPTS
+            ) from error
+
+    async def _fetch(self, transfer: "_Transfer") -> bytearray:
+        """Let the network do its part, within its slot and its time; return what is still to be written."""
         async with self._slots:
             try:
-                async with asyncio.timeout(self._max_s):
-                    return await self._fetch(transfer)
+                async with (
+                    asyncio.timeout(self._max_s),
+                    self._hosts.request(transfer.url, transfer.range_headers) as response,
+                ):
+                    await self._begin(transfer, response)
+                    return await self._receive(transfer, response)
             except TimeoutError as error:
                 raise ImageError(
                     f"the picture was not whole after {self._max_s:g} s",
                     code="image_unavailable",
                     hint="Run `suno-cover resume` when the network is faster.",
                 ) from error
-            except (DamagedImageError, NotAnImageError) as error:
-                await self._run(transfer.forget)
-                raise AttemptError(
-                    error.message, code=error.code, hint=error.hint, max_attempts=_CONTENT_ATTEMPTS
-                ) from error
-
-    async def _fetch(self, transfer: "_Transfer") -> SavedImage:
-        if not transfer.is_prepared:
-            existing = await self._run(transfer.prepare)
-            if existing is not None:
-                return existing
-        async with self._hosts.request(transfer.url, transfer.range_headers) as response:
-            await self._begin(transfer, response)
-            tail = await self._receive(transfer, response)
-        return await self._run(transfer.finish, tail)
 
     async def _begin(self, transfer: "_Transfer", response: ClientResponse) -> None:
         """Decide whether the answer is the whole picture, the rest that was asked for, or neither."""
@@ -273,9 +278,9 @@ class _Transfer:
     ) -> None:
         self.url = url
         self.part = part
-        self.is_prepared = False
         self.etag: str | None = None
         self.total_bytes: int | None = None
+        self._is_prepared = False
         self._files = files
         self._overwrite = overwrite
         self._on_progress = on_progress
@@ -288,9 +293,11 @@ class _Transfer:
         return {"Range": f"bytes={self.part.size_bytes}-", "If-Range": self.etag}
 
     def prepare(self) -> SavedImage | None:
-        """Make the folder ready; return the whole picture that is there already. Blocks."""
+        """Make the folder ready, once; return the whole picture that is there already. Blocks."""
+        if self._is_prepared:
+            return None
         existing = self._files.prepare(self.url, overwrite=self._overwrite)
-        self.is_prepared = True
+        self._is_prepared = True
         return existing
 
     def forget(self) -> None:
