@@ -28,3 +28,7 @@ class ExitCode(IntEnum):
     """A tunnel was required and none could be had."""
     BAD_SIGNATURE = 10
     """``verify``: the signature is wrong or stale."""
+
+
+class ToldExit(SystemExit):
+    """The end of a command that has already told all there is to tell."""

@@ -1,0 +1,86 @@
+"""The command line: the application, its version and its usage errors. Commands live in the other cli modules.
+
+Nothing here imports more than Typer and the base: ``--help``, ``--version`` and TAB answer before any command's
+parts are loaded. Each command's body imports and calls its module in ``commands``.
+"""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+if TYPE_CHECKING:
+    import typer
+
+PROGRAM = "suno-cover"
+
+
+def main() -> NoReturn:
+    """Run the program named on the command line."""
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        # Asked by scripts in every run: not worth loading a parser for.
+        _print_version()
+        sys.exit(0)
+    from suno_cover_cli.exits import ExitCode, ToldExit
+
+    try:
+        build_app()(prog_name=PROGRAM)
+    except ToldExit:
+        raise
+    except SystemExit as end:
+        if end.code == ExitCode.USAGE and {"--json", "--events"} & set(sys.argv[1:]):
+            _print_usage_object()
+        raise
+    sys.exit(0)
+
+
+def build_app() -> "typer.Typer":
+    """Put the application together from its groups of commands."""
+    import typer
+
+    from suno_cover_cli import cli_callbacks, cli_jobs, cli_setup
+
+    app = typer.Typer(
+        name=PROGRAM,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Make cover artwork for a piece of music through a Suno API.\n\n"
+        "Try it without a key: suno-cover generate --sandbox my-song",
+    )
+
+    @app.callback()
+    def _root(
+        version: Annotated[
+            bool, typer.Option("--version", "-V", help="Print the version and exit.", is_eager=True)
+        ] = False,
+    ) -> None:
+        if version:
+            _print_version()
+            raise typer.Exit
+
+    cli_jobs.register(app)
+    cli_callbacks.register(app)
+    cli_setup.register(app)
+    return app
+
+
+def _print_version() -> None:
+    from suno_cover_cli import __version__
+
+    sys.stdout.write(f"{PROGRAM} {__version__}\n")
+
+
+def _print_usage_object() -> None:
+    """Keep the promise of ``--json`` for what the parser refused; its words are on stderr already."""
+    import json
+
+    line = json.dumps(
+        {
+            "v": 1,
+            "type": "error",
+            "code": "usage",
+            "message": "wrong usage; stderr says what is wrong",
+            "hint": f"{PROGRAM} COMMAND --help",
+        }
+    )
+    os.write(sys.stdout.fileno(), line.encode() + b"\n")

@@ -1,0 +1,123 @@
+"""Commands that make, wait for and look at cover jobs."""
+
+from typing import Annotated
+
+import typer
+
+from suno_cover_cli import cli_options as opt
+
+CallbackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--callback",
+        metavar="auto|required|off",
+        help="Open a tunnel for the service's callback: try, insist, or only poll. (default: auto)",
+        rich_help_panel=opt.TUNNEL,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to the application."""
+    app.command()(generate)
+    app.command()(status)
+
+
+def generate(
+    music_task_id: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MUSIC_TASK_ID...", help="Task ids of generated music (data.taskId).", show_default=False
+        ),
+    ] = None,
+    input_file: opt.InputOption = None,
+    output: opt.OutputOption = None,
+    callback: CallbackOption = None,
+    public_url: opt.PublicUrlOption = None,
+    listen_host: opt.ListenHostOption = "127.0.0.1",
+    listen_port: opt.ListenPortOption = 0,
+    domain: opt.DomainOption = None,
+    ngrok_path: opt.NgrokPathOption = None,
+    poll_interval: opt.PollIntervalOption = 30.0,
+    timeout: opt.TimeoutOption = 900.0,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit, print the cover task ids, leave.")] = False,
+    concurrency: opt.ConcurrencyOption = 100,
+    rate: opt.RateOption = None,
+    failed_to: opt.FailedToOption = None,
+    overwrite: opt.OverwriteOption = False,
+    as_json: opt.JsonOption = False,
+    events: opt.EventsOption = False,
+    quiet: opt.QuietOption = False,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Try it on this machine: no key, no account, no network.")
+    ] = False,
+    provider: opt.ProviderOption = None,
+    base_url: opt.BaseUrlOption = None,
+    api_key_file: opt.ApiKeyFileOption = None,
+    webhook_key_file: opt.WebhookKeyFileOption = None,
+    profile: opt.ProfileOption = None,
+) -> None:
+    """Make covers: submit a job for each piece of music, wait for it, save the images.
+
+    Saved paths go to stdout, one a line; everything for people goes to stderr.
+
+    Example: suno-cover generate 5c79be8e10f14bb28a4a5e5fd5b1f3a0
+    """
+    from suno_cover_cli.clock import SystemClock
+    from suno_cover_cli.commands import generate as command
+    from suno_cover_cli.commands.callback_options import CallbackOptions
+    from suno_cover_cli.commands.context import ServiceOptions
+    from suno_cover_cli.commands.job_options import JobCommandOptions
+    from suno_cover_cli.output import Output, standard_streams
+
+    options = JobCommandOptions(
+        service=ServiceOptions(
+            provider=provider,
+            base_url=base_url,
+            api_key_file=api_key_file,
+            webhook_key_file=webhook_key_file,
+            rate=rate,
+            profile=profile,
+        ),
+        output=output,
+        callback=callback,
+        callbacks=CallbackOptions(
+            public_url=public_url,
+            listen_host=listen_host,
+            listen_port=listen_port,
+            domain=domain,
+            ngrok_path=ngrok_path,
+        ),
+        poll_interval_s=poll_interval,
+        timeout_s=timeout,
+        wait=not no_wait,
+        concurrency=concurrency,
+        failed_to=failed_to,
+        overwrite=overwrite,
+        json=as_json,
+        events=events,
+        sandbox=sandbox,
+    )
+    shown = Output(standard_streams(), clock=SystemClock(), is_json=as_json or events, is_quiet=quiet)
+    command.run(music_task_id or [], input_file, options, shown)
+
+
+def status(
+    cover_task_id: Annotated[str, typer.Argument(metavar="COVER_TASK_ID", show_default=False)],
+    as_json: opt.JsonOption = False,
+    provider: opt.ProviderOption = None,
+    base_url: opt.BaseUrlOption = None,
+    api_key_file: opt.ApiKeyFileOption = None,
+    profile: opt.ProfileOption = None,
+) -> None:
+    """Read one job from the service once: its state, then the addresses of its images.
+
+    Exit code: 0 done, 8 still running, 6 failed, 3 unknown.
+    """
+    from suno_cover_cli.clock import SystemClock
+    from suno_cover_cli.commands import status as command
+    from suno_cover_cli.commands.context import ServiceOptions
+    from suno_cover_cli.output import Output, standard_streams
+
+    options = ServiceOptions(provider=provider, base_url=base_url, api_key_file=api_key_file, profile=profile)
+    command.run(cover_task_id, options, Output(standard_streams(), clock=SystemClock(), is_json=as_json))

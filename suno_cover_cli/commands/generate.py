@@ -1,0 +1,135 @@
+"""``generate``: submit, wait, save."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+from suno_cover_cli.batch import BatchRunner
+from suno_cover_cli.commands.context import Context
+from suno_cover_cli.commands.job_options import JobCommandOptions
+from suno_cover_cli.commands.job_parts import JobParts, Unfinished, load_job_settings, open_job_parts
+from suno_cover_cli.errors import UsageError
+from suno_cover_cli.events import Sink, WarningRaised
+from suno_cover_cli.exits import ExitCode
+from suno_cover_cli.job_run import JobRequest
+from suno_cover_cli.journal_rows import JobOptions
+from suno_cover_cli.output import Output
+from suno_cover_cli.runner import run as run_command
+from suno_cover_cli.settings import Settings
+from suno_cover_cli.task_ids import TaskIds, collect_task_ids
+
+_LEAST_FREE_BYTES = 16 * 1024 * 1024
+
+
+def run(arguments: list[str], input_path: str | None, options: JobCommandOptions, output: Output) -> NoReturn:
+    """Run the command and leave the process."""
+    unfinished = Unfinished()
+    context = Context(output=output)
+    run_command(
+        lambda: generate(arguments, input_path, options, context, unfinished),
+        output,
+        on_interrupt=unfinished.describe,
+    )
+
+
+async def generate(
+    arguments: list[str],
+    input_path: str | None,
+    options: JobCommandOptions,
+    context: Context,
+    unfinished: Unfinished,
+) -> ExitCode:
+    """Submit a cover job for each music task, wait for all, save their images.
+
+    Raises:
+        SunoCoverError: Whatever stops the command before there is a job.
+    """
+    ids = collect_task_ids(arguments, input_path, context.output.streams.stdin, what="music task id")
+    settings, where = load_job_settings(context, options)
+    check_output_folder(settings.output)
+    with ExitStack() as files:
+        failed_to = open_failed_to(files, options.failed_to)
+        async with open_job_parts(
+            context, options, settings, where, job_count=len(ids.ids), unfinished=unfinished
+        ) as parts:
+            _tell_oddities(ids, parts.sink)
+            batch = BatchRunner(
+                parts.workflow.run_job, sink=parts.sink, concurrency=options.concurrency, failed_to=failed_to
+            )
+            return await batch.run(_requests(ids, settings, parts))
+
+
+def _requests(ids: TaskIds, settings: Settings, parts: JobParts) -> Iterator[JobRequest]:
+    kept = JobOptions(callback=settings.callback)
+    for n, music_task_id in enumerate(ids.ids, 1):
+        yield JobRequest(
+            n=n,
+            service=parts.service_name,
+            provider=parts.provider_name,
+            output=settings.output,
+            options=kept,
+            music_task_id=music_task_id,
+        )
+
+
+def _tell_oddities(ids: TaskIds, sink: Sink) -> None:
+    if ids.repeats:
+        sink.emit(
+            WarningRaised(
+                code="repeated_ids",
+                message=f"{ids.repeats} ids were given more than once; each runs once",
+            )
+        )
+    if (song := ids.looks_like_song) is not None:
+        sink.emit(
+            WarningRaised(
+                code="song_id",
+                message=f"{song} looks like a song id, not a music task id",
+                hint="A music task id is what the generation call returned as data.taskId.",
+            )
+        )
+
+
+def open_failed_to(files: ExitStack, path: Path | None) -> TextIO | None:
+    """Open the list of failed ids before anything is submitted.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    if path is None:
+        return None
+    try:
+        return files.enter_context(path.open("w", encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Give --failed-to another path.") from None
+
+
+def check_output_folder(folder: Path) -> None:
+    """Make the folder and write a byte into it, before anything is submitted.
+
+    Raises:
+        UsageError: It cannot be made or written, or the disk is as good as full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0")
+            probe.flush()
+            os.fsync(probe.fileno())
+        free_bytes = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise UsageError(
+            f"cannot write into the output folder {folder}: {error.strerror}",
+            code="output_unwritable",
+            hint="Fix its permissions or give --output another folder. Nothing was submitted.",
+        ) from None
+    if free_bytes < _LEAST_FREE_BYTES:
+        raise UsageError(
+            f"the disk of the output folder {folder} is full ({free_bytes // 1024 // 1024} MiB left)",
+            code="disk_full",
+            hint="Free some space or give --output another folder. Nothing was submitted.",
+        )

@@ -1,0 +1,189 @@
+"""Builds the parts that job commands share and hands them to the workflow: generate, wait, resume."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from suno_cover_cli.api import SunoApi
+from suno_cover_cli.commands.context import Context, user_agent
+from suno_cover_cli.commands.job_options import JobCommandOptions
+from suno_cover_cli.commands.screens import choose_screen
+from suno_cover_cli.downloader import Downloader
+from suno_cover_cli.events import Event, JobEnded, JobStarted, Sink
+from suno_cover_cli.journal import Journal
+from suno_cover_cli.limiter import RequestLimiter
+from suno_cover_cli.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
+from suno_cover_cli.poller import Timing
+from suno_cover_cli.settings import Settings, Sources, parse_rate
+from suno_cover_cli.text import Secret
+from suno_cover_cli.workflow import CoverWorkflow
+
+SANDBOX_SERVICE = "sandbox"
+"""Stands for the built-in sandbox in the journal: its address is another one each time."""
+
+
+class Unfinished:
+    """A sink that counts what an interrupt would leave behind."""
+
+    def __init__(self) -> None:
+        self._running: set[int] = set()
+
+    def emit(self, event: Event) -> None:
+        """See :class:`events.Sink`."""
+        if isinstance(event, JobStarted):
+            self._running.add(event.job)
+        elif isinstance(event, JobEnded):
+            self._running.discard(event.job)
+
+    def describe(self) -> str | None:
+        """Say how to go on, or ``None`` when nothing is left."""
+        if not self._running:
+            return None
+        jobs = "1 job goes on" if len(self._running) == 1 else f"{len(self._running)} jobs go on"
+        return f"interrupted: {jobs} at the service; nothing is lost. Go on with: suno-cover resume"
+
+
+class JobParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job command gets: the workflow to run jobs with, and the pieces it needs itself."""
+
+    workflow: CoverWorkflow
+    journal: Journal
+    sink: Sink
+    service_name: str
+    provider_name: str
+
+
+def load_job_settings(context: Context, options: JobCommandOptions) -> tuple[Settings, Sources]:
+    """Merge the options of a job command with environment, settings file and defaults.
+
+    Raises:
+        UsageError: A value that cannot be.
+    """
+    domain = options.callbacks.domain
+    flags: dict[str, str | Path | None] = {
+        "output": options.output,
+        "callback": options.callback,
+        "domain": domain,
+    }
+    return context.settings(options.service, flags)
+
+
+@asynccontextmanager
+async def open_job_parts(
+    context: Context,
+    options: JobCommandOptions,
+    settings: Settings,
+    where: Sources,
+    *,
+    job_count: int,
+    unfinished: Unfinished,
+) -> AsyncIterator[JobParts]:
+    """Open everything jobs need, in the order in which it may fail cheaply.
+
+    Args:
+        context: Streams and time.
+        options: Of the command.
+        settings: Merged.
+        where: For keys.
+        job_count: Jobs of the command.
+        unfinished: Told of starts and ends.
+
+    Raises:
+        UsageError: A port in use, a public URL that cannot be.
+        KeyRefusedError: No key.
+        TunnelError: ``--callback required`` and no tunnel.
+    """
+    clock = context.clock
+    async with AsyncExitStack() as stack:
+        if options.sandbox:
+            settings, key = await _open_sandbox(stack, context, settings)
+            webhook_key = None
+        else:
+            key = context.api_key(settings, where, options.service)
+            webhook_key = context.webhook_key(where, options.service)
+        sink = await _open_sink(stack, context, options, job_count, unfinished)
+        journal = await stack.enter_async_context(Journal(settings.state_dir, clock=clock, sink=sink))
+        api = await _open_api(stack, context, settings, key, sink)
+        saver = await stack.enter_async_context(
+            Downloader(allow_loopback=settings.is_loopback, clock=clock, user_agent=user_agent())
+        )
+        listener, channel = None, None
+        if options.submits and settings.callback != "off":
+            from suno_cover_cli.commands.callback_parts import open_callbacks
+
+            callbacks = msgspec.structs.replace(options.callbacks, is_direct=options.sandbox)
+            listener, channel = await open_callbacks(
+                stack, context, callbacks, settings, webhook_key=webhook_key, sink=sink
+            )
+        workflow = await stack.enter_async_context(
+            CoverWorkflow(
+                service=api,
+                journal=journal,
+                saver=saver,
+                sink=sink,
+                clock=clock,
+                timing=Timing(poll_interval_s=options.poll_interval_s, timeout_s=options.timeout_s),
+                listener=listener,
+                channel=channel,
+                wait=options.wait,
+                overwrite=options.overwrite,
+            )
+        )
+        yield JobParts(
+            workflow=workflow,
+            journal=journal,
+            sink=sink,
+            service_name=SANDBOX_SERVICE if options.sandbox else settings.base_url,
+            provider_name=SANDBOX_SERVICE if options.sandbox else settings.provider,
+        )
+
+
+async def _open_sandbox(stack: AsyncExitStack, context: Context, settings: Settings) -> tuple[Settings, Secret]:
+    """Start the imitation of the service inside this process and point the settings at it."""
+    from suno_cover_cli.sandbox.app import Sandbox
+
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sandbox = await stack.enter_async_context(Sandbox(state_file=settings.state_dir / "sandbox.jsonl"))
+    key = Secret(sandbox.api_key)
+    context.output.redactor.add(key)
+    # There is no account to protect, and nobody wants to wait for a limit that is not there.
+    return msgspec.structs.replace(settings, base_url=sandbox.url, rate="off"), key
+
+
+async def _open_sink(
+    stack: AsyncExitStack, context: Context, options: JobCommandOptions, job_count: int, unfinished: Unfinished
+) -> Sink:
+    chosen = choose_screen(
+        context.output, clock=context.clock, job_count=job_count, poll_interval_s=options.poll_interval_s
+    )
+    product: Sink
+    if options.events:
+        product = EventsSink(context.output.write_line, context.clock)
+    elif options.json:
+        product = JsonSink(context.output.write_line)
+    elif options.wait:
+        product = PathSink(chosen.write_product)
+    else:
+        product = TaskIdSink(chosen.write_product)
+    screen = await stack.enter_async_context(chosen.screen)
+    return TeeSink(unfinished, product, screen)
+
+
+async def _open_api(
+    stack: AsyncExitStack, context: Context, settings: Settings, key: Secret, sink: Sink
+) -> SunoApi:
+    limit, window_s = parse_rate(settings.rate)
+    limiter = await stack.enter_async_context(RequestLimiter(limit, window_s, clock=context.clock))
+    return await stack.enter_async_context(
+        SunoApi(
+            base_url=settings.base_url,
+            key=key,
+            provider=settings.provider,
+            limiter=limiter,
+            clock=context.clock,
+            sink=sink,
+            user_agent=user_agent(),
+        )
+    )

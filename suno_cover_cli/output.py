@@ -1,0 +1,247 @@
+"""The product on stdout and the words for people on stderr, each with one owner.
+
+stdout carries saved paths, ids or JSON lines and nothing else. It is written by a thread of its own, because a
+reader that stands still must not stop callbacks from being answered. Sinks turn events into lines.
+"""
+
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, TextIO
+
+import msgspec
+
+from suno_cover_cli.clock import Clock
+from suno_cover_cli.errors import SunoCoverError
+from suno_cover_cli.events import Event, ImageSaved, JobEnded, JobSubmitted, Sink
+from suno_cover_cli.text import Redactor, clean
+
+_STOP = None
+
+
+class Streams(msgspec.Struct, frozen=True, kw_only=True):
+    """Streams and terminal facts, handed in once instead of looked up everywhere.
+
+    Attributes:
+        stdin: Binary standard input.
+        stdout: Binary standard output.
+        stderr: Text standard error.
+        stdout_is_terminal: A person looks at stdout.
+        stderr_is_terminal: A person looks at stderr, and it can be drawn on.
+        environ: The environment.
+    """
+
+    stdin: BinaryIO
+    stdout: BinaryIO
+    stderr: TextIO
+    stdout_is_terminal: bool
+    stderr_is_terminal: bool
+    environ: Mapping[str, str]
+
+
+def standard_streams() -> Streams:
+    """Return this process's own streams; one that is closed becomes the null device."""
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        null = open(os.devnull, "r+b", buffering=0)  # noqa: SIM115, PTH123 -- lives as long as the process
+        stdin, stdout, stderr = sys.stdin, sys.stdout, sys.stderr
+        return Streams(
+            stdin=stdin.buffer if stdin else null,
+            stdout=stdout.buffer if stdout else null,
+            stderr=stderr or open(os.devnull, "w", encoding="utf-8"),  # noqa: PTH123 -- the same
+            stdout_is_terminal=False,
+            stderr_is_terminal=False,
+            environ=os.environ,
+        )
+    return Streams(
+        stdin=sys.stdin.buffer,
+        stdout=sys.stdout.buffer,
+        stderr=sys.stderr,
+        stdout_is_terminal=sys.stdout.isatty(),
+        stderr_is_terminal=sys.stderr.isatty() and os.environ.get("TERM") != "dumb",
+        environ=os.environ,
+    )
+
+
+class LineWriter:
+    """Writes whole lines to stdout from a thread, flushed one by one.
+
+    Args:
+        stream: Binary stream.
+        on_closed: Called once from the thread when the reader is gone.
+    """
+
+    def __init__(self, stream: BinaryIO, on_closed: Callable[[], None]) -> None:
+        self._stream = stream
+        self._on_closed = on_closed
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_all, name="stdout", daemon=True)
+        self._is_started = False
+        self.is_closed = False
+
+    def write_line(self, line: str) -> None:
+        """Queue one line; never blocks."""
+        if not self._is_started:
+            self._is_started = True
+            self._thread.start()
+        self._lines.put(line.encode("utf-8", "backslashreplace") + b"\n")
+
+    def finish(self, timeout_s: float | None = None) -> None:
+        """Wait until everything is written, at most ``timeout_s`` seconds."""
+        if self._is_started:
+            self._lines.put(_STOP)
+            self._thread.join(timeout_s)
+
+    def _write_all(self) -> None:
+        while (line := self._lines.get()) is not _STOP:
+            try:
+                self._stream.write(line)
+                self._stream.flush()
+            except (BrokenPipeError, ValueError, OSError):
+                self.is_closed = True
+                self._silence()
+                self._on_closed()
+                return
+
+    def _silence(self) -> None:
+        """Point the stream at nothing, or the interpreter complains when it flushes at exit."""
+        try:
+            fd = self._stream.fileno()
+        except (OSError, ValueError):
+            return
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, fd)
+        os.close(null)
+
+
+class PathSink:
+    """Prints the path of each saved image."""
+
+    def __init__(self, write_line: Callable[[str], None]) -> None:
+        self._write_line = write_line
+
+    def emit(self, event: Event) -> None:
+        """See :class:`events.Sink`."""
+        if isinstance(event, ImageSaved):
+            self._write_line(event.image.path)
+
+
+class TaskIdSink:
+    """Prints the cover task id of each submitted job, for ``--no-wait``."""
+
+    def __init__(self, write_line: Callable[[str], None]) -> None:
+        self._write_line = write_line
+
+    def emit(self, event: Event) -> None:
+        """See :class:`events.Sink`."""
+        if isinstance(event, JobSubmitted) and event.task_id is not None:
+            self._write_line(event.task_id)
+
+
+class JsonSink:
+    """Prints one job object per job, as it ends."""
+
+    def __init__(self, write_line: Callable[[str], None]) -> None:
+        self._write_line = write_line
+
+    def emit(self, event: Event) -> None:
+        """See :class:`events.Sink`."""
+        if isinstance(event, JobEnded):
+            self._write_line(json_line(event.result))
+
+
+class EventsSink:
+    """Prints every event as one JSON line, stamped; a job's end is its job object."""
+
+    def __init__(self, write_line: Callable[[str], None], clock: Clock) -> None:
+        self._write_line = write_line
+        self._clock = clock
+
+    def emit(self, event: Event) -> None:
+        """See :class:`events.Sink`."""
+        if isinstance(event, JobEnded):
+            self._write_line(json_line(event.result))
+            return
+        fields = msgspec.to_builtins(event)
+        self._write_line(json_line({"type": fields.pop("type"), "ts": round(self._clock.time(), 3), **fields}))
+
+
+class TeeSink:
+    """Hands each event to several sinks, in order."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self._sinks = sinks
+
+    def emit(self, event: Event) -> None:
+        """See :class:`events.Sink`."""
+        for sink in self._sinks:
+            sink.emit(event)
+
+
+def json_line(value: Any) -> str:
+    """Encode a value as JSON on one line."""
+    return msgspec.json.encode(value).decode()
+
+
+def error_object(error: SunoCoverError) -> dict[str, Any]:
+    """Make the object that ``--json`` prints for a failure outside any job."""
+    return {
+        "v": 1,
+        "type": "error",
+        "code": error.code,
+        "message": clean(error.message),
+        "hint": error.hint,
+    }
+
+
+class Output:
+    """Both streams of one command.
+
+    Args:
+        streams: Where things go.
+        clock: Stamps events.
+        is_json: Failures outside a job are printed as objects too.
+        is_quiet: No words for people except errors.
+    """
+
+    def __init__(self, streams: Streams, *, clock: Clock, is_json: bool = False, is_quiet: bool = False) -> None:
+        self.streams = streams
+        self.clock = clock
+        self.is_json = is_json
+        self.is_quiet = is_quiet
+        self.redactor = Redactor()
+        self.on_closed: Callable[[], None] = lambda: None
+        self._writer = LineWriter(streams.stdout, self._tell_closed)
+
+    def write_line(self, line: str) -> None:
+        """Print one line of the product."""
+        self._writer.write_line(self.redactor.redact(line))
+
+    def write_words(self, line: str) -> None:
+        """Print one line for people; a stderr that is gone is nobody's loss."""
+        try:
+            self.streams.stderr.write(self.redactor.redact(line) + "\n")
+            self.streams.stderr.flush()
+        except (OSError, ValueError):
+            self.is_quiet = True
+
+    def write_error(self, error: SunoCoverError) -> None:
+        """Tell an error and the next step to take; under ``--json`` on stdout as well."""
+        if self.is_json:
+            self.write_line(json_line(error_object(error)))
+        self.write_words(f"error: {clean(error.message)}")
+        if error.hint:
+            self.write_words(f"hint: {error.hint}")
+
+    def _tell_closed(self) -> None:
+        self.on_closed()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the reader of stdout is gone."""
+        return self._writer.is_closed
+
+    def finish(self, timeout_s: float | None = None) -> None:
+        """Wait until stdout is written."""
+        self._writer.finish(timeout_s)

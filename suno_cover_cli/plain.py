@@ -1,0 +1,76 @@
+"""What a log sees on stderr: one line per change and one heartbeat a minute, no drawing."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from suno_cover_cli.clock import Clock
+from suno_cover_cli.events import Event, JobEnded, JobPolled, JobStarted
+from suno_cover_cli.words import Line, format_duration, lines_of
+
+_HEARTBEAT_S = 60.0
+_BATCH_JOBS = 6
+
+
+class PlainScreen:
+    """A sink that writes lines.
+
+    An async context manager, because of the heartbeat.
+
+    Args:
+        write: Prints one line.
+        clock: Time.
+        job_count: Jobs of the command; above a handful only their ends are told.
+        is_quiet: Only what is wrong is told.
+    """
+
+    def __init__(
+        self, write: Callable[[Line], None], *, clock: Clock, job_count: int, is_quiet: bool = False
+    ) -> None:
+        self._write = write
+        self._clock = clock
+        self._is_batch = job_count > _BATCH_JOBS
+        self._is_quiet = is_quiet
+        self._job_count = job_count
+        self._started = clock.monotonic()
+        self._states: dict[int, str] = {}
+        self._ends: Counter[str] = Counter()
+        self._beating: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if not self._is_quiet:
+            self._beating = asyncio.create_task(self._beat(), name="heartbeat")
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.wait({self._beating})
+
+    def emit(self, event: Event) -> None:
+        """See :class:`events.Sink`."""
+        if isinstance(event, JobStarted):
+            self._states[event.job] = "started"
+        elif isinstance(event, JobEnded):
+            self._states.pop(event.job, None)
+            self._ends[event.result.state] += 1
+        elif isinstance(event, JobPolled):
+            if self._states.get(event.job) == event.state:
+                return
+            self._states[event.job] = event.state
+        for line in lines_of(event, is_batch=self._is_batch):
+            if not self._is_quiet or line.tone in {"warning", "bad"}:
+                self._write(line)
+
+    async def _beat(self) -> None:
+        while True:
+            await self._clock.sleep(_HEARTBEAT_S)
+            elapsed = format_duration(self._clock.monotonic() - self._started)
+            ended = sum(self._ends.values())
+            told = ", ".join(f"{count} {state}" for state, count in sorted(self._ends.items()))
+            done = f"{ended} of {self._job_count} jobs ended ({told})" if ended else "no job has ended yet"
+            self._write(Line("waiting", f"{elapsed}; {done}; {len(self._states)} under way"))

@@ -1,0 +1,154 @@
+"""Runs one command: the event loop, signals, closed pipes, unexpected errors, the exit code.
+
+A signal cancels the command, clean-up gets two seconds, and then the process ends by that signal, so that a
+shell sees what happened. A second signal ends it at once.
+"""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from types import FrameType
+from typing import NoReturn
+
+from suno_cover_cli.errors import SunoCoverError
+from suno_cover_cli.exits import ExitCode, ToldExit
+from suno_cover_cli.output import Output
+from suno_cover_cli.text import clean
+
+_CLEAN_UP_S = 1.8
+_POSIX_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+
+Command = Callable[[], Awaitable[int]]
+
+
+class _Ending:
+    """Which signal asked the command to end, if any did."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+
+def run(command: Command, output: Output, *, on_interrupt: Callable[[], str | None] = lambda: None) -> NoReturn:
+    """Run a command to its end and leave the process.
+
+    Args:
+        command: The work; returns the exit code.
+        output: Told of errors; finished before the process ends.
+        on_interrupt: Says how to go on after a signal, or ``None`` when there is nothing to go on with.
+    """
+    ending = _Ending()
+    code: int = ExitCode.FAILURE
+    try:
+        code = asyncio.run(_run_until_signal(command, output, ending))
+    except SunoCoverError as error:
+        output.write_error(error)
+        code = error.exit_code
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        if ending.signal is None and not output.is_closed:
+            ending.signal = signal.SIGINT
+    except BaseExceptionGroup as group:
+        code = _tell_group(group, output)
+    except Exception as error:  # noqa: BLE001 -- the last stop: whatever it is, it is told without secrets
+        code = _tell_unexpected(error, output)
+    if ending.signal is not None:
+        if line := on_interrupt():
+            output.write_words(line)
+        output.finish(timeout_s=0.2)
+        _end_by(ending.signal)
+    if output.is_closed and hasattr(signal, "SIGPIPE"):
+        _end_by(signal.SIGPIPE)
+    output.finish()
+    raise ToldExit(code)
+
+
+async def _run_until_signal(command: Command, output: Output, ending: _Ending) -> int:
+    loop = asyncio.get_running_loop()
+    working = asyncio.ensure_future(command())
+    output.on_closed = lambda: _cancel_from_thread(loop, working)
+
+    def end(number: int) -> None:
+        ending.signal = number
+        for name in _POSIX_SIGNALS:
+            _restore_default(name)
+        # Clean-up that hangs must not keep a person waiting: the signal itself comes after two seconds.
+        last_resort = threading.Timer(_CLEAN_UP_S, _end_by, (number,))
+        last_resort.daemon = True
+        last_resort.start()
+        working.cancel()
+
+    _install(loop, end)
+    return await working
+
+
+def _install(loop: asyncio.AbstractEventLoop, end: Callable[[int], None]) -> None:
+    for name in _POSIX_SIGNALS:
+        number = getattr(signal, name, None)
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+            # nohup asked for it to be ignored. SIGINT is taken even so: shells ignore it for "command &",
+            # and whoever sends it by hand means it.
+            continue
+        try:
+            loop.add_signal_handler(number, end, number)
+        except NotImplementedError:
+            # Windows: its loop takes no handlers, but a plain one reaches the loop all the same.
+            signal.signal(number, lambda number, _frame: loop.call_soon_threadsafe(end, number))
+
+
+def _restore_default(name: str) -> None:
+    number = getattr(signal, name, None)
+    if number is not None:
+        loop = asyncio.get_running_loop()
+        try:
+            loop.remove_signal_handler(number)
+        except NotImplementedError:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _cancel_from_thread(loop: asyncio.AbstractEventLoop, working: "asyncio.Future[int]") -> None:
+    try:
+        loop.call_soon_threadsafe(working.cancel)
+    except RuntimeError:
+        # The loop is closed: there is nothing left to cancel.
+        return
+
+
+def _end_by(number: int, _frame: FrameType | None = None) -> NoReturn:
+    """End this process by a signal, as if it had never been handled."""
+    if os.name == "posix":
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(128 + number)
+
+
+def _tell_group(group: BaseExceptionGroup[BaseException], output: Output) -> int:
+    """A task group fails with all that went wrong in it; the first known error names the cause."""
+    for error in _leaves(group):
+        if isinstance(error, SunoCoverError):
+            output.write_error(error)
+            return error.exit_code
+    return _tell_unexpected(group, output)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _tell_unexpected(error: BaseException, output: Output) -> int:
+    shown = SunoCoverError(
+        f"unexpected {type(error).__name__}: {clean(error, 300)}",
+        hint="This is a fault of suno-cover. Run again with SUNO_COVER_TRACEBACK=1 and report what it prints.",
+    )
+    output.write_error(shown)
+    if output.streams.environ.get("SUNO_COVER_TRACEBACK"):
+        import traceback
+
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            output.write_words(clean(line, 1000))
+    return ExitCode.FAILURE

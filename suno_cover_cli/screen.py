@@ -1,0 +1,211 @@
+"""What a person sees on stderr: plain lines in a log, a live display on a terminal. The owner of Rich.
+
+Foreign text reaches Rich only as plain ``Text``, never as markup.
+"""
+
+import asyncio
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from suno_cover_cli.clock import Clock
+from suno_cover_cli.events import (
+    Event,
+    ImageFailed,
+    ImageProgressed,
+    ImageSaved,
+    JobEnded,
+    JobEvent,
+    JobPolled,
+    JobStarted,
+    JobSubmitted,
+    TunnelFailed,
+    TunnelLost,
+    TunnelOpened,
+    TunnelRestored,
+)
+from suno_cover_cli.text import Redactor
+from suno_cover_cli.words import Line, format_bytes, format_duration, lines_of
+
+_STYLES = {"plain": "", "good": "green", "warning": "yellow", "bad": "red"}
+_MAX_ROWS = 6
+_IDLE_REFRESH_S = 1.0
+_BUSY_REFRESH_S = 0.125
+
+
+def styled(line: Line) -> Text:
+    """Make Rich text of a line: the label coloured, the rest as it is."""
+    return Text.assemble((f"{line.label:<10} ", _STYLES[line.tone]), line.text)
+
+
+class _JobView:
+    """What the live display knows of one running job."""
+
+    def __init__(self, name: str, started: float) -> None:
+        self.name = name
+        self.started = started
+        self.state = "submitting"
+        self.next_read_at: float | None = None
+        self.has_callback = False
+        self.images: dict[int, tuple[int, int | None]] = {}
+
+
+class LiveScreen:
+    """A sink that draws running jobs below the lines of what has happened.
+
+    An async context manager: leaving ends the display and leaves the lines.
+
+    Args:
+        console: Of stderr.
+        clock: For elapsed times.
+        redactor: Applied to every line.
+        job_count: Jobs of the command; above a handful only counts are drawn.
+        poll_interval_s: For the count-down to the first read, in seconds.
+        shows_product: Saved paths are printed here, because stdout is the same terminal.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        clock: Clock,
+        redactor: Redactor,
+        job_count: int,
+        poll_interval_s: float,
+        shows_product: bool = False,
+    ) -> None:
+        self._console = console
+        self._clock = clock
+        self._redactor = redactor
+        self._job_count = job_count
+        self._is_batch = job_count > _MAX_ROWS
+        self._poll_interval_s = poll_interval_s
+        self.shows_product = shows_product
+        self._started = clock.monotonic()
+        self._jobs: dict[int, _JobView] = {}
+        self._ends: Counter[str] = Counter()
+        self._channel = ""
+        self._spinner = Spinner("dots" if console.encoding.lower().startswith("utf") else "line")
+        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stderr=False)
+        self._refreshing: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._live.start()
+        self._refreshing = asyncio.create_task(self._refresh_often(), name="screen")
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.wait({self._refreshing})
+        self._live.update(Text(""))
+        self._live.stop()
+
+    def emit(self, event: Event) -> None:
+        """See :class:`events.Sink`."""
+        self._follow(event)
+        if isinstance(event, ImageSaved) and self.shows_product:
+            return
+        if not isinstance(event, JobPolled):
+            for line in lines_of(event, is_batch=self._is_batch):
+                shown = Line(line.label, self._redactor.redact(line.text), line.tone)
+                self._console.print(styled(shown), soft_wrap=True)
+
+    def write_product(self, line: str) -> None:
+        """Print one line of the product above the display: stdout is this very terminal."""
+        self._console.print(Text(line), soft_wrap=True)
+
+    def _follow(self, event: Event) -> None:
+        if isinstance(event, TunnelOpened | TunnelRestored):
+            self._channel = "callback open"
+        elif isinstance(event, TunnelFailed | TunnelLost):
+            self._channel = "polling only"
+        elif isinstance(event, JobStarted):
+            name = event.music_task_id or event.task_id or ""
+            self._jobs[event.job] = _JobView(name, self._clock.monotonic())
+        elif isinstance(event, JobEnded):
+            self._jobs.pop(event.job, None)
+            self._ends[event.result.state] += 1
+        elif isinstance(event, JobEvent) and (view := self._jobs.get(event.job)) is not None:
+            self._follow_job(view, event)
+
+    def _follow_job(self, view: _JobView, event: JobEvent) -> None:
+        now = self._clock.monotonic()
+        if isinstance(event, JobSubmitted):
+            view.name = event.task_id or view.name
+            view.state = "waiting"
+            view.has_callback = event.callback
+            view.next_read_at = None if event.is_existing else now + self._poll_interval_s
+        elif isinstance(event, JobPolled):
+            view.state = event.state
+            view.next_read_at = now + event.next_s if event.next_s is not None else None
+        elif isinstance(event, ImageProgressed):
+            view.state = "saving"
+            view.next_read_at = None
+            view.images[event.n] = (event.received_bytes, event.total_bytes)
+        elif isinstance(event, ImageSaved | ImageFailed):
+            view.images.pop(event.n, None)
+
+    async def _refresh_often(self) -> None:
+        while True:
+            self._live.update(self._draw(), refresh=True)
+            is_busy = any(view.images for view in self._jobs.values())
+            await self._clock.sleep(_BUSY_REFRESH_S if is_busy else _IDLE_REFRESH_S)
+
+    def _draw(self) -> RenderableType:
+        if not self._jobs:
+            return Text("")
+        if self._is_batch:
+            return self._row(Text(self._counts()))
+        rows: list[RenderableType] = []
+        for view in self._jobs.values():
+            rows.append(self._row(self._describe(view)))
+            rows.extend(_draw_image(n, *progress) for n, progress in sorted(view.images.items()))
+        return Group(*rows)
+
+    def _row(self, text: Text) -> RenderableType:
+        row = Table.grid(padding=(0, 1))
+        text.no_wrap = True
+        text.overflow = "ellipsis"
+        row.add_row(self._spinner, text)
+        return row
+
+    def _describe(self, view: _JobView) -> Text:
+        now = self._clock.monotonic()
+        parts = [view.name, view.state, format_duration(round(now - view.started))]
+        if view.has_callback or self._channel:
+            parts.append(self._channel or "callback open")
+        if view.next_read_at is not None:
+            parts.append(f"next check in {max(0, round(view.next_read_at - now))} s")
+        return Text("  ".join(parts))
+
+    def _counts(self) -> str:
+        ended = sum(self._ends.values())
+        parts = [f"{ended}/{self._job_count} jobs"]
+        parts += [f"{count} {state}" for state, count in sorted(self._ends.items())]
+        states = Counter(view.state for view in self._jobs.values())
+        parts += [f"{count} {state}" for state, count in sorted(states.items())]
+        parts.append(format_duration(round(self._clock.monotonic() - self._started)))
+        return "  ".join(parts)
+
+
+def _draw_image(n: int, received_bytes: int, total_bytes: int | None) -> RenderableType:
+    row = Table.grid(padding=(0, 1))
+    of = f"of {format_bytes(total_bytes)}" if total_bytes else ""
+    bar = ProgressBar(total=total_bytes, completed=received_bytes, width=24, pulse=total_bytes is None)
+    row.add_row(Text(f"  image {n}"), bar, Text(f"{format_bytes(received_bytes)} {of}"))
+    return row
+
+
+def make_console(stream: object, *, width: int | None = None) -> Console:
+    """Make the console of stderr. NO_COLOR, FORCE_COLOR and TERM are honoured by Rich itself."""
+    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)  # type: ignore[arg-type]
