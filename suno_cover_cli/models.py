@@ -104,7 +104,7 @@ class SignatureState(StrEnum):
     @property
     def is_acceptable(self) -> bool:
         """Whether a callback in this state is taken; without a key every one is."""
-        return self in {SignatureState.OK, SignatureState.UNCHECKED}
+        return self is SignatureState.OK or self is SignatureState.UNCHECKED
 
 
 class SavedImage(msgspec.Struct, frozen=True, kw_only=True):
