@@ -1,0 +1,204 @@
+"""The tunnel through ngrok, as the rest of the program sees it: asynchronous, bounded in time, quiet."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from suno_cover_cli.clock import Clock, within
+from suno_cover_cli.errors import TunnelError
+from suno_cover_cli.ngrok_agent import (
+    AgentEnded,
+    AgentFailed,
+    AgentOpened,
+    AgentPlan,
+    AgentReport,
+    AgentThread,
+    LinkChanged,
+)
+from suno_cover_cli.ngrok_errors import plain_error
+from suno_cover_cli.text import Secret
+from suno_cover_cli.tunnel import TunnelChange
+
+# The end of a process is awaited in the machine's own seconds: no clock of ours hastens it.
+_POLITE_S = 0.7
+_FORCED_S = 0.6
+_SIGNAL_EVERY_S = 0.05
+
+
+class _Life:
+    """What is known of one agent in the event loop; reports of an earlier life find it ended."""
+
+    def __init__(self) -> None:
+        self.opened: asyncio.Future[AgentOpened] = asyncio.get_running_loop().create_future()
+        self.ended = asyncio.Event()
+        self.is_over = False
+
+
+class NgrokTunnel:
+    """A tunnel to ``local_url``; see :class:`~suno_cover_cli.tunnel.Tunnel`.
+
+    Args:
+        local_url: Where the listener is, with scheme and address, never a bare port: ``http://127.0.0.1:PORT``.
+        authtoken: From ``NGROK_AUTHTOKEN``; without one, that of the user's own ngrok.yml is used.
+        domain: A domain of the account, or ``None`` for the one ngrok gives.
+        ngrok_path: ``--ngrok-path``, or ``None`` to look for the agent.
+        state_dir: The state folder; private files of running agents go below it.
+        clock: Time.
+        deadline_s: For opening, all together.
+        use_proxy: Leave proxy variables to the agent (ngrok wants a paid plan for that).
+        notify: Takes lines for people, in the event loop.
+        download_s: Granted on top of ``deadline_s`` when the agent has to be downloaded first. Without it, opening
+            fails in time, the download goes on, and the next run finds it done.
+        download_url: Archive to take instead of the one pyngrok knows.
+    """
+
+    def __init__(
+        self,
+        local_url: str,
+        *,
+        authtoken: Secret | None,
+        domain: str | None,
+        ngrok_path: str | None,
+        state_dir: Path,
+        clock: Clock,
+        notify: Callable[[str], None],
+        deadline_s: float = 8.0,
+        use_proxy: bool = False,
+        download_s: float = 0.0,
+        download_url: str | None = None,
+    ) -> None:
+        self._plan = AgentPlan(
+            local_url=local_url,
+            token=authtoken,
+            # People paste what the dashboard shows, scheme and all.
+            domain=domain.strip().removeprefix("https://").strip("/") if domain else None,
+            ngrok_path=ngrok_path,
+            state_dir=state_dir,
+            use_proxy=use_proxy,
+            startup_s=deadline_s + download_s,
+            download_url=download_url,
+        )
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._download_s = download_s
+        self._notify = notify
+        self._agent: AgentThread | None = None
+        self._life: _Life | None = None
+        self._changes: asyncio.Queue[TunnelChange] = asyncio.Queue()
+        self.url = ""
+        self.inspector: str | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def next_change(self) -> TunnelChange:
+        """See :meth:`Tunnel.next_change`."""
+        return await self._changes.get()
+
+    async def reopen(self) -> None:
+        """See :meth:`Tunnel.reopen`."""
+        await self._stop()
+        while not self._changes.empty():  # they speak of the agent that was
+            self._changes.get_nowait()
+        await self._open()
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        life = self._life = _Life()
+
+        def in_loop(call: Callable[..., None], *arguments: object) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                loop.call_soon_threadsafe(call, *arguments)
+
+        agent = self._agent = AgentThread(
+            self._plan,
+            report=lambda report: in_loop(self._take_report, life, report),
+            notify=lambda line: in_loop(self._notify, line),
+        )
+        agent.start()
+        try:
+            opened = await self._wait_opened(agent, life)
+        except TimeoutError:
+            raise await self._give_up(agent, life) from None
+        except BaseException:
+            await self._stop()
+            raise
+        self.url, self.inspector = opened.url, opened.inspector
+
+    async def _wait_opened(self, agent: AgentThread, life: _Life) -> AgentOpened:
+        try:
+            return await within(self._clock, self._deadline_s, asyncio.shield(life.opened))
+        except TimeoutError:
+            if not self._download_s or agent.download_progress is None:
+                raise
+        return await within(self._clock, self._download_s, asyncio.shield(life.opened))
+
+    async def _give_up(self, agent: AgentThread, life: _Life) -> TunnelError:
+        """End what did not open in time, and say as closely as known why it did not."""
+        progress = agent.download_progress
+        if progress is not None and not self._download_s:
+            agent.finish_download_only()
+            life.is_over = True
+            self._agent = self._life = None
+            return plain_error(
+                "ngrok_downloading",
+                f"the ngrok agent is still being downloaded ({progress})",
+                "The next run finds it installed.",
+            )
+        trouble = agent.trouble
+        await self._stop()
+        return trouble or plain_error(
+            "ngrok_timeout",
+            f"the ngrok agent did not open a tunnel within {self._deadline_s:g} s",
+            "suno-cover doctor shows the step that fails.",
+        )
+
+    def _take_report(self, life: _Life, report: AgentReport) -> None:
+        if isinstance(report, AgentEnded):
+            life.ended.set()
+        if life.is_over:
+            return
+        if not life.opened.done():
+            if isinstance(report, AgentOpened):
+                life.opened.set_result(report)
+            elif isinstance(report, AgentFailed):
+                life.is_over = True
+                life.opened.set_exception(report.error)
+        elif isinstance(report, LinkChanged):
+            self.url = report.url
+            self._changes.put_nowait(
+                TunnelChange(lost=not report.is_up, reason=report.reason, url=report.url if report.is_up else None)
+            )
+        elif isinstance(report, AgentFailed | AgentEnded):
+            life.is_over = True
+            reason = report.error.message if isinstance(report, AgentFailed) else "the ngrok agent has ended"
+            self._changes.put_nowait(TunnelChange(lost=True, reason=reason, is_dead=True))
+
+    async def _stop(self) -> None:
+        """End the agent: politely, so that ngrok frees the domain at once, then by force."""
+        agent, life = self._agent, self._life
+        self._agent = self._life = None
+        if agent is None or life is None:
+            return
+        life.is_over = True
+        try:
+            for force, patience_s in ((False, _POLITE_S), (True, _FORCED_S)):
+                # Repeated, because the thread may only just be starting the process.
+                for _ in range(round(patience_s / _SIGNAL_EVERY_S)):
+                    agent.signal(force=force)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_SIGNAL_EVERY_S):
+                            await life.ended.wait()
+                            return
+        except asyncio.CancelledError:
+            agent.signal(force=True)
+            raise

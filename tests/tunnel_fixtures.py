@@ -1,0 +1,140 @@
+"""The stand-in for the ngrok agent as a fixture: installed, told what to play, controlled, and cleaned up."""
+
+import json
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.standins import ngrok_agent
+
+TOKEN = "2token_Of4Standin_9x8y7z"  # noqa: S105 -- opens nothing
+_PATIENCE_S = 10.0
+
+
+@dataclass
+class NgrokStandin:
+    """An installed stand-in agent.
+
+    Attributes:
+        home: Its folder.
+        path: Its executable.
+        ca_file: The authority of its public addresses, for ``SSL_CERT_FILE``.
+        token: What to put in ``NGROK_AUTHTOKEN``.
+    """
+
+    home: Path
+    path: Path
+    ca_file: Path
+    token: str = TOKEN
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Variables for a program that is to use it."""
+        return {
+            "PYNGROK_NGROK_PATH": str(self.path),
+            "SSL_CERT_FILE": str(self.ca_file),
+            "NGROK_AUTHTOKEN": self.token,
+        }
+
+    def behave(self, variant: str, **more: float) -> None:
+        """Choose what the next start plays."""
+        (self.home / "behaviour.json").write_text(json.dumps({"variant": variant, **more}))
+
+    def facts(self, event: str) -> list[dict[str, Any]]:
+        """Return what has been recorded under a name: started, api, endpoint, opened, updated."""
+        try:
+            lines = (self.home / "record.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [fact for fact in map(json.loads, lines) if fact["event"] == event]
+
+    def wait_fact(self, event: str, n: int = 1) -> dict[str, Any]:
+        """Wait, in a thread or a test that is not asynchronous, until the ``n``-th fact of a name is there."""
+        wait_until(lambda: len(self.facts(event)) >= n, f"{event} number {n}")
+        return self.facts(event)[n - 1]
+
+    def living(self) -> list[int]:
+        """Return the ids of its processes that are still there."""
+        return [fact["pid"] for fact in self.facts("started") if self._is_ours(fact["pid"])]
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            return os.fsencode(self.home) in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return False
+
+    def control(self, word: str, text: str = "") -> None:
+        """Tell the last agent started to cut, cut-quietly, restore, die or log. Blocks."""
+        url = f"{self.facts('api')[-1]['url']}/standin/{word}"
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(urllib.request.Request(url, data=text.encode(), method="POST"), timeout=5):  # noqa: S310
+                pass
+        except OSError:
+            if word != "die":  # nobody answers who has just died
+                raise
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to every process of it that is there."""
+        for pid in self.living():
+            os.kill(pid, number)
+
+
+def wait_until(is_so: Callable[[], object], what: str) -> None:
+    """Wait for something that another process does; fails after ten seconds."""
+    end = time.monotonic() + _PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < end, f"in vain: {what}"
+        time.sleep(0.01)
+
+
+def command_lines() -> dict[int, str]:
+    """Return every process's command line (Linux), as any user of the machine can read it."""
+    shown = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                shown[int(entry.name)] = (
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
+            except OSError:
+                continue
+    return shown
+
+
+@pytest.fixture(scope="session")
+def standin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One authority and certificate per test process: making them is what takes time."""
+    folder = tmp_path_factory.mktemp("standin")
+    ngrok_agent.install(folder)
+    return folder
+
+
+@pytest.fixture
+def ngrok_standin(standin_folder: Path, tmp_path: Path) -> Iterator[Callable[..., NgrokStandin]]:
+    """Install stand-ins: ``ngrok_standin("offline", start_delay_s=1.1)``; none of them outlives the test."""
+    installed: list[NgrokStandin] = []
+
+    def make(variant: str = "ok", **more: float) -> NgrokStandin:
+        home = tmp_path / f"standin-{len(installed)}"
+        home.mkdir()
+        for name in ("ca.pem", "server.pem"):
+            (home / name).write_bytes((standin_folder / name).read_bytes())
+        path = home / "ngrok"
+        path.write_text((standin_folder / "ngrok").read_text().replace(str(standin_folder), str(home)))
+        path.chmod(0o755)
+        standin = NgrokStandin(home=home, path=path, ca_file=home / "ca.pem")
+        standin.behave(variant, **more)
+        installed.append(standin)
+        return standin
+
+    yield make
+    for standin in installed:
+        standin.kill()
