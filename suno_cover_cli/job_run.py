@@ -121,11 +121,12 @@ class JobRun:
             error=error,
         )
 
-    def at_deadline(self) -> JobOutcome:
-        """Say that the time is up, which ends nothing at the service."""
+    def at_deadline(self, last_fault: str) -> JobOutcome:
+        """Say that the time is up, which ends nothing at the service; ``last_fault`` may be empty."""
+        fault = f" ({clean(last_fault)})" if last_fault else ""
         error = JobError(
             code="deadline",
-            message=f"still running after {self._timeout_s:g} s; the job goes on at the service",
+            message=f"still running after {self._timeout_s:g} s; the job goes on at the service{fault}",
             hint="Go on with: suno-cover resume",
         )
         return JobOutcome(result=self.result(JobState.PENDING, error=error), exit_code=ExitCode.PENDING)

@@ -120,9 +120,9 @@ class Poller:
             first_read_s: Seconds until the first read; 0 for a job that may be over already.
 
         Raises:
-            TimeoutError: Still running at the deadline.
+            TimeoutError: Not ended at the deadline, as far as is known; its text says why nothing is known.
             RefusedError: The service does not know the id, after the grace.
-            SunoCoverError: The key was refused, or reads kept failing until the deadline.
+            SunoCoverError: The key was refused.
         """
         listening = asyncio.create_task(self._listen(), name=f"inbox-{self._task_id}") if self._inbox else None
         try:
@@ -164,9 +164,7 @@ class Poller:
                     return end
             now = self._awake.now()
             if now >= self._deadline:
-                if unread is not None:
-                    raise unread
-                raise TimeoutError
+                raise TimeoutError(f"the last read failed: {unread.message}" if unread is not None else "")
             pause_s = self._pause_s()
             next_read = now + pause_s
             if unread is None:

@@ -93,8 +93,8 @@ class CoverWorkflow:
         run.tell_started()
         try:
             outcome = await self._run_steps(run)
-        except TimeoutError:
-            outcome = run.at_deadline()
+        except TimeoutError as error:
+            outcome = run.at_deadline(str(error))
         except SunoCoverError as error:
             outcome = run.ended_by(error)
         if run.row is not None:
