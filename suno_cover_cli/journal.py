@@ -63,7 +63,7 @@ class Journal:
                 message = error.message if isinstance(error, DatabaseError) else str(error)
                 self._warn(message, "Jobs of this run are not written down: keep the ids that are printed.")
             else:
-                stack.callback(self._drop_run_lock, lock)
+                stack.push_async_callback(asyncio.to_thread, self._drop_run_lock, lock)
                 self._is_usable = True
             self._stack = stack.pop_all()
         return self

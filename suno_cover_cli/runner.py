@@ -8,9 +8,9 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from suno_cover_cli.errors import SunoCoverError
 from suno_cover_cli.exits import ExitCode, ToldExit
@@ -20,7 +20,8 @@ from suno_cover_cli.text import clean
 _CLEAN_UP_S = 1.8
 _POSIX_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
-Command = Callable[[], Awaitable[int]]
+Command = Callable[[], Coroutine[Any, Any, int]]
+"""Does what may block (reads files, standard input, settings) and returns the rest, for the loop."""
 
 
 class _Ending:
@@ -34,14 +35,14 @@ def run(command: Command, output: Output, *, on_interrupt: Callable[[], str | No
     """Run a command to its end and leave the process.
 
     Args:
-        command: The work; returns the exit code.
+        command: See :data:`Command`; what it returns ends with the exit code.
         output: Told of errors; finished before the process ends.
         on_interrupt: Says how to go on after a signal, or ``None`` when there is nothing to go on with.
     """
     ending = _Ending()
     code: int = ExitCode.FAILURE
     try:
-        code = asyncio.run(_run_until_signal(command, output, ending))
+        code = asyncio.run(_run_until_signal(command(), output, ending))
     except SunoCoverError as error:
         output.write_error(error)
         code = error.exit_code
@@ -63,9 +64,9 @@ def run(command: Command, output: Output, *, on_interrupt: Callable[[], str | No
     raise ToldExit(code)
 
 
-async def _run_until_signal(command: Command, output: Output, ending: _Ending) -> int:
+async def _run_until_signal(work: Coroutine[Any, Any, int], output: Output, ending: _Ending) -> int:
     loop = asyncio.get_running_loop()
-    working = asyncio.ensure_future(command())
+    working = asyncio.ensure_future(work)
     output.on_closed = lambda: _cancel_from_thread(loop, working)
 
     def end(number: int) -> None:

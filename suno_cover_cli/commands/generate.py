@@ -3,15 +3,15 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Coroutine, Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from suno_cover_cli.batch import BatchRunner
 from suno_cover_cli.commands.context import Context
 from suno_cover_cli.commands.job_options import JobCommandOptions
-from suno_cover_cli.commands.job_parts import JobParts, Unfinished, load_job_settings, open_job_parts
+from suno_cover_cli.commands.job_parts import JobParts, JobStart, Unfinished, open_job_parts, prepare_jobs
 from suno_cover_cli.errors import UsageError
 from suno_cover_cli.events import Sink, WarningRaised
 from suno_cover_cli.exits import ExitCode
@@ -36,31 +36,42 @@ def run(arguments: list[str], input_path: str | None, options: JobCommandOptions
     )
 
 
-async def generate(
+def generate(
     arguments: list[str],
     input_path: str | None,
     options: JobCommandOptions,
     context: Context,
     unfinished: Unfinished,
-) -> ExitCode:
-    """Submit a cover job for each music task, wait for all, save their images.
+) -> Coroutine[Any, Any, ExitCode]:
+    """Check everything that can be checked without a network, and return the rest of the command.
+
+    The rest submits a cover job for each music task, waits for all and saves their images.
 
     Raises:
         SunoCoverError: Whatever stops the command before there is a job.
     """
     ids = collect_task_ids(arguments, input_path, context.output.streams.stdin, what="music task id")
-    settings, where = load_job_settings(context, options)
-    check_output_folder(settings.output)
-    with ExitStack() as files:
-        failed_to = open_failed_to(files, options.failed_to)
-        async with open_job_parts(
-            context, options, settings, where, job_count=len(ids.ids), unfinished=unfinished
-        ) as parts:
+    start = prepare_jobs(context, options)
+    check_output_folder(start.settings.output)
+    failed_to = open_failed_to(options.failed_to)
+    return _generate(ids, start, options, context, unfinished, failed_to)
+
+
+async def _generate(
+    ids: TaskIds,
+    start: JobStart,
+    options: JobCommandOptions,
+    context: Context,
+    unfinished: Unfinished,
+    failed_to: TextIO | None,
+) -> ExitCode:
+    with failed_to or nullcontext():
+        async with open_job_parts(context, options, start, job_count=len(ids.ids), unfinished=unfinished) as parts:
             _tell_oddities(ids, parts.sink)
             batch = BatchRunner(
                 parts.workflow.run_job, sink=parts.sink, concurrency=options.concurrency, failed_to=failed_to
             )
-            return await batch.run(_requests(ids, settings, parts))
+            return await batch.run(_requests(ids, start.settings, parts))
 
 
 def _requests(ids: TaskIds, settings: Settings, parts: JobParts) -> Iterator[JobRequest]:
@@ -94,7 +105,7 @@ def _tell_oddities(ids: TaskIds, sink: Sink) -> None:
         )
 
 
-def open_failed_to(files: ExitStack, path: Path | None) -> TextIO | None:
+def open_failed_to(path: Path | None) -> TextIO | None:
     """Open the list of failed ids before anything is submitted.
 
     Raises:
@@ -103,7 +114,7 @@ def open_failed_to(files: ExitStack, path: Path | None) -> TextIO | None:
     if path is None:
         return None
     try:
-        return files.enter_context(path.open("w", encoding="utf-8"))
+        return path.open("w", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", hint="Give --failed-to another path.") from None
 

@@ -16,7 +16,7 @@ from suno_cover_cli.journal import Journal
 from suno_cover_cli.limiter import RequestLimiter
 from suno_cover_cli.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
 from suno_cover_cli.poller import Timing
-from suno_cover_cli.settings import Settings, Sources, parse_rate
+from suno_cover_cli.settings import Settings, parse_rate
 from suno_cover_cli.text import Secret
 from suno_cover_cli.workflow import CoverWorkflow
 
@@ -55,27 +55,42 @@ class JobParts(msgspec.Struct, frozen=True, kw_only=True):
     provider_name: str
 
 
-def load_job_settings(context: Context, options: JobCommandOptions) -> tuple[Settings, Sources]:
-    """Merge the options of a job command with environment, settings file and defaults.
+class JobStart(msgspec.Struct, frozen=True, kw_only=True):
+    """What jobs start from: settings and keys. ``key`` is ``None`` for the built-in sandbox, which makes one up."""
+
+    settings: Settings
+    key: Secret | None
+    webhook_key: Secret | None
+
+
+def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
+    """Merge settings and find keys; reads files and perhaps standard input, so before the loop starts.
 
     Raises:
         UsageError: A value that cannot be.
+        KeyRefusedError: No key.
     """
-    domain = options.callbacks.domain
     flags: dict[str, str | Path | None] = {
         "output": options.output,
         "callback": options.callback,
-        "domain": domain,
+        "domain": options.callbacks.domain,
     }
-    return context.settings(options.service, flags)
+    settings, where = context.settings(options.service, flags)
+    if options.sandbox:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return JobStart(settings=settings, key=None, webhook_key=None)
+    return JobStart(
+        settings=settings,
+        key=context.api_key(settings, where, options.service),
+        webhook_key=context.webhook_key(where, options.service),
+    )
 
 
 @asynccontextmanager
 async def open_job_parts(
     context: Context,
     options: JobCommandOptions,
-    settings: Settings,
-    where: Sources,
+    start: JobStart,
     *,
     job_count: int,
     unfinished: Unfinished,
@@ -85,24 +100,19 @@ async def open_job_parts(
     Args:
         context: Streams and time.
         options: Of the command.
-        settings: Merged.
-        where: For keys.
+        start: Settings and keys.
         job_count: Jobs of the command.
         unfinished: Told of starts and ends.
 
     Raises:
         UsageError: A port in use, a public URL that cannot be.
-        KeyRefusedError: No key.
         TunnelError: ``--callback required`` and no tunnel.
     """
     clock = context.clock
     async with AsyncExitStack() as stack:
-        if options.sandbox:
+        settings, key = start.settings, start.key
+        if key is None:
             settings, key = await _open_sandbox(stack, context, settings)
-            webhook_key = None
-        else:
-            key = context.api_key(settings, where, options.service)
-            webhook_key = context.webhook_key(where, options.service)
         sink = await _open_sink(stack, context, options, job_count, unfinished)
         journal = await stack.enter_async_context(Journal(settings.state_dir, clock=clock, sink=sink))
         api = await _open_api(stack, context, settings, key, sink)
@@ -115,7 +125,7 @@ async def open_job_parts(
 
             callbacks = msgspec.structs.replace(options.callbacks, is_direct=options.sandbox)
             listener, channel = await open_callbacks(
-                stack, context, callbacks, settings, webhook_key=webhook_key, sink=sink
+                stack, context, callbacks, settings, webhook_key=start.webhook_key, sink=sink
             )
         workflow = await stack.enter_async_context(
             CoverWorkflow(
@@ -144,7 +154,6 @@ async def _open_sandbox(stack: AsyncExitStack, context: Context, settings: Setti
     """Start the imitation of the service inside this process and point the settings at it."""
     from suno_cover_cli.sandbox.app import Sandbox
 
-    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     sandbox = await stack.enter_async_context(Sandbox(state_file=settings.state_dir / "sandbox.jsonl"))
     key = Secret(sandbox.api_key)
     context.output.redactor.add(key)

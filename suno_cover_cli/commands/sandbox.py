@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -13,7 +14,7 @@ from suno_cover_cli.errors import UsageError
 from suno_cover_cli.exits import ExitCode
 from suno_cover_cli.output import Output
 from suno_cover_cli.runner import run as run_command
-from suno_cover_cli.text import clean
+from suno_cover_cli.text import Secret, clean
 
 _COMMAND_END_S = 1.5
 
@@ -40,23 +41,31 @@ def run(options: SandboxOptions, output: Output) -> NoReturn:
     run_command(lambda: serve_sandbox(options, Context(output=output)), output)
 
 
-async def serve_sandbox(options: SandboxOptions, context: Context) -> int:
-    """List the scenarios, or serve until a signal or the end of the given command.
+def serve_sandbox(options: SandboxOptions, context: Context) -> Coroutine[Any, Any, int]:
+    """Check the options, and return the rest: list the scenarios, or serve until a signal or a command's end.
 
     Raises:
         UsageError: A port in use, an unknown provider, a state file that is something else.
     """
-    from suno_cover_cli.sandbox.scenarios import scenario_lines
-
     if options.list_scenarios:
-        for line in scenario_lines():
-            context.output.write_line(line)
-        return ExitCode.OK
-    from suno_cover_cli.sandbox.app import Sandbox
-
+        return _list_scenarios(context)
     if options.provider not in {"sunoapi", "kie"}:
         raise UsageError(f'unknown provider "{clean(options.provider, 40)}"', hint="Use sunoapi or kie.")
     key = context.webhook_key(context.sources(None), ServiceOptions(webhook_key_file=options.webhook_key_file))
+    return _serve(options, key, context)
+
+
+async def _list_scenarios(context: Context) -> int:
+    from suno_cover_cli.sandbox.scenarios import scenario_lines
+
+    for line in scenario_lines():
+        context.output.write_line(line)
+    return ExitCode.OK
+
+
+async def _serve(options: SandboxOptions, key: Secret | None, context: Context) -> int:
+    from suno_cover_cli.sandbox.app import Sandbox
+
     async with Sandbox(
         port=options.port,
         generation_s=options.generation_s,
@@ -71,7 +80,7 @@ async def serve_sandbox(options: SandboxOptions, context: Context) -> int:
     ) as sandbox:
         lines = sandbox.export_lines()
         if options.ready_file is not None:
-            _write_ready(options.ready_file, lines)
+            await asyncio.to_thread(_write_ready, options.ready_file, lines)
         if options.command:
             return await _run_command(options.command, sandbox.url, sandbox.api_key, options.provider)
         for line in lines:

@@ -1,6 +1,7 @@
 """``status``: one read of the service, nothing else."""
 
-from typing import NoReturn
+from collections.abc import Coroutine
+from typing import Any, NoReturn
 
 from suno_cover_cli.api import SunoApi
 from suno_cover_cli.codes import job_failed
@@ -12,7 +13,8 @@ from suno_cover_cli.limiter import RequestLimiter
 from suno_cover_cli.models import JobRecord, RecordState, is_safe_task_id
 from suno_cover_cli.output import Output, json_line
 from suno_cover_cli.runner import run as run_command
-from suno_cover_cli.text import clean
+from suno_cover_cli.settings import Settings
+from suno_cover_cli.text import Secret, clean
 
 _EXIT_CODES = {
     RecordState.SUCCEEDED: ExitCode.OK,
@@ -28,8 +30,8 @@ def run(task_id: str, options: ServiceOptions, output: Output) -> NoReturn:
     run_command(lambda: status(task_id, options, Context(output=output)), output)
 
 
-async def status(task_id: str, options: ServiceOptions, context: Context) -> ExitCode:
-    """Print the state of one job and return it as an exit code.
+def status(task_id: str, options: ServiceOptions, context: Context) -> Coroutine[Any, Any, ExitCode]:
+    """Check id, settings and key, and return the rest: the read, whose outcome becomes the exit code.
 
     Raises:
         SunoCoverError: No key, a bad id, or the service cannot be read.
@@ -42,6 +44,10 @@ async def status(task_id: str, options: ServiceOptions, context: Context) -> Exi
         )
     settings, where = context.settings(options)
     key = context.api_key(settings, where, options)
+    return _status(task_id, settings, key, context)
+
+
+async def _status(task_id: str, settings: Settings, key: Secret, context: Context) -> ExitCode:
     async with (
         RequestLimiter(None, 1.0, clock=context.clock) as limiter,
         SunoApi(
