@@ -26,7 +26,7 @@ from suno_cover_cli.clock import Clock
 from suno_cover_cli.errors import ImageError
 from suno_cover_cli.imagecheck import SNIFF_BYTES, DamagedImageError, ImageChecker, NotAnImageError, sniff
 from suno_cover_cli.imagefiles import ImageFolder, PartFile
-from suno_cover_cli.imagehost import AttemptError, ImageHosts, read_retry_after
+from suno_cover_cli.imagehost import AttemptError, ImageHosts, is_packed, read_body, read_retry_after
 from suno_cover_cli.models import SavedImage
 from suno_cover_cli.text import clean
 
@@ -220,11 +220,11 @@ class Downloader:
         received = part.size_bytes
         is_known = received > 0
         try:
-            async for chunk in response.content.iter_any():
-                tail += chunk
-                received += len(chunk)
+            async for piece, wire_bytes in read_body(response):
+                tail += piece
+                received += len(piece)
                 # A packed body may be large on either side of the unpacking.
-                self._check_size(max(received, response.content.total_raw_bytes), response)
+                self._check_size(max(received, wire_bytes), response)
                 if not is_known and received >= SNIFF_BYTES:
                     is_known = _check_first_bytes(tail, response)
                 if len(tail) >= _FLUSH_BYTES:
@@ -312,10 +312,9 @@ class _Transfer:
 
     def note_whole(self, response: ClientResponse) -> None:
         """Take down a 200: its length, and its ETag if that is a strong one and the body comes unpacked."""
-        is_packed = response.headers.get("Content-Encoding", "identity").lower() != "identity"
         etag = response.headers.get("ETag", "")
-        self.total_bytes = None if is_packed else response.content_length
-        self.etag = etag if etag.startswith('"') and not is_packed else None
+        self.total_bytes = None if is_packed(response) else response.content_length
+        self.etag = etag if etag.startswith('"') and not is_packed(response) else None
 
     def fits(self, response: ClientResponse) -> bool:
         """Tell whether an answer is exactly the rest that was asked for, of the same file."""
@@ -327,7 +326,7 @@ class _Transfer:
             total = str(self.total_bytes or int(last) + 1)
         return (
             response.headers.get("ETag", self.etag) == self.etag
-            and "Content-Encoding" not in response.headers
+            and not is_packed(response)
             and int(first) == self.part.size_bytes
             and self.total_bytes in {None, int(total)}
         )

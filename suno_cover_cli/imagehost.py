@@ -10,6 +10,7 @@ import email.utils
 import os
 import ssl
 import urllib.request
+import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
 from typing import Self
@@ -25,6 +26,7 @@ from suno_cover_cli.text import clean
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NAME_CHECK_S = 5.0
+_PIECE_BYTES = 64 * 1024
 _MAX_RETRY_AFTER_S = 60.0
 _FEW_ATTEMPTS = 2
 _RESUME_HINT = "Run `suno-cover resume` in a while: it fetches what is missing."
@@ -154,6 +156,7 @@ class ImageHosts:
                 connector=connector,
                 timeout=self._timeout,
                 cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
                 headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
             )
         )
@@ -203,6 +206,43 @@ def check_status(response: aiohttp.ClientResponse) -> None:
     if status in {204, 408, 425, 429} or status >= 500:  # noqa: PLR2004 -- statuses
         raise AttemptError(message, retry_after=response.headers.get("Retry-After"))
     raise ImageError(message, code="image_unavailable", hint=_RESUME_HINT)
+
+
+def is_packed(response: aiohttp.ClientResponse) -> bool:
+    """Tell whether the body is compressed, although plain bytes were asked for."""
+    return response.headers.get("Content-Encoding", "identity").lower() != "identity"
+
+
+async def read_body(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[bytes, int]]:
+    """Yield the body piece by piece, unpacked if need be, with the number of bytes the wire has carried so far.
+
+    Done here because aiohttp only wakes its reader for bytes that come *out* of a decompressor: a stream that
+    unpacks to nothing would keep it busy unseen. A piece is at most 64 KiB of unpacked bytes, or empty.
+
+    Raises:
+        AttemptError: Packed in an unknown way, or not what it says.
+    """
+    wire_bytes = 0
+    if not is_packed(response):
+        async for chunk in response.content.iter_any():
+            wire_bytes += len(chunk)
+            yield chunk, wire_bytes
+        return
+    encoding = clean(response.headers["Content-Encoding"], 20)
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # gzip or zlib, by their first bytes
+    if encoding.lower() not in {"gzip", "x-gzip", "deflate"}:
+        raise AttemptError(f"{clean(response.url.host or '', 100)} packed the picture as {encoding}, unasked")
+    async for chunk in response.content.iter_any():
+        wire_bytes += len(chunk)
+        rest = chunk
+        while rest and not unpacking.eof:
+            try:
+                piece = unpacking.decompress(rest, _PIECE_BYTES)
+            except zlib.error as error:
+                raise AttemptError(f"the {encoding} packing of the picture is broken") from error
+            yield piece, wire_bytes
+            rest = unpacking.unconsumed_tail
+        yield b"", wire_bytes
 
 
 def read_retry_after(header: str | None, now: float) -> float:
