@@ -70,5 +70,6 @@ def _faults(schema: dict[str, Any], body: bytes) -> list[str]:
 
 @cache
 def _registry() -> Registry[Any]:
-    registry: Registry[Any] = Registry()
-    return registry.with_resource(_URI, DRAFT202012.create_resource(load_contract()))
+    empty: Registry[Any] = Registry()
+    registry: Registry[Any] = empty.with_resource(_URI, DRAFT202012.create_resource(load_contract()))
+    return registry

@@ -167,6 +167,10 @@ class Sandbox:
         """Facts of every job by cover task id, oldest first."""
         return self._book.jobs
 
+    async def wait_settled(self, task_id: str) -> None:
+        """Wait until the last callback of a job has been acknowledged or given up."""
+        await self._courier.wait_settled(self.jobs[task_id])
+
     @property
     def key_leaks(self) -> int:
         """How many image requests carried an ``Authorization`` header; each was refused."""

@@ -95,7 +95,8 @@ class Courier:
         self._ledger = ledger
         self._base_url = ""
         self._tls: ssl.SSLContext | None = None
-        self._open = asyncio.Event()
+        self._is_open = False
+        self._changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         answer_time_s = max(ANSWER_TIME_S / self._time_scale, _LEAST_ANSWER_TIME_S)
@@ -107,7 +108,8 @@ class Courier:
         )
         # The group lives in a task of its own, because whoever enters may leave from another task.
         self._host = asyncio.create_task(self._host_deliveries())
-        await self._open.wait()
+        await self._changed.wait()
+        self._changed.clear()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -118,9 +120,14 @@ class Courier:
             self._host.result()
 
     async def _host_deliveries(self) -> None:
-        async with asyncio.TaskGroup() as self._group:
-            self._open.set()
-            await asyncio.Event().wait()
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self._is_open = True
+                self._changed.set()
+                await asyncio.Event().wait()
+        finally:
+            self._is_open = False
+            self._changed.set()
 
     def serve_images_from(self, base_url: str) -> None:
         """Name the image host, once its port is known."""
@@ -135,6 +142,11 @@ class Courier:
         """Send the remaining callbacks of a job when they are due."""
         if job.settled < len(job.scenario.deliveries):
             self._group.create_task(self._deliver_all(job))
+
+    async def wait_settled(self, job: SandboxJob) -> None:
+        """Wait until the last callback of a job has been acknowledged or given up, or a fault stopped them all."""
+        while self._is_open and job.settled < len(job.scenario.deliveries):
+            await self._changed.wait()
 
     async def _deliver_all(self, job: SandboxJob) -> None:
         for delivery in job.scenario.deliveries[job.settled :]:
@@ -157,8 +169,11 @@ class Courier:
             )
             if status == _OK or error == _NOT_ALLOWED:
                 break
-        job.settled += 1
         await self._ledger.commit(SettledLine(task_id=job.task_id, status=status))
+        job.settled += 1
+        # Wakes those who wait now and leaves nothing set for those who come.
+        self._changed.set()
+        self._changed.clear()
 
     async def _post(self, job: SandboxJob, delivery: Delivery) -> tuple[int, str]:
         """Send one callback; return the HTTP status of the answer, or 0 and why there was none."""

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf, isinf
 from types import MappingProxyType
 
 import msgspec
@@ -160,7 +161,8 @@ class JobBook:
         now_s, now = self._clock.monotonic(), self._clock.time()
         created_at = now if created_at is None else created_at
         created_s = now_s - (now - created_at)
-        length_s = 0.0 if scenario.generation == 0 else self._generation_s * scenario.generation
+        # An endless job is endless in a sandbox without generation time, too.
+        length_s = inf if isinf(scenario.generation) else self._generation_s * scenario.generation
         task_id = _digest(f"cover/{music_task_id}")
         job = SandboxJob(
             task_id=f"../../etc/{task_id}" if scenario.hostile_id else task_id,
