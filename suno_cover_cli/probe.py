@@ -24,23 +24,23 @@ class HttpProbe:
     An async context manager: leaving closes the connections.
 
     Args:
+        user_agent: Sent with every fetch.
         timeout_s: For one fetch, in the machine's own seconds.
     """
 
-    def __init__(self, timeout_s: float = 5.0) -> None:
+    def __init__(self, *, user_agent: str, timeout_s: float = 5.0) -> None:
+        self._user_agent = user_agent
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        from suno_cover_cli import __version__
-
         # Reading a machine's certificates takes tens of milliseconds; the listener answers meanwhile.
         tls = await asyncio.to_thread(ssl.create_default_context)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={
-                "User-Agent": f"suno-cover/{__version__}",
+                "User-Agent": self._user_agent,
                 # ngrok's free plan shows browsers a warning page first; this header asks it not to.
                 "ngrok-skip-browser-warning": "1",
             },

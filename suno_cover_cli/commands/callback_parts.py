@@ -37,7 +37,7 @@ async def open_callbacks(
             clock=context.clock,
         )
     )
-    probe = await stack.enter_async_context(HttpProbe())
+    probe = await stack.enter_async_context(HttpProbe(user_agent=context.user_agent))
     channel = await stack.enter_async_context(
         CallbackChannel(
             listener,

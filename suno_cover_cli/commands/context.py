@@ -24,11 +24,19 @@ class ServiceOptions(msgspec.Struct, frozen=True, kw_only=True):
     profile: str | None = None
 
 
+def make_user_agent() -> str:
+    """Name this program towards servers; image hosts refuse some default names."""
+    from suno_cover_cli import __version__
+
+    return f"suno-cover/{__version__}"
+
+
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Where a command gets everything from that is not an option of its own."""
 
     output: Output
     clock: Clock = SystemClock()
+    user_agent: str = msgspec.field(default_factory=make_user_agent)
 
     def sources(self, profile: str | None) -> Sources:
         """Read the settings file.
@@ -72,10 +80,3 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         key = load_webhook_key(where, key_file=options.webhook_key_file, stdin=self.output.streams.stdin)
         self.output.redactor.add(key)
         return key
-
-
-def user_agent() -> str:
-    """Name this program towards servers; image hosts refuse some default names."""
-    from suno_cover_cli import __version__
-
-    return f"suno-cover/{__version__}"

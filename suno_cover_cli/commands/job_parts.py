@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from suno_cover_cli.api import SunoApi
-from suno_cover_cli.commands.context import Context, user_agent
+from suno_cover_cli.commands.context import Context
 from suno_cover_cli.commands.job_options import JobCommandOptions
 from suno_cover_cli.commands.screens import choose_screen
 from suno_cover_cli.downloader import Downloader
@@ -117,7 +117,7 @@ async def open_job_parts(
         journal = await stack.enter_async_context(Journal(settings.state_dir, clock=clock, sink=sink))
         api = await _open_api(stack, context, settings, key, sink)
         saver = await stack.enter_async_context(
-            Downloader(allow_loopback=settings.is_loopback, clock=clock, user_agent=user_agent())
+            Downloader(allow_loopback=settings.is_loopback, clock=clock, user_agent=context.user_agent)
         )
         listener, channel = None, None
         if options.submits and settings.callback != "off":
@@ -193,6 +193,6 @@ async def _open_api(
             limiter=limiter,
             clock=context.clock,
             sink=sink,
-            user_agent=user_agent(),
+            user_agent=context.user_agent,
         )
     )

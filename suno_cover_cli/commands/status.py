@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 from suno_cover_cli.api import SunoApi
 from suno_cover_cli.codes import job_failed
-from suno_cover_cli.commands.context import Context, ServiceOptions, user_agent
+from suno_cover_cli.commands.context import Context, ServiceOptions
 from suno_cover_cli.errors import UsageError
 from suno_cover_cli.events import NullSink
 from suno_cover_cli.exits import ExitCode
@@ -57,7 +57,7 @@ async def _status(task_id: str, settings: Settings, key: Secret, context: Contex
             limiter=limiter,
             clock=context.clock,
             sink=NullSink(),
-            user_agent=user_agent(),
+            user_agent=context.user_agent,
         ) as api,
     ):
         record = await api.fetch_job(task_id)
