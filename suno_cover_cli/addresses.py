@@ -20,14 +20,36 @@ _MAX_URL_CHARS = 8000
 _ASCII_URL = re.compile(r"[!-~]+")
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]")
 
-# Everything routed on the public IPv6 internet lies here; what lies outside is local, reserved or a wrapper.
+# Written out from IANA's registries of special-purpose addresses (RFC 6890 and later), because what Python
+# calls ``is_global`` differs between its releases. 224.0.0.0/3 is multicast and what lies above it.
+_CLOSED_V4 = tuple(
+    map(
+        ipaddress.IPv4Network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.88.99.0/24",
+            "192.168.0.0/16",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/3",
+        ),
+    )
+)
+# All of the public IPv6 internet lies in the first of these; the others are parts of it that do not count:
+# protocol assignments, Teredo among them, and documentation.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")
+_CLOSED_V6 = tuple(map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "3fff::/20")))
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _V4_COMPATIBLE = ipaddress.IPv6Network("::/96")
 _LOW_32_BITS = 0xFFFFFFFF
-# Anycast of 6to4 relays: retired (RFC 7526), yet ``is_global`` in Python.
-_RELAY_ANYCAST = ipaddress.IPv4Network("192.88.99.0/24")
 
 _HINT = (
     "Nothing was fetched from there. Look at the address before you trust it: "
@@ -65,20 +87,23 @@ def unwrap_address(address: IPAddress) -> IPAddress:
     wrapped = address.ipv4_mapped or address.sixtofour
     if wrapped is not None:
         return wrapped
-    is_one = address in {ipaddress.IPv6Address("::"), ipaddress.IPv6Address("::1")}
-    if address in _NAT64 or (address in _V4_COMPATIBLE and not is_one):
+    if address in _NAT64 or (address in _V4_COMPATIBLE and not address.is_loopback):
         return ipaddress.IPv4Address(int(address) & _LOW_32_BITS)
     return address
+
+
+def is_loopback(address: IPAddress) -> bool:
+    """Tell whether an address is this machine; one that a gateway would have to unwrap is not."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def is_public(address: IPAddress) -> bool:
     """Tell whether an address, or the one it wraps, belongs to the public internet."""
     inner = unwrap_address(address)
-    if not inner.is_global or inner.is_multicast or inner.is_reserved:
-        return False
-    if isinstance(inner, ipaddress.IPv6Address):
-        return inner in _GLOBAL_UNICAST and inner not in _DOCUMENTATION
-    return inner not in _RELAY_ANYCAST
+    if isinstance(inner, ipaddress.IPv4Address):
+        return not any(inner in network for network in _CLOSED_V4)
+    return inner in _GLOBAL_UNICAST and not any(inner in network for network in _CLOSED_V6)
 
 
 class AddressGuard:
@@ -125,7 +150,7 @@ class AddressGuard:
     def is_loopback_host(self, host: str) -> bool:
         """Tell whether a host is this machine by its spelling alone, and may be reached."""
         address = parse_address(host)
-        is_local = unwrap_address(address).is_loopback if address else host.rstrip(".") == "localhost"
+        is_local = is_loopback(address) if address else host.rstrip(".") == "localhost"
         return self.allow_loopback and is_local
 
     def open_secure_socket(self, addr_info: AddrInfo) -> socket.socket:
@@ -152,7 +177,7 @@ class AddressGuard:
         return socket.socket(family, kind, protocol)
 
     def _permits(self, address: IPAddress, *, secure: bool) -> bool:
-        if self.allow_loopback and unwrap_address(address).is_loopback:
+        if self.allow_loopback and is_loopback(address):
             return True
         return secure and is_public(address)
 
@@ -163,9 +188,13 @@ class AddressGuard:
         try:
             # A URL that can go on the wire as it stands does so: signed addresses break when re-quoted.
             url = URL(stripped, encoded=_ASCII_URL.fullmatch(stripped) is not None)
-            return url if base is None else base.join(url)
+            if base is not None:
+                url = base.join(url)
+            # Host and port are looked at lazily, and that is where a bad one shows.
+            _ = url.host, url.port
         except ValueError as error:
             raise _forbidden("the image's address is no address") from error
+        return url
 
 
 def forbidden_address(url: URL) -> ImageError:

@@ -6,7 +6,9 @@ a cover can come in; Pillow's other decoders are never offered foreign bytes.
 
 import contextlib
 import hashlib
+import struct
 import threading
+import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BufferedRandom, BufferedReader, BytesIO
@@ -22,6 +24,8 @@ SNIFF_BYTES = 12
 
 ReadableFile = BufferedRandom | BufferedReader | BytesIO
 
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_BLOCK_BYTES = 64 * 1024
 _LARGE_PIXELS = 8_000_000
 _AVIF_BRANDS = frozenset({b"avif", b"avis", b"mif1"})
 
@@ -74,7 +78,7 @@ class TooManyPixelsError(ImageError):
 
 def sniff(head: bytes | bytearray) -> ImageFormat | None:
     """Tell the format by the first :data:`SNIFF_BYTES` bytes, or ``None`` when they are of no known one."""
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+    if head.startswith(_PNG_SIGNATURE):
         return ImageFormat.PNG
     if head.startswith(b"\xff\xd8\xff"):
         return ImageFormat.JPEG
@@ -130,9 +134,7 @@ class ImageChecker:
         reader = _find_reader(found)
         try:
             if found is ImageFormat.PNG:
-                # Decoding looks at neither the checksums nor the end mark; this does, and cheaply.
-                file.seek(0)
-                reader(file).verify()
+                _check_chunks(file)
             file.seek(0)
             with reader(file) as image:
                 width, height = image.size
@@ -143,6 +145,27 @@ class ImageChecker:
         except DecompressionBombError as error:
             raise TooManyPixelsError("the picture claims far too many pixels") from error
         return width, height
+
+
+def _check_chunks(file: ReadableFile) -> None:
+    """Read a PNG's chunks with their checksums up to the end mark: decoding its pixels looks at neither.
+
+    Raises:
+        ValueError, struct.error: It is cut off, or a bit has changed.
+    """
+    file.seek(len(_PNG_SIGNATURE))
+    kind = b""
+    while kind != b"IEND":
+        length, kind = struct.unpack(">I4s", file.read(8))
+        checksum = zlib.crc32(kind)
+        while length:
+            block = file.read(min(length, _BLOCK_BYTES))
+            if not block:
+                raise ValueError("cut off within a chunk")
+            checksum = zlib.crc32(block, checksum)
+            length -= len(block)
+        if file.read(4) != checksum.to_bytes(4):
+            raise ValueError("wrong checksum")
 
 
 def _find_reader(found: ImageFormat) -> "type[ImageFile]":
