@@ -135,7 +135,7 @@ _OUTAGES = (
     Scenario(
         name="redirect-307",
         summary="the submit is redirected to a foreign host",
-        exit_code=ExitCode.UNAVAILABLE,
+        exit_code=ExitCode.REFUSED,
         submits=(Answer(status=307, raw=b"", headers=(("Location", "https://evil.invalid/collect"),)),),
         off_contract=True,
     ),

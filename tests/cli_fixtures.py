@@ -1,0 +1,150 @@
+"""Two ways to run a command: as a user does, in a process of its own, and inside the test's loop."""
+
+import asyncio
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from suno_cover_cli.clock import Clock, SystemClock
+from suno_cover_cli.commands.callback_options import CallbackOptions
+from suno_cover_cli.commands.context import Context
+from suno_cover_cli.commands.generate import generate
+from suno_cover_cli.commands.job_options import JobCommandOptions
+from suno_cover_cli.commands.job_parts import Unfinished
+from suno_cover_cli.errors import SunoCoverError
+from suno_cover_cli.output import Output, Streams
+
+__all__ = ["CallbackOptions", "Cli", "InProcess", "Run"]
+
+
+class Run:
+    """What a command left behind."""
+
+    def __init__(self, code: int, stdout: str, stderr: str) -> None:
+        self.code = code
+        self.stdout = stdout
+        self.stderr = stderr
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines of stdout."""
+        return self.stdout.splitlines()
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """Lines of stdout as JSON; fails when one is not."""
+        return [json.loads(line) for line in self.lines]
+
+
+class Cli:
+    """The program in a process of its own, with a home of its own."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.home = tmp_path / "home"
+        self.cwd = tmp_path / "work"
+        self.home.mkdir()
+        self.cwd.mkdir()
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "SUNO_COVER_STATE_DIR": str(tmp_path / "state"),
+            "SUNO_COVER_CONFIG": str(tmp_path / "config.toml"),
+            "PYTHONWARNINGS": "error",
+            **{name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "COV_"))},
+        }
+
+    def command(self, *args: str) -> list[str]:
+        """Return the words that start the program."""
+        return [sys.executable, "-m", "suno_cover_cli", *args]
+
+    def start(self, *args: str, **environ: str) -> "subprocess.Popen[str]":
+        """Start the program and return at once."""
+        return subprocess.Popen(
+            self.command(*args),
+            cwd=self.cwd,
+            env={**self.environ, **environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *args: str, stdin: str = "", timeout_s: float = 30.0, **environ: str) -> Run:
+        """Run the program to its end."""
+        done = subprocess.run(
+            self.command(*args),
+            cwd=self.cwd,
+            env={**self.environ, **environ},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    def shell(self, script: str, timeout_s: float = 30.0, **environ: str) -> Run:
+        """Run a bash script in which ``suno-cover`` is the program."""
+        prelude = f'suno-cover() {{ "{sys.executable}" -m suno_cover_cli "$@"; }}\n'
+        done = subprocess.run(
+            ["bash", "-c", prelude + script],
+            cwd=self.cwd,
+            env={**self.environ, **environ},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout, done.stderr)
+
+
+class InProcess:
+    """Commands inside the test's loop: time is handed in, the streams are buffers."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.covers = tmp_path / "covers"
+        self.environ = {
+            "SUNO_COVER_STATE_DIR": str(tmp_path / "state"),
+            "SUNO_COVER_CONFIG": str(tmp_path / "config.toml"),
+        }
+
+    async def generate(
+        self,
+        *music_task_ids: str,
+        options: JobCommandOptions,
+        clock: Clock | None = None,
+        input_path: str | None = None,
+        stdin: bytes = b"",
+        **environ: str,
+    ) -> Run:
+        """Run ``generate``; errors that stop it are told as the program tells them."""
+        stdout, stderr = io.BytesIO(), io.StringIO()
+        streams = Streams(
+            stdin=io.BytesIO(stdin),
+            stdout=stdout,
+            stderr=stderr,
+            stdout_is_terminal=False,
+            stderr_is_terminal=False,
+            environ={**self.environ, **environ},
+        )
+        clock = clock or SystemClock()
+        output = Output(streams, clock=clock, is_json=options.json or options.events)
+
+        def begin() -> Coroutine[Any, Any, int]:
+            context = Context(output=output, clock=clock)
+            return generate(list(music_task_ids), input_path, options, context, Unfinished())
+
+        try:
+            # What blocks runs before the loop does, as in the real program.
+            code = await (await asyncio.to_thread(begin))
+        except SunoCoverError as error:
+            output.write_error(error)
+            code = error.exit_code
+        await asyncio.to_thread(output.finish)
+        return Run(code, stdout.getvalue().decode(), stderr.getvalue())
