@@ -267,15 +267,15 @@ def explain_os_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = clean(error.strerror or error, 100)
+        shown, reason = clean(folder, 400), clean(error.strerror or error, 100)
         if error.errno in _FULL:
             raise ImageError(
-                f"no room in {folder}: {reason}",
+                f"no room in {shown}: {reason}",
                 code="disk_full",
                 hint="Free some space, then run `suno-cover resume`.",
             ) from error
         raise ImageError(
-            f"cannot write in {folder}: {reason}",
+            f"cannot write in {shown}: {reason}",
             code="folder_unwritable",
             hint="Mend the folder's permissions or choose another with --output, then run `suno-cover resume`.",
         ) from error
@@ -350,7 +350,7 @@ def _remove_unless_locked(path: Path) -> None:
 
 def _file_exists(path: Path) -> ImageError:
     return ImageError(
-        f"{path} exists and is not a whole picture",
+        f"{clean(path, 400)} exists and is not a whole picture",
         code="file_exists",
         hint="Move it away, or run again with --overwrite.",
     )

@@ -181,7 +181,7 @@ def refused(code: str) -> Iterator[pytest.ExceptionInfo[ImageError]]:
         yield info
     assert info.value.code == code
     assert info.value.message.isprintable()
-    assert 0 < len(info.value.message) < 300
+    assert 0 < len(info.value.message) < 600
     assert info.value.hint
 
 

@@ -232,6 +232,19 @@ async def test_right_part_is_taken(tmp_path: Path, total: int | str) -> None:
     assert (tmp_path / "cover_1.png").read_bytes() == LARGE
 
 
+async def test_rest_may_come_in_several_parts(tmp_path: Path) -> None:
+    """A host that sends less than the rest is asked for what is still missing then."""
+    some = whole(LARGE[500_000:900_000], 206, Content_Range=f"bytes 500000-899999/{len(LARGE)}", ETag=ETAG)
+    told: list[str] = []
+    meter = Meter()
+    async with ImageHost() as host, make_downloader() as downloader:
+        url = host.serve(broken(LARGE, 500_000, meter, ETag=ETAG), some, ranged(LARGE, ETAG))
+        await downloader.save(url, tmp_path, "cover_1", on_progress=meter, on_retry=told.append)
+    assert host.requests[2].headers["Range"] == "bytes=900000-"
+    assert told[1] == f"127.0.0.1 sent 900000 of {len(LARGE)} bytes"
+    assert (tmp_path / "cover_1.png").read_bytes() == LARGE
+
+
 async def test_part_nobody_asked_for_is_refused(tmp_path: Path) -> None:
     """A 206 to a request without Range is an error, however well its bytes decode."""
     async with ImageHost() as host, make_downloader() as downloader:
