@@ -105,6 +105,7 @@ class CallbackChannel:
         self._facts: asyncio.Queue[_Fact] = asyncio.Queue()
         self._epoch = 0
         self._settled = asyncio.Event()
+        self._decided = asyncio.Event()
         self._down = asyncio.Event()
         self._reason = ""
         self._runner: asyncio.Task[None] | None = None
@@ -114,7 +115,7 @@ class CallbackChannel:
 
     async def __aenter__(self) -> Self:
         if self._tunnel is None:
-            self._settled.set()
+            self._settle()
         else:
             self._runner = asyncio.create_task(self._run(self._tunnel), name="callback-channel")
         return self
@@ -149,6 +150,11 @@ class CallbackChannel:
         """
         await self._down.wait()
         return self._reason
+
+    async def wait_restored(self) -> str | None:
+        """Wait out a loss: return the URL once callbacks get through again, ``None`` once that is given up."""
+        await self._decided.wait()
+        return self.url
 
     async def _run(self, tunnel: Tunnel) -> None:
         try:
@@ -305,11 +311,15 @@ class CallbackChannel:
 
     # --- state -----------------------------------------------------------------------------------------------
 
+    def _settle(self) -> None:
+        self._settled.set()
+        self._decided.set()
+
     def _mark_open(self, url: str) -> None:
         self._epoch += 1
         self.url = url
         self._down.clear()
-        self._settled.set()
+        self._settle()
 
     def _mark_restored(self, url: str) -> None:
         self._mark_open(url)
@@ -319,6 +329,7 @@ class CallbackChannel:
         self._epoch += 1
         self.url = None
         self._reason = reason
+        self._decided.clear()
         self._down.set()
         self._sink.emit(TunnelLost(reason=reason))
 
@@ -327,7 +338,7 @@ class CallbackChannel:
         self.failure = error
         self._reason = error.message
         self._down.set()
-        self._settled.set()
+        self._settle()
         self.given_up.set()
         self._sink.emit(TunnelFailed(code=error.code, message=error.message, hint=error.hint))
 

@@ -163,7 +163,7 @@ class AgentThread:
 
         self._processes = process._current_processes  # noqa: SLF001 -- see signal()
         token = self._find_token()
-        agent = self._find_agent(token)
+        agent = self._find_agent(home, token)
         home.write_config(token)
         self._path = str(home.install_launcher(agent.path, use_proxy=self._plan.use_proxy))
         try:
@@ -187,7 +187,7 @@ class AgentThread:
         self._origin = found.source
         return found.token
 
-    def _find_agent(self, token: Secret | None) -> FoundAgent:
+    def _find_agent(self, home: AgentHome, token: Secret | None) -> FoundAgent:
         from pyngrok import installer
 
         default = Path(installer.get_default_ngrok_dir()) / installer.get_ngrok_bin()
@@ -197,7 +197,9 @@ class AgentThread:
         if token is None:
             raise explain_code(4018)  # 10 MiB would be fetched only to hear this from ngrok
         url = self._plan.download_url or installer.get_ngrok_cdn_url("3")
-        self._download = Download(url, default, abandoned=self._download_abandoned, notify=self._notify)
+        self._download = Download(
+            url, default, scratch=home.path, abandoned=self._download_abandoned, notify=self._notify
+        )
         try:
             return FoundAgent(path=self._download.run(), source="download")
         finally:

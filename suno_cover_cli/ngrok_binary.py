@@ -1,8 +1,8 @@
 """The agent's executable: where it is looked for, and how it is fetched when there is none."""
 
 import os
+import secrets
 import tarfile
-import tempfile
 import threading
 import zipfile
 import zlib
@@ -20,10 +20,9 @@ from suno_cover_cli.text import clean
 
 VARIABLE = "PYNGROK_NGROK_PATH"
 _DOWNLOAD_PAGE = "https://ngrok.com/download"
-_MAX_ARCHIVE_BYTES = 200 * 1024 * 1024
-_MAX_BINARY_BYTES = 400 * 1024 * 1024
 _CHUNK_BYTES = 256 * 1024
 _MIB = 1024 * 1024
+_MAX_BYTES = 400 * _MIB
 # A real agent is a native program of 20 MB and more; what pip or pyenv put on the PATH under its name is small
 # and says whose it is.
 _MAX_SHIM_BYTES = 2 * _MIB
@@ -110,7 +109,7 @@ _FETCH_ERRORS = (
 
 
 class Download:
-    """Fetches the agent once, with retries, into a folder of its own, and moves it into place when whole.
+    """Fetches the agent once, with retries, into a private folder, and moves it into place when whole.
 
     Blocks; made for a thread. No checksum is published for these archives: what vouches for them is TLS, the
     archive's own checks, and the first bytes of a program.
@@ -118,9 +117,11 @@ class Download:
     Args:
         url: The archive, ``.tgz`` or ``.zip``.
         target: Where the executable goes.
+        scratch: Private folder for the archive.
         abandoned: Once set, the download ends with an error at the next chunk.
         max_attempts: Tries in all.
         timeout_s: For connecting and for each read.
+        max_bytes: Of the archive, and of the executable in it.
         notify: Takes lines for people.
     """
 
@@ -129,17 +130,21 @@ class Download:
         url: str,
         target: Path,
         *,
+        scratch: Path,
         abandoned: threading.Event,
         notify: Callable[[str], None],
         max_attempts: int = 3,
         timeout_s: float = 6.0,
+        max_bytes: int = _MAX_BYTES,
     ) -> None:
         self._url = url
         self._target = target
+        self._scratch = scratch
         self._abandoned = abandoned
         self._notify = notify
         self._max_attempts = max_attempts
         self._timeout_s = timeout_s
+        self._max_bytes = max_bytes
         self.progress = "nothing yet"
 
     def run(self) -> Path:
@@ -154,18 +159,8 @@ class Download:
             if self._abandoned.wait(0.5 * attempt):
                 break
             try:
-                self._target.parent.mkdir(parents=True, exist_ok=True)
-                # Beside the target, so that moving into place is one step on one file system.
-                with tempfile.TemporaryDirectory(dir=self._target.parent, prefix=".ngrok-") as scratch:
-                    self._fetch_and_install(Path(scratch))
-            except (
-                OSError,
-                EOFError,
-                HTTPException,
-                tarfile.TarError,
-                zipfile.BadZipFile,
-                _BadArchiveError,
-            ) as error:
+                self._install(self._fetch())
+            except _FETCH_ERRORS as error:
                 reason = clean(getattr(error, "reason", None) or error, 160) or type(error).__name__
             else:
                 self._notify("The ngrok agent is installed.")
@@ -180,23 +175,31 @@ class Download:
             f"Install it from {_DOWNLOAD_PAGE}, or say where it is with --ngrok-path.",
         )
 
-    def _fetch_and_install(self, scratch: Path) -> None:
-        archive = scratch / self._url.rsplit("/", 1)[-1]
+    def _fetch(self) -> Path:
+        archive = self._scratch / self._url.rsplit("/", 1)[-1]
         with urlopen(self._url, timeout=self._timeout_s) as answer:  # noqa: S310 -- pyngrok's own https address
             length = answer.headers.get("Content-Length", "")
             total_bytes = int(length) if length.isdecimal() else None
             with archive.open("wb") as stream:
-                received_bytes = self._copy(answer, stream, _MAX_ARCHIVE_BYTES, total_bytes)
+                received_bytes = self._copy(answer, stream, total_bytes)
         if total_bytes is not None and received_bytes != total_bytes:
             raise _BadArchiveError(f"{received_bytes} of {total_bytes} bytes came")
-        program = scratch / "program"
-        with program.open("wb") as stream:
-            self._extract(archive, stream)
-        with program.open("rb") as stream:
-            if not stream.read(4).startswith(_PROGRAM_STARTS):
-                raise _BadArchiveError("the archive holds no program")
-        program.chmod(0o700)
-        program.replace(self._target)
+        return archive
+
+    def _install(self, archive: Path) -> None:
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that moving into place is one step on one file system.
+        program = self._target.with_name(f".{self._target.name}-{secrets.token_hex(4)}")
+        try:
+            with program.open("xb") as stream:
+                self._extract(archive, stream)
+            with program.open("rb") as stream:
+                if not stream.read(4).startswith(_PROGRAM_STARTS):
+                    raise _BadArchiveError("the archive holds no program")
+            program.chmod(0o700)
+            program.replace(self._target)
+        finally:
+            program.unlink(missing_ok=True)
 
     def _extract(self, archive: Path, into: BinaryIO) -> None:
         """Copy the one member that counts; its name is compared, never used as a path."""
@@ -206,22 +209,22 @@ class Download:
                 if name not in opened.namelist():
                     raise _BadArchiveError(f"the archive holds no {name}")
                 with opened.open(name) as member:
-                    self._copy(member, into, _MAX_BINARY_BYTES)
+                    self._copy(member, into)
             return
         with tarfile.open(archive, "r:gz") as opened_tar:
             for entry in opened_tar:
-                content = opened_tar.extractfile(entry) if entry.name.removeprefix("./") == name else None
-                if content is not None:
-                    self._copy(content, into, _MAX_BINARY_BYTES)
+                is_wanted = entry.isfile() and entry.name.removeprefix("./") == name
+                if is_wanted and (content := opened_tar.extractfile(entry)) is not None:
+                    self._copy(content, into)
                     return
         raise _BadArchiveError(f"the archive holds no {name}")
 
-    def _copy(self, source: _Readable, into: BinaryIO, cap_bytes: int, total_bytes: int | None = None) -> int:
+    def _copy(self, source: _Readable, into: BinaryIO, total_bytes: int | None = None) -> int:
         copied_bytes = 0
         while chunk := source.read(_CHUNK_BYTES):
             copied_bytes += len(chunk)
-            if copied_bytes > cap_bytes:
-                raise _BadArchiveError(f"more than {cap_bytes // _MIB} MiB")
+            if copied_bytes > self._max_bytes:
+                raise _BadArchiveError(f"more than {self._max_bytes // _MIB} MiB")
             if self._abandoned.is_set():
                 raise _BadArchiveError("abandoned")
             into.write(chunk)

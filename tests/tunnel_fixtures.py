@@ -1,17 +1,21 @@
-"""The stand-in for the ngrok agent as a fixture: installed, told what to play, controlled, and cleaned up."""
+"""The stand-in for the ngrok agent as a fixture, a listener to lead it to, and tunnels between the two."""
 
 import json
 import os
 import signal
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from suno_cover_cli.clock import Clock, SystemClock
+from suno_cover_cli.ngrok import NgrokTunnel
+from suno_cover_cli.text import Secret
 from tests.standins import ngrok_agent
 
 TOKEN = "2token_Of4Standin_9x8y7z"  # noqa: S105 -- opens nothing
@@ -71,7 +75,7 @@ class NgrokStandin:
             return False
 
     def control(self, word: str, text: str = "") -> None:
-        """Tell the last agent started to cut, cut-quietly, restore, die or log. Blocks."""
+        """Tell the last agent started to cut, cut-quietly, restore, die, noise or log. Blocks."""
         url = f"{self.facts('api')[-1]['url']}/standin/{word}"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
@@ -138,3 +142,87 @@ def ngrok_standin(standin_folder: Path, tmp_path: Path) -> Iterator[Callable[...
     yield make
     for standin in installed:
         standin.kill()
+
+
+@dataclass
+class PlainListener:
+    """A server with what a channel asks of a listener; keeps the headers of each request."""
+
+    local_url: str
+    probe_path: str = "/probe/1f2e3d"
+    probe_answer: str = "it is me"
+    requests: list[dict[str, str]] = field(default_factory=list)
+
+
+@pytest.fixture
+async def plain_listener() -> AsyncIterator[PlainListener]:
+    """A listener of a few lines, on a free port."""
+    listener = PlainListener("")
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        listener.requests.append(dict(request.headers))
+        if request.path == listener.probe_path:
+            return web.Response(text=listener.probe_answer)
+        return web.Response(body=await request.read())
+
+    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    listener.local_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield listener
+    await runner.cleanup()
+
+
+@dataclass
+class TunnelMaker:
+    """Makes tunnels of which nothing leaves ``folder``; ``lines`` collects what they tell people."""
+
+    folder: Path
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def state_dir(self) -> Path:
+        """Where private folders of agents go."""
+        return self.folder / "state"
+
+    def leftovers(self) -> list[str]:
+        """Return the names of what agents have left behind."""
+        homes = self.state_dir / "agents"
+        return sorted(path.name for path in homes.iterdir()) if homes.exists() else []
+
+    def __call__(
+        self,
+        standin: NgrokStandin | None,
+        local_url: str = "http://127.0.0.1:9",
+        *,
+        token: str | None = TOKEN,
+        clock: Clock | None = None,
+        **more: Any,
+    ) -> NgrokTunnel:
+        """Make one; ``more`` are further arguments of :class:`NgrokTunnel`."""
+        arguments: dict[str, Any] = {
+            "authtoken": None if token is None else Secret(token),
+            "domain": None,
+            "ngrok_path": None if standin is None else str(standin.path),
+            "state_dir": self.state_dir,
+            "clock": clock or SystemClock(),
+            "notify": self.lines.append,
+            **more,
+        }
+        return NgrokTunnel(local_url, **arguments)
+
+
+@pytest.fixture
+def tunnels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TunnelMaker:
+    """Make tunnels in an environment with an empty home, no proxies and no ngrok."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in ("NGROK_AUTHTOKEN", "PYNGROK_NGROK_PATH", "NGROK_STANDIN_VARIANT"):
+        monkeypatch.delenv(name, raising=False)
+    return TunnelMaker(tmp_path)

@@ -34,9 +34,10 @@ needs-http-proxy       refuses with 9009 when a proxy is in its environment
 =====================  ==================================================================================
 
 More in ``behaviour.json`` or as ``NGROK_STANDIN_<NAME>``: ``start_delay_s`` (a real agent takes about 1.1),
-``die_after_s``. While it runs, ``POST <local API>/standin/WORD`` controls it: ``cut`` (as a broken network: log
-lines and dead address), ``cut-quietly`` (no log lines), ``restore``, ``die``, ``log`` (prints the body as a line).
-What happened is appended to ``record.jsonl``. Whatever is forgotten ends itself after two minutes.
+``die_after_s``, ``retry_s`` (between failed sessions). ``POST <local API>/standin/WORD`` controls it while it runs:
+``cut`` (as a broken network: log lines and dead address), ``cut-quietly`` (no log lines), ``restore``, ``die``,
+``noise`` (bytes that are no text), ``log`` (prints the body as a line). What happened is appended to
+``record.jsonl``. Whatever is forgotten ends itself after two minutes.
 """
 
 import asyncio
@@ -54,7 +55,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _MAX_LIFE_S = 120.0
-_SESSION_RETRY_S = 0.15
 _ALIASES = {"no-token": "error-4018", "bad-token": "error-107", "session-limit": "error-108"}
 _ALIASES |= {"domain-taken": "endpoint-error-334", "too-old-120": "error-120"}
 
@@ -90,12 +90,18 @@ class Behaviour:
     variant: str = "ok"
     start_delay_s: float = 0.0
     die_after_s: float = 0.0
+    retry_s: float = 0.15
 
     @classmethod
     def of(cls, folder: Path) -> "Behaviour":
         """Read it."""
         told: dict[str, Any] = json.loads((folder / "behaviour.json").read_text())
-        for name, convert in (("variant", str), ("start_delay_s", float), ("die_after_s", float)):
+        for name, convert in (
+            ("variant", str),
+            ("start_delay_s", float),
+            ("die_after_s", float),
+            ("retry_s", float),
+        ):
             if text := os.environ.get(f"NGROK_STANDIN_{name.upper()}"):
                 told[name] = convert(text)
         return cls(**told)
@@ -137,9 +143,9 @@ class Agent:
 
     def log(self, message: str, *, lvl: str = "info", **pairs: str) -> None:
         """Print one line as ngrok does."""
-        shown = " ".join(f"{key}={json.dumps(value)}" for key, value in {"msg": message, **pairs}.items())
-        sys.stdout.write(f"t=2025-06-01T12:00:00+0000 lvl={lvl} {shown}\n")
-        sys.stdout.flush()
+        facts = {"msg": message, **pairs}
+        shown = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in facts.items())
+        os.write(1, f"t=2025-06-01T12:00:00+0000 lvl={lvl} {shown}\n".encode())
 
     def fail(self, code: int) -> None:
         """End as an agent does whose session is refused for good."""
@@ -166,7 +172,7 @@ class Agent:
         while self.variant == "offline":
             reason = "dial tcp: lookup connect.ngrok-agent.com: no such host"
             self.log("failed to reconnect session", lvl="eror", obj="tunnels.session", err=reason)
-            await asyncio.sleep(_SESSION_RETRY_S)
+            await asyncio.sleep(self.behaviour.retry_s)
         self.refuse_session()
         self.log("client session established", obj="tunnels.session")
         self.log("tunnel session started", obj="tunnels.session")
@@ -303,6 +309,8 @@ class Agent:
             self.log("client session established", obj="tunnels.session")
         elif word == "log":
             self.log(text, lvl="eror", obj="tunnels.session", err="told to say so")
+        elif word == "noise":
+            os.write(1, b"\x80\xff\xfe noise\n")
         elif word == "die":
             os._exit(1)
         return 200, {}

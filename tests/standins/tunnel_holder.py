@@ -1,0 +1,41 @@
+"""A program that opens a tunnel through the agent of its environment, says so, and holds it until it is ended.
+
+``python -m tests.standins.tunnel_holder LOCAL_URL STATE_DIR``: one JSON line on standard output, with ``url`` or
+with ``code`` and ``message``. Everything else it prints is a fault of the tunnel's.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from suno_cover_cli.clock import SystemClock
+from suno_cover_cli.errors import TunnelError
+from suno_cover_cli.ngrok import NgrokTunnel
+from suno_cover_cli.text import Secret
+
+
+async def hold(local_url: str, state_dir: Path) -> None:
+    """Open, tell, and wait for the end of standard input."""
+    token = os.environ.get("NGROK_AUTHTOKEN")
+    tunnel = NgrokTunnel(
+        local_url,
+        authtoken=Secret(token) if token else None,
+        domain=None,
+        ngrok_path=None,
+        state_dir=state_dir,
+        clock=SystemClock(),
+        notify=lambda _: None,
+    )
+    try:
+        async with tunnel:
+            sys.stdout.write(json.dumps({"url": tunnel.url}) + "\n")
+            sys.stdout.flush()
+            await asyncio.to_thread(sys.stdin.read)
+    except TunnelError as error:
+        sys.stdout.write(json.dumps({"code": error.code, "message": error.message}) + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(hold(sys.argv[1], Path(sys.argv[2])))

@@ -1,0 +1,400 @@
+"""The tunnel through ngrok: what it does when all is well, and what it never does."""
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from suno_cover_cli.errors import TunnelError, UsageError
+from suno_cover_cli.ngrok_setup import bypass_proxies_on_loopback
+from suno_cover_cli.tunnel import PublicUrl
+from tests.tunnel_fixtures import TOKEN, NgrokStandin, PlainListener, TunnelMaker, command_lines, wait_until
+
+Standins = Callable[..., NgrokStandin]
+
+
+async def _post(url: str, body: bytes, standin: NgrokStandin) -> bytes:
+    tls = ssl.create_default_context(cafile=str(standin.ca_file))
+    connector = aiohttp.TCPConnector(ssl=tls, force_close=True)
+    async with aiohttp.ClientSession(connector=connector) as session, session.post(url, data=body) as answer:
+        return await answer.read()
+
+
+async def test_bytes_come_through(
+    ngrok_standin: Standins, tunnels: TunnelMaker, plain_listener: PlainListener
+) -> None:
+    """What is posted to the public URL arrives at the listener byte for byte, and so does the answer."""
+    standin = ngrok_standin()
+    body = bytes(range(256)) * 400
+    async with tunnels(standin, plain_listener.local_url) as tunnel:
+        assert tunnel.url.startswith("https://")
+        assert await _post(tunnel.url + "/callback/x", body, standin) == body
+
+
+async def test_nothing_is_left(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
+    """After leaving there is no agent, no private file and no thread."""
+    standin = ngrok_standin()
+    async with tunnels(standin):
+        assert standin.living()
+        assert tunnels.leftovers()
+    assert standin.living() == []
+    assert tunnels.leftovers() == []
+    await asyncio.to_thread(wait_until, lambda: "ngrok-agent" not in _thread_names(), "the end of the thread")
+
+
+def _thread_names() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}
+
+
+async def test_leaving_is_bounded(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
+    """An agent that does not end when asked is killed, all within 1.5 s."""
+    standin = ngrok_standin("ignores-sigterm")
+    loop = asyncio.get_running_loop()
+    async with tunnels(standin):
+        began_s = loop.time()
+    assert loop.time() - began_s < 1.5
+    assert standin.living() == []
+
+
+async def test_leaving_is_polite(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
+    """An agent is asked before it is killed, so that it can free its domain at ngrok."""
+    standin = ngrok_standin("ignores-sigterm")
+    loop = asyncio.get_running_loop()
+    async with tunnels(standin):
+        began_s = loop.time()
+    assert loop.time() - began_s > 0.5
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to read command lines")
+async def test_token_on_no_command_line(
+    ngrok_standin: Standins, tunnels: TunnelMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token reaches the agent without standing on any command line, even when it comes by the environment."""
+    standin = ngrok_standin()
+    monkeypatch.setenv("NGROK_AUTHTOKEN", TOKEN)
+    async with tunnels(standin):
+        assert not [line for line in command_lines().values() if TOKEN in line]
+    started = standin.facts("started")[0]
+    assert TOKEN not in " ".join(started["argv"])
+    assert started["token_sha256"] == hashlib.sha256(TOKEN.encode()).hexdigest()
+
+
+def _folder_mode(path: str) -> int:
+    return Path(path).parent.stat().st_mode & 0o777
+
+
+def _content(path: str) -> Any:
+    return json.loads(Path(path).read_text()) if Path(path).exists() else None
+
+
+async def test_private_config(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
+    """The configuration with the token is readable by its owner alone and gone at the end."""
+    standin = ngrok_standin()
+    async with tunnels(standin):
+        started = standin.facts("started")[0]
+        assert started["config_mode"] == "0o600"
+        assert _folder_mode(started["config"]) == 0o700
+        assert _content(started["config"]) == {"version": "3", "agent": {"authtoken": TOKEN}}
+    assert _content(started["config"]) is None
+
+
+async def test_agent_gets_nothing_it_does_not_need(
+    ngrok_standin: Standins, tunnels: TunnelMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys and proxies are taken out of the agent's environment, our streams out of its hands."""
+    for name in ("SUNO_API_KEY", "SUNO_WEBHOOK_KEY", "NGROK_AUTHTOKEN"):
+        monkeypatch.setenv(name, "secret-value")
+    standin = ngrok_standin("needs-http-proxy")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    async with tunnels(standin):
+        pass
+    started = standin.facts("started")[0]
+    assert not {"SUNO_API_KEY", "SUNO_WEBHOOK_KEY", "NGROK_AUTHTOKEN", "https_proxy"} & set(started["variables"])
+    assert started["stdin"] == "/dev/null"
+    assert started["stderr"].endswith("/agent.log")
+
+
+async def test_proxy_on_request(
+    ngrok_standin: Standins, tunnels: TunnelMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With use_proxy the agent keeps its proxy, and ngrok's refusal of that is explained."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    with pytest.raises(TunnelError) as caught:
+        await tunnels(ngrok_standin("needs-http-proxy"), use_proxy=True).__aenter__()
+    assert (caught.value.code, caught.value.ngrok_code) == ("ngrok_proxy", 9009)
+
+
+async def test_own_session(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
+    """The agent leads a session of its own, so that Ctrl-C in our terminal does not reach it."""
+    standin = ngrok_standin()
+    async with tunnels(standin):
+        started = standin.facts("started")[0]
+        assert started["sid"] == started["pid"] != os.getsid(0)
+
+
+async def test_full_local_address(
+    ngrok_standin: Standins, tunnels: TunnelMaker, plain_listener: PlainListener
+) -> None:
+    """The agent is told scheme and address of the listener, never a bare port, and no pooling."""
+    standin = ngrok_standin()
+    async with tunnels(standin, plain_listener.local_url):
+        wanted = standin.facts("endpoint")[0]["wanted"]
+    assert wanted["upstream"] == {"url": plain_listener.local_url}
+    assert "pooling_enabled" not in wanted
+    assert "url" not in wanted
+
+
+@pytest.mark.parametrize("domain", ["me.ngrok.app", "https://me.ngrok.app/"])
+async def test_domain(ngrok_standin: Standins, tunnels: TunnelMaker, domain: str) -> None:
+    """A domain of one's own is asked for by its https address, pasted with scheme or without."""
+    standin = ngrok_standin()
+    async with tunnels(standin, domain=domain):
+        assert standin.facts("endpoint")[0]["wanted"]["url"] == "https://me.ngrok.app"
+
+
+async def test_inspector_from_the_log(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
+    """The inspector is where the agent's log says, not at a well-known port."""
+    standin = ngrok_standin()
+    async with tunnels(standin) as tunnel:
+        assert tunnel.inspector == standin.facts("api")[0]["url"]
+
+
+async def test_two_at_once(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
+    """Two tunnels of one process have an agent each, and leaving one does not touch the other."""
+    standin = ngrok_standin()
+    async with tunnels(standin) as first:
+        async with tunnels(standin) as second:
+            assert first.url != second.url
+            assert len(standin.living()) == 2
+        assert len(standin.living()) == 1
+
+
+async def test_loop_stays_free(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
+    """The event loop goes on while the agent takes its time to start."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    async with tunnels(ngrok_standin(start_delay_s=0.4)):
+        ticking.cancel()
+    assert ticks > 15
+
+
+@pytest.mark.parametrize("place", [".config/ngrok/ngrok.yml", ".ngrok2/ngrok.yml"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "version: 3\nagent: {authtoken: taken-from-file, log_format: json, log_level: error, web_addr: false}\n",
+        "version: 2\nauthtoken: taken-from-file\nlog_format: json\nlog_level: error\nweb_addr: false\n",
+    ],
+)
+async def test_only_the_token_is_taken_over(
+    ngrok_standin: Standins, tunnels: TunnelMaker, place: str, content: str
+) -> None:
+    """Without NGROK_AUTHTOKEN the user's ngrok.yml gives its token, and no setting that pyngrok refuses."""
+    path = tunnels.folder / "home" / place
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    standin = ngrok_standin()
+    async with tunnels(standin, token=None):
+        assert standin.facts("started")[0]["token_sha256"] == hashlib.sha256(b"taken-from-file").hexdigest()
+    assert path.read_text() == content
+
+
+async def test_broken_user_config(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
+    """A ngrok.yml that is no YAML is named in one line, without its content, and otherwise ignored."""
+    path = tunnels.folder / "home/.config/ngrok/ngrok.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text("authtoken: [secret-in-file\n")
+    with pytest.raises(TunnelError) as caught:
+        await tunnels(ngrok_standin(), token=None).__aenter__()
+    assert caught.value.ngrok_code == 4018
+    assert len(tunnels.lines) == 1
+    assert str(path) in tunnels.lines[0]
+    assert "secret-in-file" not in tunnels.lines[0]
+
+
+async def test_cancelled_while_opening(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
+    """Giving up in the middle of opening leaves no agent and no file."""
+    standin = ngrok_standin("silent")
+    opening = asyncio.create_task(tunnels(standin).__aenter__())
+    await asyncio.to_thread(standin.wait_fact, "started")
+    opening.cancel()
+    await asyncio.wait({opening})
+    assert opening.cancelled()
+    assert standin.living() == []
+    assert tunnels.leftovers() == []
+
+
+# --- in a process of its own ---------------------------------------------------------------------------------
+
+
+class Holder:
+    """A program that holds a tunnel."""
+
+    def __init__(self, standin: NgrokStandin, state_dir: Path, **environ: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.standins.tunnel_holder", "http://127.0.0.1:9", str(state_dir)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parent.parent,
+            env={**os.environ, **standin.environ, **environ},
+        )
+
+    def first_words(self) -> dict[str, str]:
+        """Return what it says of its tunnel."""
+        assert self.process.stdout is not None
+        words: dict[str, str] = json.loads(self.process.stdout.readline() or "{}")
+        return words
+
+
+@pytest.fixture
+def hold(tunnels: TunnelMaker) -> Iterator[Callable[..., Holder]]:
+    """Start holders; none of them outlives the test."""
+    holders: list[Holder] = []
+
+    def start(standin: NgrokStandin, **environ: str) -> Holder:
+        holders.append(Holder(standin, tunnels.state_dir, **environ))
+        return holders[-1]
+
+    yield start
+    for holder in holders:
+        holder.process.kill()
+        holder.process.communicate()
+
+
+def test_proxy_is_bypassed_on_loopback(ngrok_standin: Standins, hold: Callable[..., Holder]) -> None:
+    """A proxy in the environment does not come between us and the agent's local API."""
+    dead_proxy = "http://127.0.0.1:1"
+    holder = hold(ngrok_standin(), HTTP_PROXY=dead_proxy, http_proxy=dead_proxy, no_proxy="example.org")
+    assert "url" in holder.first_words()
+
+
+def test_proxy_exemption_is_added() -> None:
+    """What NO_PROXY says already is kept, and nothing is changed where no proxy is set."""
+    environ = {"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "example.org"}
+    for _ in range(2):
+        bypass_proxies_on_loopback(environ)
+    assert environ["NO_PROXY"] == "example.org,127.0.0.1,localhost"
+    assert environ["no_proxy"] == "127.0.0.1,localhost"
+    untouched = {"PATH": "/bin"}
+    bypass_proxies_on_loopback(untouched)
+    assert untouched == {"PATH": "/bin"}
+
+
+@pytest.mark.parametrize("variant", ["bad-token", "error-105"])
+def test_quoted_token_is_shown_nowhere(ngrok_standin: Standins, hold: Callable[..., Holder], variant: str) -> None:
+    """When ngrok's error quotes the token, neither our error nor pyngrok's log brings it to a stream."""
+    holder = hold(ngrok_standin(variant))
+    shown, errors = holder.process.communicate()
+    assert json.loads(shown)["code"] == "ngrok_bad_token"
+    assert TOKEN not in shown
+    assert errors == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_no_agent_outlives_us(
+    ngrok_standin: Standins, hold: Callable[..., Holder], number: signal.Signals
+) -> None:
+    """However we are killed, the agent goes too, even one that ignores polite signals."""
+    standin = ngrok_standin("ignores-sigterm")
+    holder = hold(standin)
+    assert "url" in holder.first_words()
+    assert standin.living()
+    holder.process.send_signal(number)
+    holder.process.wait()
+    wait_until(lambda: not standin.living(), "the end of the agent")
+
+
+def test_killed_while_the_agent_starts(ngrok_standin: Standins, hold: Callable[..., Holder]) -> None:
+    """The agent goes with us also when we are killed before it has said a word."""
+    standin = ngrok_standin("silent")
+    holder = hold(standin)
+    standin.wait_fact("started")
+    holder.process.kill()
+    holder.process.wait()
+    wait_until(lambda: not standin.living(), "the end of the agent")
+
+
+async def test_next_start_removes_the_config_of_a_killed_run(
+    ngrok_standin: Standins, hold: Callable[..., Holder], tunnels: TunnelMaker
+) -> None:
+    """A token that a killed run left on disk is gone after the next start."""
+    standin = ngrok_standin()
+    holder = hold(standin)
+    await asyncio.to_thread(holder.first_words)
+    holder.process.kill()
+    await asyncio.to_thread(holder.process.wait)
+    left = standin.facts("started")[0]["config"]
+    assert _content(left) is not None
+    async with tunnels(standin):
+        assert _content(left) is None
+    assert tunnels.leftovers() == []
+
+
+# --- an address of one's own ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("https://hooks.example.org", "https://hooks.example.org"),
+        (" https://hooks.example.org/suno/ ", "https://hooks.example.org/suno"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://localhost:8080/", "http://localhost:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+async def test_public_url(given: str, url: str) -> None:
+    """An https address anywhere, and http on this machine, is used as it stands."""
+    async with PublicUrl(given) as tunnel:
+        await tunnel.reopen()
+        assert (tunnel.url, tunnel.inspector) == (url, None)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "http://hooks.example.org",
+        "http://192.168.1.2:80",
+        "http://localhost.example.org",
+        "hooks.example.org",
+        "ftp://hooks.example.org",
+        "https://",
+        "https://user:word@hooks.example.org",
+        "https://hooks.example.org/?a=b",
+        "https://hooks.example.org/#part",
+        "https://hooks.example.org:99999",
+        "https://hooks.example.org/\x1b[31m",
+        "https://hooks.example.org/a b",
+        "https://hooks.example.org/" + "x" * 3000,
+        "https://[::1",
+    ],
+)
+def test_public_url_refused(given: str) -> None:
+    """Anything else is refused before any network, with the fix and without echoing what could draw or leak."""
+    with pytest.raises(UsageError) as caught:
+        PublicUrl(given)
+    assert caught.value.exit_code == 2
+    assert caught.value.hint
+    assert "\x1b" not in caught.value.message
+    assert "word" not in caught.value.message

@@ -1,0 +1,108 @@
+"""Private folders of agents: swept when their run is dead, untouched when it is alive."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from suno_cover_cli import agent_guard
+from suno_cover_cli.agent_guard import process_stamp
+from suno_cover_cli.ngrok_home import AgentHome, private_home, sweep
+from suno_cover_cli.text import Secret
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that waits for the end of its input."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+def _left_home(state_dir: Path, pid: int, stamp: str | None) -> Path:
+    home = AgentHome(state_dir / "agents" / "0123456789abcdef")
+    home.path.mkdir(parents=True)
+    home.write_config(Secret("left-token"))
+    home.pid_file.write_text(f"{pid} {stamp}\n")
+    return home.path
+
+
+def test_agent_of_a_dead_run_is_ended(tmp_path: Path, bystander: subprocess.Popen[bytes]) -> None:
+    """The process a dead run wrote down is killed at the next start, its folder removed."""
+    left = _left_home(tmp_path, bystander.pid, process_stamp(bystander.pid))
+    with private_home(tmp_path):
+        assert bystander.wait(5) == -9
+        assert not left.exists()
+    assert list((tmp_path / "agents").iterdir()) == []
+
+
+def test_another_process_of_the_same_id_is_spared(tmp_path: Path, bystander: subprocess.Popen[bytes]) -> None:
+    """A process that merely has the same id is not touched."""
+    left = _left_home(tmp_path, bystander.pid, f"{process_stamp(bystander.pid)}0")
+    with private_home(tmp_path):
+        assert not left.exists()
+    assert bystander.poll() is None
+
+
+@pytest.mark.parametrize("content", ["", "junk", "-1 x", "99999999999999999999 x", "1 None\n"])
+def test_strange_pid_file(tmp_path: Path, content: str) -> None:
+    """A process id that cannot be read or cannot be is no reason to kill or to fail."""
+    left = _left_home(tmp_path, 1, "x")
+    (left / "agent.pid").write_text(content)
+    sweep(tmp_path / "agents")
+    assert not left.exists()
+
+
+def test_home_of_a_living_run_is_spared(tmp_path: Path, bystander: subprocess.Popen[bytes]) -> None:
+    """What a run that is alive has written down stays as it is, and so does its agent."""
+    with private_home(tmp_path) as mine:
+        mine.pid_file.write_text(f"{bystander.pid} {process_stamp(bystander.pid)}\n")
+        with private_home(tmp_path) as other:
+            assert other.path != mine.path
+            assert mine.path.exists()
+    assert bystander.poll() is None
+
+
+def test_stray_files_do_not_stop_a_start(tmp_path: Path) -> None:
+    """A file where only folders are expected is passed over."""
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "note.txt").write_text("mine")
+    with private_home(tmp_path) as home:
+        assert home.path.is_dir()
+    assert (tmp_path / "agents" / "note.txt").exists()
+
+
+def test_launcher_survives_odd_paths(tmp_path: Path) -> None:
+    """Blanks and quotes in paths reach the agent as they are."""
+    home = AgentHome(tmp_path / 'it\'s a "home" $HOME')
+    home.path.mkdir()
+    agent = tmp_path / "an agent's file"
+    agent.write_text('#!/bin/sh\nprintf "%s|" "$0" "$@"; echo trouble >&2\n')
+    agent.chmod(0o755)
+    launcher = home.install_launcher(agent, use_proxy=False)
+    shown = subprocess.run([launcher, "a b", "$c"], capture_output=True, check=True, text=True)
+    assert shown.stdout == f"{agent}|a b|$c|"
+    assert shown.stderr == ""
+    assert home.last_words() == "trouble"
+
+
+def test_guard_refuses_a_foreign_parent(tmp_path: Path) -> None:
+    """An agent whose starter has died before the guard stood is not started at all."""
+    ran = tmp_path / "ran"
+    arguments = ["1", str(tmp_path / "pid"), str(tmp_path / "log"), "", "/usr/bin/touch", str(ran)]
+    done = subprocess.run([sys.executable, "-I", "-S", agent_guard.__file__, *arguments], check=False)
+    assert done.returncode == 126
+    assert not ran.exists()
+
+
+def test_last_words_of_nobody(tmp_path: Path) -> None:
+    """An agent that never wrote to standard error has no last words."""
+    assert AgentHome(tmp_path).last_words() == ""
+
+
+def test_stamp_of_nobody() -> None:
+    """A process that is not there has no stamp, one that is keeps its own."""
+    assert process_stamp(2**22 + 1) is None
+    assert process_stamp(1) == process_stamp(1)
