@@ -166,7 +166,8 @@ def read_record(envelope: Envelope, task_id: str) -> JobRecord:
         wire = msgspec.json.decode(envelope.data, type=WireRecord | None, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise UnreadableAnswerError(
-            f"the service described the job in a way this version cannot read ({_describe_body(bytes(envelope.data))})",
+            "the service described the job in a way this version cannot read "
+            f"({_describe_body(bytes(envelope.data))})",
             hint="Try again; if it stays, report it together with the output of -v.",
         ) from None
     if wire is None:

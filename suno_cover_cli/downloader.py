@@ -261,7 +261,10 @@ class Downloader:
     async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking function in a thread of our own; when cancelled, it still runs to its end."""
         call = functools.partial(function, *args, **kwargs)
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, call))
+        doing = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        # Whoever is cancelled does not come back for the outcome, and asyncio would complain about that.
+        doing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(doing)
 
 
 class _Transfer:

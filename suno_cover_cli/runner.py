@@ -66,6 +66,7 @@ def run(command: Command, output: Output, *, on_interrupt: Callable[[], str | No
 
 async def _run_until_signal(work: Coroutine[Any, Any, int], output: Output, ending: _Ending) -> int:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: _tell_stray(context, output, ending))
     working = asyncio.ensure_future(work)
     output.on_closed = lambda: _cancel_from_thread(loop, working)
 
@@ -122,6 +123,13 @@ def _end_by(number: int, _frame: FrameType | None = None) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     os._exit(128 + number)
+
+
+def _tell_stray(context: dict[str, Any], output: Output, ending: _Ending) -> None:
+    """Tell a fault nobody waited for; asyncio itself would print it whole, secrets included."""
+    error = context.get("exception")
+    if ending.signal is None and not output.is_closed:
+        _tell_unexpected(error if isinstance(error, BaseException) else RuntimeError(context["message"]), output)
 
 
 def _tell_group(group: BaseExceptionGroup[BaseException], output: Output) -> int:

@@ -88,6 +88,27 @@ class Cli:
         )
         return Run(done.returncode, done.stdout, done.stderr)
 
+    async def begin(self, *args: str, **environ: str) -> asyncio.subprocess.Process:
+        """Start the program beside servers that live in the test's own loop."""
+        return await asyncio.create_subprocess_exec(
+            *self.command(*args),
+            cwd=self.cwd,
+            env={**self.environ, **environ},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def run_beside(self, *args: str, timeout_s: float = 30.0, **environ: str) -> Run:
+        """Run the program to its end beside servers that live in the test's own loop."""
+        child = await self.begin(*args, **environ)
+        try:
+            stdout, stderr = await asyncio.wait_for(child.communicate(), timeout_s)
+        finally:
+            if child.returncode is None:
+                child.kill()
+        return Run(child.returncode or 0, stdout.decode(), stderr.decode())
+
     def shell(self, script: str, timeout_s: float = 30.0, **environ: str) -> Run:
         """Run a bash script in which ``suno-cover`` is the program."""
         prelude = f'suno-cover() {{ "{sys.executable}" -m suno_cover_cli "$@"; }}\n'
