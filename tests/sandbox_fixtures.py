@@ -134,8 +134,9 @@ async def fetch(session: aiohttp.ClientSession, method: str, url: str, **kwargs:
 class Receiver:
     """Receives callbacks on loopback. The n-th is answered with the n-th status, the last of which repeats."""
 
-    def __init__(self, *statuses: int, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *statuses: int, location: str = "", tls: ssl.SSLContext | None = None) -> None:
         self._statuses = statuses or (200,)
+        self._headers = {"Location": location} if location else {}
         self._tls = tls
         self._changed = asyncio.Condition()
         self.calls: list[Call] = []
@@ -158,7 +159,8 @@ class Receiver:
         async with self._changed:
             self.calls.append(call)
             self._changed.notify_all()
-        return web.Response(status=self._statuses[min(len(self.calls), len(self._statuses)) - 1])
+        status = self._statuses[min(len(self.calls), len(self._statuses)) - 1]
+        return web.Response(status=status, headers=self._headers)
 
     async def wait_for(self, count: int) -> list[Call]:
         """Wait until ``count`` callbacks have come and return all of them."""

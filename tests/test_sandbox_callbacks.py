@@ -51,7 +51,8 @@ async def test_callbacks_never_run_ahead() -> None:
         task_id = await client.make("m", receiver.url)
         await clock.pass_sleep(90)
         await receiver.wait_for(1)
-        assert (await client.read(task_id)).data["successFlag"] == 1
+        data = (await client.read(task_id)).data
+        assert (data["successFlag"], data["completeTime"] - data["createTime"]) == (1, 90_000)
 
 
 async def test_failure() -> None:
@@ -141,11 +142,12 @@ async def test_nobody_listens() -> None:
 async def test_redirects_are_failures() -> None:
     """A redirect is not followed; it is no acknowledgement."""
     clock = WatchedClock()
-    async with Receiver(302) as receiver, serving(generation_s=0, clock=clock) as (sandbox, client):
-        await client.make("m", receiver.url)
-        await clock.wait_for_sleep(60)
-        assert only_job(sandbox).callbacks[0].status == 302
-    assert len(receiver.calls) == 1
+    async with Receiver() as other, Receiver(302, location=other.url) as receiver:
+        async with serving(generation_s=0, clock=clock) as (sandbox, client):
+            await client.make("m", receiver.url)
+            await clock.wait_for_sleep(60)
+            assert only_job(sandbox).callbacks[0].status == 302
+        assert (len(receiver.calls), other.calls) == (1, [])
 
 
 # --- where they go ------------------------------------------------------------------------------------

@@ -163,6 +163,7 @@ async def test_expired() -> None:
         assert [(await client.image(url)).status for url in old] == [410, 410]
         fresh = await client.image_urls(task_id)
         assert not set(fresh) & set(old)
+        assert await client.image_urls(task_id) == fresh
         assert [(await client.image(url)).status for url in (*old, *fresh)] == [410, 410, 200, 200]
         assert await client.image_urls(task_id) == fresh
 

@@ -75,17 +75,33 @@ async def test_killed(tmp_path: Path) -> None:
     assert (kinds.count(JobLine), kinds.count(SubmitLine)) == (1, 2)
 
 
-async def test_half_a_line(tmp_path: Path) -> None:
-    """Half a line at the end of the file is dropped, and the next line does not stick to it."""
+@pytest.mark.parametrize(
+    "torn", [b"{", b'{"type":"submit","music_t', b'{"type":"submit","music_task_id":"\xe2\x82']
+)
+async def test_half_a_line(tmp_path: Path, torn: bytes) -> None:
+    """Half a line that a kill left behind is dropped, then and later, and the next line does not stick to it."""
     state_file = tmp_path / "state.jsonl"
     async with serving(state_file=state_file) as (_, client):
         await client.make("m")
     with state_file.open("ab") as file:
-        file.write(b'{"type":"submit","music_t')
+        file.write(torn)
+    for n in range(2):
+        async with serving(state_file=state_file) as (sandbox, client):
+            assert len(sandbox.jobs) == 1 + n
+            await client.make(f"n{n}")
+    made = [line.music_task_id for line in await facts(state_file) if isinstance(line, JobLine)]
+    assert made == ["m", "n0", "n1"]
+
+
+async def test_two_on_one_file(tmp_path: Path) -> None:
+    """Two sandboxes may keep one file: each adds to it, and a job both have made is one job afterwards."""
+    state_file = tmp_path / "state.jsonl"
+    async with serving(state_file=state_file) as (_, one), serving(state_file=state_file) as (_, other):
+        ids = await asyncio.gather(*(client.make(name) for client in (one, other) for name in ("m", "n", "o")))
     async with serving(state_file=state_file) as (sandbox, client):
-        assert len(sandbox.jobs) == 1
-        await client.make("n")
-    assert {line.music_task_id for line in await facts(state_file) if isinstance(line, JobLine)} == {"m", "n"}
+        assert sandbox.jobs.keys() == set(ids)
+        assert await client.make("m") == ids[0]
+        assert [job.submits for job in sandbox.jobs.values()] == [3, 2, 2]
 
 
 async def test_facts_are_on_disk_before_they_are_told(tmp_path: Path) -> None:
@@ -126,6 +142,33 @@ async def test_callbacks_go_on(tmp_path: Path) -> None:
         assert [call.payload["data"]["taskId"] for call in receiver.calls] == [done, due]
     settled = [line for line in await facts(state_file) if isinstance(line, SettledLine)]
     assert [(line.task_id, line.status) for line in settled] == [(done, 200), (due, 200)]
+
+
+async def test_old_callbacks_rest(tmp_path: Path) -> None:
+    """A callback whose last retry would be over is not sent by a sandbox that starts later."""
+    state_file, clock = tmp_path / "state.jsonl", WatchedClock()
+    async with Receiver() as receiver:
+        async with serving(state_file=state_file, generation_s=30, clock=clock) as (_, client):
+            task_id = await client.make("m", receiver.url)
+            await clock.wait_for_sleep(30)
+        clock.advance(30 + 60 + 300 + 900 + 1)
+        async with serving(state_file=state_file, generation_s=30, clock=clock) as (sandbox, client):
+            await sandbox.wait_settled(task_id)
+            assert (await client.read(task_id)).data["successFlag"] == 1
+        assert receiver.calls == []
+
+
+async def test_deliveries_go_on_where_they_were(tmp_path: Path) -> None:
+    """Of two callbacks only the second is sent after a restart if the first was acknowledged."""
+    state_file, clock = tmp_path / "state.jsonl", WatchedClock()
+    async with Receiver() as receiver:
+        async with serving(state_file=state_file, generation_s=0, clock=clock) as (_, client):
+            task_id = await client.make("sandbox-callback-twice", receiver.url)
+            await clock.wait_for_sleep(0.05)
+        async with serving(state_file=state_file, generation_s=0, clock=clock) as (sandbox, _):
+            await clock.pass_sleep(0.05)
+            await sandbox.wait_settled(task_id)
+        assert len(receiver.calls) == 2
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ class Sandbox:
             self._service.base_url = self.url
             self._courier.serve_images_from(self.url)
             for job in self.jobs.values():
-                self._courier.schedule(job)
+                self._courier.resume(job)
             self._stack = stack.pop_all()
         return self
 

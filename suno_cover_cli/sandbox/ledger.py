@@ -1,7 +1,8 @@
 """What survives the sandbox: an append-only file of JSON lines.
 
-A line is one fact: a submit came, a job was made, a delivery is over. The file of a process that was killed
-may end in half a line; it is dropped, because nobody was told what it says.
+A line is one fact: a submit came, a job was made, a delivery is over. A process that was killed may have left
+half a line; it is dropped, because nobody was told what it says. Nothing is ever taken out of the file: another
+sandbox may be writing to it.
 """
 
 import asyncio
@@ -38,6 +39,8 @@ class SettledLine(msgspec.Struct, frozen=True, kw_only=True, tag="settled", tag_
 
 Line = SubmitLine | JobLine | SettledLine
 
+_LINE_START = b'{"type":"'
+
 
 def read_ledger(path: Path) -> list[Line]:
     """Read the facts of a state file; an absent file has none.
@@ -55,11 +58,16 @@ def read_ledger(path: Path) -> list[Line]:
         try:
             lines.append(decoder.decode(row))
         except msgspec.DecodeError as error:
-            raise UsageError(
-                f"line {number} of {path} is not a sandbox's: {error}",
-                hint="give --state-file another path, or remove the file",
-            ) from error
+            if isinstance(error, msgspec.ValidationError) or not _is_half_a_line(row):
+                raise UsageError(
+                    f"line {number} of {path} is not a sandbox's: {error}",
+                    hint="give the sandbox another state file, or remove this one",
+                ) from error
     return lines
+
+
+def _is_half_a_line(row: bytes) -> bool:
+    return row.startswith(_LINE_START) or _LINE_START.startswith(row)
 
 
 class Ledger:
@@ -103,13 +111,15 @@ class Ledger:
 
 
 def _open_ledger(path: Path) -> list[Line]:
-    """Read the file, and end it after its last whole line."""
+    """Read the file, and see to it that the next line does not continue half a one."""
     lines = read_ledger(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as file:
             file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
+            content = file.read()
+            if content and not content.endswith(b"\n"):
+                file.write(b"\n")
     except OSError as error:
         raise UsageError(f"cannot write the state file {path}: {error.strerror}") from error
     return lines
@@ -125,7 +135,9 @@ def _restore(book: JobBook, line: Line) -> None:
         case SubmitLine(music_task_id=music_task_id):
             book.count_submit(music_task_id)
         case JobLine(music_task_id=music_task_id, callback_url=callback_url, created_at=created_at):
-            book.make(music_task_id, callback_url, created_at=created_at)
+            # Two sandboxes on one file may both have made it; it is the same job.
+            if book.find_by_music(music_task_id) is None:
+                book.make(music_task_id, callback_url, created_at=created_at)
         case SettledLine(task_id=task_id):
             if task_id not in book.jobs:
                 raise UsageError(f"the state file settles {task_id!r}, a job it never made")
