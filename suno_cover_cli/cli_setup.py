@@ -44,6 +44,7 @@ def sandbox(
         str, typer.Option("--provider", metavar="sunoapi|kie", help="Whose habits to imitate.")
     ] = "sunoapi",
     webhook_key_file: opt.WebhookKeyFileOption = None,
+    profile: opt.ProfileOption = None,
     state_file: Annotated[
         Path | None, typer.Option("--state-file", metavar="FILE", help="Keep jobs here across restarts.")
     ] = None,
@@ -75,6 +76,7 @@ def sandbox(
         time_scale=time_scale,
         provider=provider,
         webhook_key_file=webhook_key_file,
+        profile=profile,
         state_file=state_file,
         image_bytes=image_bytes,
         limit=limit,

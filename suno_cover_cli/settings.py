@@ -3,6 +3,7 @@
 Secrets have a room of their own: keys.
 """
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import ip_address
@@ -12,9 +13,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from suno_cover_cli.config_file import FILE_KEYS, ConfigFile
+from suno_cover_cli.config_file import FILE_KEYS, ConfigFile, expand_user
 from suno_cover_cli.durations import parse_duration_s
 from suno_cover_cli.errors import UsageError
+from suno_cover_cli.naming import DEFAULT_NAME, NameTemplate
 from suno_cover_cli.text import clean
 
 
@@ -46,6 +48,11 @@ class Provider(StrEnum):
 
 
 CallbackMode = Literal["auto", "required", "off"]
+PreviewMode = Literal["auto", "off"]
+
+_DOMAIN = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         callback: Whether a tunnel is tried, demanded or left out.
         domain: ngrok domain of one's own, or ``None``.
         rate: Calls to the service, such as ``20/10s`` or ``off``.
+        name: Template of file names, checked; see :class:`naming.NameTemplate`.
+        preview: Whether saved covers are shown on a terminal.
         state_dir: Folder of the journal and of run locks.
         sources: Name of each setting -> ``flag``, an environment variable, a file or ``default``.
     """
@@ -68,6 +77,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     callback: CallbackMode = "auto"
     domain: str | None = None
     rate: str = "20/10s"
+    name: str = DEFAULT_NAME
+    preview: PreviewMode = "auto"
     state_dir: Path = Path()
     sources: dict[str, str] = {}
 
@@ -129,39 +140,90 @@ def load_settings(flags: Mapping[str, str | Path | None], where: Sources) -> Set
         UsageError: A value that cannot be; says which, where it came from, and the fix.
     """
     section = where.config.section(where.profile)
-    values: dict[str, str | Path] = {}
+    values: dict[str, str] = {}
     sources: dict[str, str] = {}
-    file_names = {setting: key for key, setting in FILE_KEYS.items()}
-    for setting in (*file_names, "state_dir"):
+    file_keys = {setting: key for key, setting in FILE_KEYS.items()}
+    for setting in (*file_keys, "state_dir"):
+        key, variable = file_keys.get(setting, ""), VARIABLES.get(setting, "")
         for value, source in (
-            (flags.get(setting), "flag"),
-            (where.environ.get(VARIABLES.get(setting, "")), VARIABLES.get(setting, "")),
-            (section.get(file_names.get(setting, "")), str(where.config.path)),
+            (flags.get(setting), f"--{key}"),
+            (where.environ.get(variable), variable),
+            (section.get(key), where.config.source_of(key, where.profile)),
         ):
             if value is not None and str(value) != "":
-                values[setting], sources[setting] = value, source
+                values[setting], sources[setting] = checked_value(setting, str(value), source), source
                 break
         else:
             sources[setting] = "default"
-    provider = _provider(str(values.get("provider", Provider.SUNOAPI)), sources["provider"])
-    callback = str(values.get("callback", "auto"))
-    if callback not in {"auto", "required", "off"}:
-        raise UsageError(
-            f'unknown callback mode "{clean(callback, 40)}" ({sources["callback"]})',
-            hint="Use auto, required or off.",
-        )
-    rate = str(values.get("rate", "20/10s"))
-    parse_rate(rate)
+    provider = Provider(values.get("provider", Provider.SUNOAPI))
     return Settings(
         provider=provider,
-        base_url=_base_url(str(values.get("base_url", provider.base_url)), sources["base_url"]),
-        output=Path(values.get("output", "covers")).expanduser(),
-        callback=msgspec.convert(callback, CallbackMode),
-        domain=str(values["domain"]) if "domain" in values else None,
-        rate=rate,
-        state_dir=Path(values["state_dir"]).expanduser() if "state_dir" in values else default_state_dir(),
+        base_url=values.get("base_url", provider.base_url),
+        output=expand_user(values.get("output", "covers"), sources["output"]),
+        callback=msgspec.convert(values.get("callback", "auto"), CallbackMode),
+        domain=values.get("domain"),
+        rate=values.get("rate", "20/10s"),
+        name=values.get("name", DEFAULT_NAME),
+        preview=msgspec.convert(values.get("preview", "auto"), PreviewMode),
+        state_dir=_state_dir(values, sources),
         sources=sources,
     )
+
+
+def _state_dir(values: Mapping[str, str], sources: Mapping[str, str]) -> Path:
+    if "state_dir" not in values:
+        return default_state_dir()
+    return expand_user(values["state_dir"], sources["state_dir"])
+
+
+def checked_value(setting: str, value: str, source: str) -> str:
+    """Return the value of a setting as it will be used.
+
+    Args:
+        setting: Name of a field of :class:`Settings`.
+        value: As written.
+        source: Where it was written, for the message.
+
+    Raises:
+        UsageError: It cannot be; says why and what would do.
+    """
+    match setting:
+        case "provider":
+            return _provider(value, source)
+        case "base_url":
+            return _base_url(value, source)
+        case "callback" | "preview":
+            return _word(setting, value, source)
+        case "domain":
+            return _domain(value, source)
+        case "rate":
+            parse_rate(value, source)
+        case "name":
+            NameTemplate(value, source)
+        case _:
+            expand_user(value, source)
+    return value
+
+
+def _word(setting: str, value: str, source: str) -> str:
+    words = ("auto", "required", "off") if setting == "callback" else ("auto", "off")
+    if value.strip().lower() not in words:
+        *most, last = words
+        raise UsageError(
+            f'unknown {setting} mode "{clean(value, 40)}" ({source})', hint=f"Use {', '.join(most)} or {last}."
+        )
+    return value.strip().lower()
+
+
+def _domain(value: str, source: str) -> str:
+    # People paste what ngrok's dashboard shows, scheme and all.
+    name = value.strip().removeprefix("https://").strip("/").lower()
+    if not _DOMAIN.fullmatch(name):
+        raise UsageError(
+            f'"{clean(value, 100)}" is no domain name ({source})',
+            hint="Give the name alone, such as my-name.ngrok-free.app.",
+        )
+    return name
 
 
 def _provider(name: str, source: str) -> Provider:
@@ -180,9 +242,9 @@ def _base_url(url: str, source: str) -> str:
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or parts.username or parts.query or parts.fragment:
+    if not usable or parts.username or parts.query or parts.fragment or not url.strip().isprintable():
         raise UsageError(
-            f'"{clean(url, 100)}" is no usable base URL ({source})',
+            f'"{_without_user(url)}" is no usable base URL ({source})',
             hint="Give scheme and host, such as https://api.sunoapi.org, without user, query or fragment.",
         )
     if parts.scheme == "http" and not is_loopback_url(url.strip()):
@@ -193,7 +255,12 @@ def _base_url(url: str, source: str) -> str:
     return url.strip().rstrip("/")
 
 
-def parse_rate(text: str) -> tuple[int | None, float]:
+def _without_user(url: str) -> str:
+    """Take user and password out of what is shown of a URL: they may be secret."""
+    return clean(re.sub(r"(?<=//)[^/]*@", "***@", url), 100)
+
+
+def parse_rate(text: str, source: str = "--rate") -> tuple[int | None, float]:
     """Read ``20/10s`` as (20, 10.0) and ``off`` as (None, 10.0).
 
     Raises:
@@ -207,5 +274,7 @@ def parse_rate(text: str) -> tuple[int | None, float]:
     except ValueError:
         limit, window_s = 0, 0.0
     if limit < 1:
-        raise UsageError(f'"{clean(text, 40)}" is no rate', hint="Write calls/time, such as 20/10s, or off.")
+        raise UsageError(
+            f'"{clean(text, 40)}" is no rate ({source})', hint="Write calls/time, such as 20/10s, or off."
+        )
     return limit, window_s

@@ -7,7 +7,7 @@ import msgspec
 
 from suno_cover_cli.clock import Clock, SystemClock
 from suno_cover_cli.config_file import config_path, load_config_file
-from suno_cover_cli.keys import load_api_key, load_webhook_key
+from suno_cover_cli.keys import hidden_profile_key, load_api_key, load_webhook_key
 from suno_cover_cli.output import Output
 from suno_cover_cli.settings import Settings, Sources, load_settings
 from suno_cover_cli.text import Secret
@@ -69,6 +69,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         stdin = self.output.streams.stdin
         key, _ = load_api_key(settings.provider, where, key_file=options.api_key_file, stdin=stdin)
         self.output.redactor.add(key)
+        if options.api_key_file is None and (line := hidden_profile_key(settings.provider, where)):
+            self.output.write_words(f"warning: {line}")
         return key
 
     def webhook_key(self, where: Sources, options: ServiceOptions) -> Secret | None:

@@ -28,6 +28,7 @@ class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True):
     time_scale: float = 1.0
     provider: str = "sunoapi"
     webhook_key_file: str | None = None
+    profile: str | None = None
     state_file: Path | None = None
     image_bytes: int | None = None
     limit: bool = False
@@ -51,7 +52,7 @@ def serve_sandbox(options: SandboxOptions, context: Context) -> Coroutine[Any, A
         return _list_scenarios(context)
     if options.provider not in {"sunoapi", "kie"}:
         raise UsageError(f'unknown provider "{clean(options.provider, 40)}"', hint="Use sunoapi or kie.")
-    key = context.webhook_key(context.sources(None), ServiceOptions(webhook_key_file=options.webhook_key_file))
+    key = context.webhook_key(context.sources(options.profile), ServiceOptions(webhook_key_file=options.webhook_key_file))
     return _serve(options, key, context)
 
 
