@@ -19,6 +19,8 @@ from suno_cover_cli.commands.job_parts import Unfinished
 from suno_cover_cli.errors import SunoCoverError
 from suno_cover_cli.output import Output, Streams
 
+_MAX_RUN_S = 40.0
+
 __all__ = ["CallbackOptions", "Cli", "InProcess", "Run"]
 
 
@@ -99,11 +101,11 @@ class Cli:
             stderr=asyncio.subprocess.PIPE,
         )
 
-    async def run_beside(self, *args: str, timeout_s: float = 30.0, **environ: str) -> Run:
+    async def run_beside(self, *args: str, **environ: str) -> Run:
         """Run the program to its end beside servers that live in the test's own loop."""
         child = await self.begin(*args, **environ)
         try:
-            stdout, stderr = await asyncio.wait_for(child.communicate(), timeout_s)
+            stdout, stderr = await asyncio.wait_for(child.communicate(), _MAX_RUN_S)
         finally:
             if child.returncode is None:
                 child.kill()
