@@ -34,7 +34,7 @@ needs-http-proxy       refuses with 9009 when a proxy is in its environment
 =====================  ==================================================================================
 
 More in ``behaviour.json`` or as ``NGROK_STANDIN_<NAME>``: ``start_delay_s`` (a real agent takes about 1.1),
-``die_after_s``, ``retry_s`` (between failed sessions). ``POST <local API>/standin/WORD`` controls it while it runs:
+``die_after_s``, ``retry_s`` (between failed sessions). While it runs, ``POST <local API>/standin/WORD`` rules it:
 ``cut`` (as a broken network: log lines and dead address), ``cut-quietly`` (no log lines), ``restore``, ``die``,
 ``noise`` (bytes that are no text), ``log`` (prints the body as a line). What happened is appended to
 ``record.jsonl``. Whatever is forgotten ends itself after two minutes.
