@@ -124,7 +124,9 @@ class CallbackChannel:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._runner is not None:
-            self._runner.cancel()
+            # After the last word the runner is ending the agent already, and had better not be disturbed.
+            if not self.given_up.is_set():
+                self._runner.cancel()
             # The machine's own seconds: what is left to do is ending a process.
             await asyncio.wait({self._runner}, timeout=_LEAVING_S)
         self.url = None
