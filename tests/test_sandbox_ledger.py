@@ -97,10 +97,15 @@ async def test_two_on_one_file(tmp_path: Path) -> None:
     """Two sandboxes may keep one file: each adds to it, and a job both have made is one job afterwards."""
     state_file = tmp_path / "state.jsonl"
     async with serving(state_file=state_file) as (_, one), serving(state_file=state_file) as (_, other):
-        ids = await asyncio.gather(*(client.make(name) for client in (one, other) for name in ("m", "n", "o")))
+        ids = [
+            await client.make(name, f"http://{n}.invalid/")
+            for n, client in enumerate((one, other))
+            for name in "mno"
+        ]
     async with serving(state_file=state_file) as (sandbox, client):
         assert sandbox.jobs.keys() == set(ids)
         assert await client.make("m") == ids[0]
+        assert {job.callback_url for job in sandbox.jobs.values()} == {"http://0.invalid/"}
         assert [job.submits for job in sandbox.jobs.values()] == [3, 2, 2]
 
 
