@@ -7,27 +7,36 @@ class ExitCode(IntEnum):
     """What the process tells its caller. Signals end it by the signal itself (130, 143, 129 in a shell)."""
 
     OK = 0
-    """All done and saved."""
     FAILURE = 1
-    """Unexpected error, or a batch that failed in several ways."""
     USAGE = 2
-    """Wrong usage or settings."""
     REFUSED = 3
-    """The service refused the request: unknown music task, bad field."""
     ACCOUNT = 4
-    """Key refused, or out of credits."""
     UNAVAILABLE = 5
-    """Network or service unavailable after retries."""
     JOB_FAILED = 6
-    """The service ended the job as failed."""
     IMAGES_MISSING = 7
-    """Job done, but some images could not be saved."""
     PENDING = 8
-    """Still running at the deadline; nothing is lost."""
     NO_TUNNEL = 9
-    """A tunnel was required and none could be had."""
     BAD_SIGNATURE = 10
-    """``verify``: the signature is wrong or stale."""
+
+    @property
+    def meaning(self) -> str:
+        """What it means, for people: README's table is made of these."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.OK: "all done and saved",
+    ExitCode.FAILURE: "unexpected error, or a batch that failed in several ways",
+    ExitCode.USAGE: "wrong usage or settings; nothing was submitted",
+    ExitCode.REFUSED: "the service refused the request: unknown music task, bad field",
+    ExitCode.ACCOUNT: "the key was refused, or the account is out of credits",
+    ExitCode.UNAVAILABLE: "network or service unavailable, all retries included",
+    ExitCode.JOB_FAILED: "the service ended the job as failed",
+    ExitCode.IMAGES_MISSING: "the job is done, but some images could not be saved",
+    ExitCode.PENDING: "still running at the deadline; nothing is lost, `resume` goes on",
+    ExitCode.NO_TUNNEL: "a tunnel was wanted and could not be had",
+    ExitCode.BAD_SIGNATURE: "`verify`: the signature is wrong or stale",
+}
 
 
 class ToldExit(SystemExit):
