@@ -30,7 +30,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         body: As sent; empty where the head alone led to the answer.
         remote: Address of the peer: the tunnel's agent, as a rule.
         ts: Epoch seconds at arrival.
-        status: Of the answer.
+        status: Of the answer; 0 when the connection was cut without one.
         reason: Why it was refused, in words of our own; empty when it was accepted.
         latency_ms: From the end of the request's head to the end of the answer.
         callback: What it said, if it was a callback, accepted or not.

@@ -116,7 +116,7 @@ class CallbackListener:
         self._web = web.Server(self._serve, request_factory=make_request)
         # What clients do wrong is counted, not logged: the terminal belongs to the user.
         silent = logging.Logger("callbacks", logging.CRITICAL + 1)  # noqa: LOG001 -- nobody else's, no parent
-        connect = partial(Connection, self._web, ledger=self._ledger, on_garbage=self._refuse_garbage, log=silent)
+        connect = partial(Connection, self._web, ledger=self._ledger, on_garbage=self._note_garbage, log=silent)
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
@@ -199,8 +199,10 @@ class CallbackListener:
         except RefusalError as refusal:
             answer, reason, callback = refusal.answer, refusal.reason, refusal.callback
         # From here on the client is waited for: an answer that nobody reads keeps no connection alive.
-        self._ledger.waits(connection, is_known=not reason)
+        self._ledger.waits(connection)
         response, is_lost = await send(request, answer)
+        if not reason:
+            self._ledger.waits(connection, is_known=True)
         if request.content.is_eof():
             connection.end_request()
         if self._on_exchange is not None:
@@ -255,8 +257,6 @@ class CallbackListener:
             raise RefusalError(401, report.reason, callback=callback)
         return callback
 
-    def _refuse_garbage(self, reason: str) -> RefusalError:
-        refusal = RefusalError(400, reason)
+    def _note_garbage(self, status: int, reason: str) -> None:
         if self._on_exchange is not None:
-            self._on_exchange(Exchange(ts=self._clock.time(), status=refusal.answer.status, reason=reason))
-        return refusal
+            self._on_exchange(Exchange(ts=self._clock.time(), status=status, reason=reason))
