@@ -5,7 +5,6 @@ growing intervals; a callback that claims failure and is not confirmed in time e
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -51,19 +50,37 @@ class Doorbell:
     """Wakes one waiting job: the tunnel is gone, the machine woke up, a callback came."""
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
-        self.delay_s = 0.0
+        self._delay_s: float | None = None
+        self._waiter: asyncio.Future[None] | None = None
 
     def ring(self, delay_s: float = 0.0) -> None:
-        """Ask for a read ``delay_s`` seconds from now."""
-        self.delay_s = delay_s
-        self._rung.set()
+        """Ask for a read ``delay_s`` seconds from now. Of several rings before anybody listens, the soonest counts."""
+        self._delay_s = delay_s if self._delay_s is None else min(delay_s, self._delay_s)
+        self._wake()
 
-    async def wait_rung(self) -> float:
-        """Wait for a ring; return the seconds to let pass before the read."""
-        await self._rung.wait()
-        self._rung.clear()
-        return self.delay_s
+    async def wait_rung(self, clock: Clock, at_most_s: float) -> float | None:
+        """Wait for a ring, no longer than ``at_most_s`` seconds.
+
+        Returns:
+            The seconds to let pass before the read, or ``None`` when nobody rang.
+        """
+        if self._delay_s is None:
+            # One future and one sleeper: thousands of jobs wait here at the same time.
+            self._waiter = asyncio.get_running_loop().create_future()
+            sleeping = asyncio.ensure_future(clock.sleep(at_most_s))
+            sleeping.add_done_callback(self._wake)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                sleeping.cancel()
+                await asyncio.wait({sleeping})
+        delay_s, self._delay_s = self._delay_s, None
+        return delay_s
+
+    def _wake(self, _sleeping: object = None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class Poller:
@@ -174,15 +191,9 @@ class Poller:
         """Wait until ``moment``, the deadline or a ring, whichever comes first."""
         until = min(moment, self._deadline)
         while (left_s := until - self._awake.now()) > 0:
-            async with asyncio.TaskGroup() as group:
-                sleeping = group.create_task(self._clock.sleep(left_s))
-                rung = group.create_task(self._bell.wait_rung())
-                await asyncio.wait({sleeping, rung}, return_when=asyncio.FIRST_COMPLETED)
-                was_rung = rung.done()
-                sleeping.cancel()
-                rung.cancel()
-            if was_rung:
-                until = min(until, self._awake.now() + rung.result())
+            delay_s = await self._bell.wait_rung(self._clock, left_s)
+            if delay_s is not None:
+                until = min(until, self._awake.now() + delay_s)
 
     def _pause_s(self) -> float:
         """Seconds until the next read: short while the record lags behind a callback, else the interval."""
@@ -224,8 +235,14 @@ class Poller:
         return None
 
 
-def spread_s(waiting: int, interval_s: float) -> float:
-    """Return a random delay that spreads ``waiting`` reads over at most one interval; 0 for a single job."""
-    if waiting <= 1:
-        return 0.0
-    return random.uniform(0.0, interval_s * min(1.0, waiting / 20))  # noqa: S311 -- no secret, a spread
+def spread_s(place: int, waiting: int, interval_s: float) -> float:
+    """Return the delay of one of many reads that are wanted at the same moment, evenly spread.
+
+    A handful follow each other within a few seconds; from 20 on they take the whole interval.
+
+    Args:
+        place: Of this read among the others, counted from 0.
+        waiting: How many there are.
+        interval_s: The poll interval.
+    """
+    return interval_s * min(1.0, waiting / 20) * place / waiting

@@ -316,8 +316,8 @@ def test_a_wall_clock_that_jumps_is_a_wake_up() -> None:
 
 
 def test_reads_are_spread_by_how_many_wait() -> None:
-    """One job reads at once; hundreds use the whole interval."""
-    assert spread_s(1, 30.0) == 0.0
-    delays = [spread_s(500, 30.0) for _ in range(500)]
-    assert max(delays) > 20.0
-    assert sum(delay < 10.0 for delay in delays) < 250
+    """One job reads at once; hundreds use the whole interval, as many in each third of it."""
+    assert spread_s(0, 1, 30.0) == 0.0
+    assert [spread_s(place, 4, 30.0) for place in range(4)] == [0.0, 1.5, 3.0, 4.5]
+    delays = [spread_s(place, 300, 30.0) for place in range(300)]
+    assert [sum(start <= delay < start + 10.0 for delay in delays) for start in (0.0, 10.0, 20.0)] == [100] * 3
