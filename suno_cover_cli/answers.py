@@ -24,6 +24,7 @@ from suno_cover_cli.models import (
     RecordState,
     Submission,
     WireImages,
+    WireMusic,
     WireRecord,
     WireSubmission,
     is_safe_task_id,
@@ -230,6 +231,39 @@ def _epoch_s(value: Any) -> float | None:
     except ValueError:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def read_title(envelope: Envelope) -> str | None:
+    """Read the title of a piece of music from the record of its own task, if there is one.
+
+    The track's title goes before the one that was ordered. Text from outside: whoever uses it makes it safe.
+
+    Raises:
+        SunoCoverError: Whatever :func:`codes.error_of` makes of a refusing code.
+    """
+    if envelope.code != CODE_OK:
+        raise error_of(envelope)
+    try:
+        wire = msgspec.json.decode(envelope.data, type=WireMusic | None, strict=False)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if wire is None:
+        return None
+    tracks = wire.response.get("sunoData") if isinstance(wire.response, dict) else None
+    for found in [*(tracks if isinstance(tracks, list) else []), _order_of(wire.param)]:
+        title = found.get("title") if isinstance(found, dict) else None
+        if isinstance(title, str) and title.strip():
+            return title
+    return None
+
+
+def _order_of(param: Any) -> Any:
+    if not isinstance(param, str):
+        return param
+    try:
+        return msgspec.json.decode(param)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
 
 
 def read_credits(envelope: Envelope) -> float:

@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-from suno_cover_cli.answers import decode_envelope, read_credits, read_record, read_submission
+from suno_cover_cli.answers import decode_envelope, read_credits, read_record, read_submission, read_title
 from suno_cover_cli.clock import Clock
 from suno_cover_cli.errors import AnswerLostError, UnavailableError
 from suno_cover_cli.events import RequestRetried, Sink
@@ -21,6 +21,7 @@ from suno_cover_cli.text import Secret, clean
 _MAX_BODY_BYTES = 1024 * 1024
 _SUBMIT_PATH = "/api/v1/suno/cover/generate"
 _RECORD_PATH = "/api/v1/suno/cover/record-info"
+_MUSIC_PATH = "/api/v1/generate/record-info"
 
 T = TypeVar("T")
 
@@ -150,6 +151,22 @@ class SunoApi:
             return read_record(envelope, task_id)
 
         return await self._repeat("read", attempt)
+
+    async def fetch_title(self, music_task_id: str) -> str | None:
+        """Read the title of a piece of music; ``None`` when its record has none. Untrusted text.
+
+        The call belongs to the same service (both providers document it under "music generation details").
+
+        Raises:
+            SunoCoverError: Refused, or unavailable after all attempts.
+        """
+
+        async def attempt() -> str | None:
+            return read_title(
+                await self._request("GET", _MUSIC_PATH, Priority.READ, params={"taskId": music_task_id})
+            )
+
+        return await self._repeat("title", attempt)
 
     async def fetch_credits(self) -> float:
         """Read the balance, a decimal.

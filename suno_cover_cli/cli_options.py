@@ -78,6 +78,23 @@ OutputOption = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="TEMPLATE",
+        help="File names: {n}, {task_id}, {music_task_id}, {title}. (default: cover_{n})",
+        rich_help_panel=OUTPUT,
+    ),
+]
+WriteMetadataOption = Annotated[
+    bool,
+    typer.Option(
+        "--write-metadata",
+        help="Put a metadata.json beside the covers: where from, when, checksums.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that are there.", rich_help_panel=OUTPUT)
 ]

@@ -3,15 +3,13 @@
 The file may hold a key: it is written aside with mode 0600, synced, and takes its name in one step.
 """
 
-import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
+from suno_cover_cli.atomic_file import replace_file
 from suno_cover_cli.errors import UsageError
 from suno_cover_cli.text import clean
 
@@ -98,20 +96,9 @@ def _load(path: Path) -> tomlkit.TOMLDocument:
 
 def _write(path: Path, text: str) -> None:
     # A settings file that is a link, into a folder of dotfiles say, stays one.
-    target = path.resolve()
-    part: str | None = None
     try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # mode 0600
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(part).replace(target)
+        replace_file(path.resolve(), text.encode(), mode=0o600)
     except OSError as error:
-        if part is not None:
-            with suppress(OSError):
-                Path(part).unlink()
         raise UsageError(
             f"cannot write {path}: {error.strerror}", hint="Fix its permissions or set SUNO_COVER_CONFIG."
         ) from None

@@ -205,6 +205,16 @@ class WireRecord(msgspec.Struct, kw_only=True):
     errorMessage: Any = None  # noqa: N815
 
 
+class WireMusic(msgspec.Struct, kw_only=True):
+    """``data`` of the music call's record-info, as far as a title may stand in it (both providers' docs).
+
+    ``response`` is ``{sunoData: [{title, ...}]}``; ``param`` repeats the order as JSON text, its title included.
+    """
+
+    response: Any = None
+    param: Any = None
+
+
 class WireCallbackData(msgspec.Struct, kw_only=True):
     """``data`` of a callback. Only these three are built: a hostile body pays for its other fields itself.
 

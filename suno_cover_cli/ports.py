@@ -20,6 +20,10 @@ class CoverService(Protocol):
         """Read a job once."""
         ...
 
+    async def fetch_title(self, music_task_id: str) -> str | None:
+        """Read the title of a piece of music."""
+        ...
+
 
 class JobInbox(Inbox, Protocol):
     """An inbox together with the path it listens on."""
@@ -48,6 +52,10 @@ class Channel(Protocol):
 
     async def wait_lost(self) -> str:
         """Return the reason once the open channel is lost."""
+        ...
+
+    async def wait_restored(self) -> str | None:
+        """Return the public URL once a lost channel is back, or ``None`` once that is given up."""
         ...
 
 
@@ -91,10 +99,10 @@ class JobJournal(Protocol):
         """Write the cover task id down."""
         ...
 
-    async def record_end(self, row: JobRow, result: JobResult, completed_at: float | None) -> None:
-        """Write down what came of this run of the job."""
+    async def record_end(self, row: JobRow, result: JobResult, completed_at: float | None) -> dict[str, str]:
+        """Write down what came of this run of the job; tell which of its images another job has too."""
         ...
 
-    async def find_same_images(self, row: JobRow, hashes: list[str]) -> dict[str, str]:
-        """Tell which images another job has too."""
+    async def find_task_id(self, row: JobRow) -> str | None:
+        """Return the cover task id that an earlier run was given for the music task."""
         ...

@@ -57,6 +57,8 @@ EXPECTED: dict[str, Seen] = {
     "slow": Seen(),
     "stuck": Seen(end="never", callbacks="", images=()),
     "one-image": Seen(images=("png",)),
+    "untitled": Seen(),
+    "hostile-title": Seen(),
     "three-images": Seen(images=("png",) * 3),
     "many-images": Seen(images=("png",) * 12),
     "no-images": Seen(images=()),

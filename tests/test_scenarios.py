@@ -59,6 +59,8 @@ OUTCOMES: dict[str, Expected] = {
     "slow": Expected(),
     "stuck": PENDING,
     "one-image": Expected(saved=1),
+    "untitled": Expected(),
+    "hostile-title": Expected(),
     "three-images": Expected(saved=3),
     "many-images": Expected(saved=12),
     "no-images": partial(0, 0, "no_images"),

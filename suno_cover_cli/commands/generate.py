@@ -71,11 +71,13 @@ async def _generate(
             batch = BatchRunner(
                 parts.workflow.run_job, sink=parts.sink, concurrency=options.concurrency, failed_to=failed_to
             )
-            return await batch.run(_requests(ids, start.settings, parts))
+            return await batch.run(_requests(ids, start.settings, options, parts))
 
 
-def _requests(ids: TaskIds, settings: Settings, parts: JobParts) -> Iterator[JobRequest]:
-    kept = JobOptions(callback=settings.callback)
+def _requests(
+    ids: TaskIds, settings: Settings, options: JobCommandOptions, parts: JobParts
+) -> Iterator[JobRequest]:
+    kept = JobOptions(callback=settings.callback, name=settings.name, write_metadata=options.write_metadata)
     for n, music_task_id in enumerate(ids.ids, 1):
         yield JobRequest(
             n=n,

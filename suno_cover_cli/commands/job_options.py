@@ -22,6 +22,8 @@ class JobCommandOptions(msgspec.Struct, frozen=True, kw_only=True):
         concurrency: Jobs under way at once.
         failed_to: File for the ids to try again.
         overwrite: Replace files that are there.
+        name: Template of file names; ``None`` for the settings' own.
+        write_metadata: Put a JSON beside the covers.
         json: Job objects on stdout instead of paths.
         events: Every event on stdout.
         sandbox: Use the built-in imitation of the service.
@@ -38,6 +40,8 @@ class JobCommandOptions(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 100
     failed_to: Path | None = None
     overwrite: bool = False
+    name: str | None = None
+    write_metadata: bool = False
     json: bool = False
     events: bool = False
     sandbox: bool = False

@@ -74,6 +74,7 @@ def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
         "output": options.output,
         "callback": options.callback,
         "domain": options.callbacks.domain,
+        "name": options.name,
     }
     settings, where = context.settings(options.service, flags)
     if options.sandbox:

@@ -52,7 +52,8 @@ def serve_sandbox(options: SandboxOptions, context: Context) -> Coroutine[Any, A
         return _list_scenarios(context)
     if options.provider not in {"sunoapi", "kie"}:
         raise UsageError(f'unknown provider "{clean(options.provider, 40)}"', hint="Use sunoapi or kie.")
-    key = context.webhook_key(context.sources(options.profile), ServiceOptions(webhook_key_file=options.webhook_key_file))
+    wanted = ServiceOptions(webhook_key_file=options.webhook_key_file)
+    key = context.webhook_key(context.sources(options.profile), wanted)
     return _serve(options, key, context)
 
 

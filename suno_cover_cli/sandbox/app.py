@@ -23,6 +23,7 @@ from suno_cover_cli.sandbox.service import Provider, Reply, Service
 
 SUBMIT_PATH = "/api/v1/suno/cover/generate"
 RECORD_PATH = "/api/v1/suno/cover/record-info"
+MUSIC_PATH = "/api/v1/generate/record-info"
 CREDIT_PATHS = ("/api/v1/generate/credit", "/api/v1/chat/credit")
 # 20 requests in any 10 s, the excess refused and not queued (documented by kie.ai).
 LIMIT_REQUESTS = 20
@@ -129,6 +130,7 @@ class Sandbox:
         self._routes: dict[str, tuple[str, Route]] = {
             SUBMIT_PATH: ("POST", self._service.submit),
             RECORD_PATH: ("GET", self._service.fetch_record),
+            MUSIC_PATH: ("GET", self._service.fetch_music),
             **dict.fromkeys(CREDIT_PATHS, ("GET", self._service.fetch_credit)),
         }
 

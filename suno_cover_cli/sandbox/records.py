@@ -1,5 +1,6 @@
 """What record-info says of a job at a moment, in the spelling the scenario asks for."""
 
+import json
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any
@@ -56,6 +57,24 @@ def record_envelope(job: SandboxJob, now_s: float, image_urls: tuple[str, ...]) 
         "createTime": _epoch_ms(job, job.created_s),
     }
     return _restyled({"code": 200, "msg": "success", "data": data}, job, phase)
+
+
+def music_envelope(music_task_id: str, title: str | None) -> dict[str, Any]:
+    """Return the answer of the music call's record-info, in the shape both providers' documentation shows."""
+    if title is None:
+        return {"code": 200, "msg": "success", "data": None}
+    shown = title.replace("{id}", music_task_id[:40])
+    data = {
+        "taskId": music_task_id,
+        "parentMusicId": "",
+        "param": json.dumps({"prompt": "A calm piano track", "title": shown, "customMode": True}),
+        "response": {"taskId": music_task_id, "sunoData": [{"id": "1", "title": shown, "duration": 198.44}]},
+        "status": "SUCCESS",
+        "type": "GENERATE",
+        "errorCode": None,
+        "errorMessage": None,
+    }
+    return {"code": 200, "msg": "success", "data": data}
 
 
 def _epoch_ms(job: SandboxJob, moment_s: float) -> int:

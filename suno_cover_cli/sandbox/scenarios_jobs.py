@@ -21,6 +21,12 @@ _ENDS = (
         deliveries=(),
     ),
     Scenario(name="one-image", summary="one cover", pictures=((Serve.PNG,),)),
+    Scenario(name="untitled", summary="the piece of music has no record and no title", music_title=None),
+    Scenario(
+        name="hostile-title",
+        summary="the title is a path with escape sequences",
+        music_title=f"../../{_HOSTILE_TEXT}",
+    ),
     Scenario(name="three-images", summary="three covers", pictures=((Serve.PNG,),) * 3),
     Scenario(name="many-images", summary="twelve covers", pictures=((Serve.PNG,),) * 12),
     Scenario(

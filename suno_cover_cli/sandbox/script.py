@@ -180,6 +180,7 @@ class Scenario:
         deliveries: Callbacks, one after the other.
         pictures: For each image, what the image host does with the requests for it.
         image_urls: Addresses announced instead of those of ``pictures``.
+        music_title: Title of the piece of music, ``{id}`` standing for its id; ``None``: no record of it.
         hostile_id: The cover task id is a path out of the folder.
         off_contract: Something in it breaks the published contract on purpose.
     """
@@ -198,6 +199,7 @@ class Scenario:
     deliveries: tuple[Delivery, ...] = (Delivery(),)
     pictures: tuple[tuple[Serve, ...], ...] = ((Serve.PNG,), (Serve.PNG,))
     image_urls: tuple[str, ...] | None = None
+    music_title: str | None = "Music {id}"
     hostile_id: bool = False
     off_contract: bool = False
 

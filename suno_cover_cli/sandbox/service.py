@@ -10,7 +10,7 @@ from suno_cover_cli.clock import Clock
 from suno_cover_cli.sandbox.courier import Courier, announced_urls
 from suno_cover_cli.sandbox.jobs import JobBook, SandboxJob
 from suno_cover_cli.sandbox.ledger import JobLine, Ledger, SubmitLine
-from suno_cover_cli.sandbox.records import record_envelope
+from suno_cover_cli.sandbox.records import music_envelope, record_envelope
 from suno_cover_cli.sandbox.replies import reply_json, send_answer
 from suno_cover_cli.sandbox.scenarios import choose_scenario
 from suno_cover_cli.sandbox.script import Answer, step_at
@@ -107,6 +107,12 @@ class Service:
         else:
             envelope = {"code": answer.code, "msg": answer.msg, "data": None}
         return Reply(await self._send(request, answer, envelope), job.music_task_id, task_id)
+
+    async def fetch_music(self, request: web.BaseRequest) -> Reply:
+        """``GET /api/v1/generate/record-info``: a piece of music with a title, or null for an unknown one."""
+        music_task_id = request.query.get("taskId", "")
+        envelope = music_envelope(music_task_id, choose_scenario(music_task_id).music_title)
+        return Reply(reply_json(envelope, _OK), music_task_id)
 
     async def fetch_credit(self, _: web.BaseRequest) -> Reply:
         """``GET`` of either provider's balance path."""
