@@ -186,6 +186,8 @@ def _find_reader(found: ImageFormat) -> "type[ImageFile]":
         from PIL.WebPImagePlugin import WebPImageFile
 
         return WebPImageFile
-    from PIL.AvifImagePlugin import AvifImageFile
+    from PIL.AvifImagePlugin import SUPPORTED, AvifImageFile
 
+    if not SUPPORTED:
+        raise NotAnImageError("an AVIF picture came, and the installed Pillow cannot read those")
     return AvifImageFile
