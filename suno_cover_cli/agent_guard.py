@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_SIGKILL = 9
+SIGKILL = 9  # everywhere on POSIX; importing signal would cost a millisecond
 _CANNOT_RUN = 126  # what shells answer for a program that cannot be run
 _START_TIME_FIELD = 19  # "starttime" of proc(5), counted after the name in parentheses
 
@@ -40,16 +40,17 @@ def process_stamp(pid: int) -> str | None:
 
 
 def _die_with_parent(parent_pid: int) -> None:
-    """Ask Linux to kill this process when the thread that started it ends; elsewhere do nothing.
+    """Ask Linux to kill this process when the thread that started it ends; other systems have no such wish.
 
     The wish survives ``exec``. It is made after the start, so a parent that has died in between shows by its id.
     """
-    if sys.platform != "linux":
-        return
-    with contextlib.suppress(ImportError, OSError, AttributeError):  # a Python without ctypes: the sweep remains
-        import ctypes
+    if sys.platform == "linux":
+        with contextlib.suppress(
+            ImportError, OSError, AttributeError
+        ):  # a Python without ctypes: the sweep remains
+            import ctypes
 
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
         sys.exit(_CANNOT_RUN)
 

@@ -129,6 +129,7 @@ class CallbackChannel:
                 self._runner.cancel()
             # The machine's own seconds: what is left to do is ending a process.
             await asyncio.wait({self._runner}, timeout=_LEAVING_S)
+            self._runner.cancel()
         self.url = None
 
     @property

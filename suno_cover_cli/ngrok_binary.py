@@ -120,6 +120,7 @@ class Download:
         scratch: Private folder for the archive.
         abandoned: Once set, the download ends with an error at the next chunk.
         max_attempts: Tries in all.
+        retry_s: Pause before the second try; twice that before the third.
         timeout_s: For connecting and for each read.
         max_bytes: Of the archive, and of the executable in it.
         notify: Takes lines for people.
@@ -134,6 +135,7 @@ class Download:
         abandoned: threading.Event,
         notify: Callable[[str], None],
         max_attempts: int = 3,
+        retry_s: float = 0.5,
         timeout_s: float = 6.0,
         max_bytes: int = _MAX_BYTES,
     ) -> None:
@@ -143,6 +145,7 @@ class Download:
         self._abandoned = abandoned
         self._notify = notify
         self._max_attempts = max_attempts
+        self._retry_s = retry_s
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
         self.progress = "nothing yet"
@@ -156,7 +159,7 @@ class Download:
         self._notify(f"The ngrok agent is not installed; downloading it once to {self._target} ...")
         reason = ""
         for attempt in range(self._max_attempts):
-            if self._abandoned.wait(0.5 * attempt):
+            if self._abandoned.wait(self._retry_s * attempt):
                 break
             try:
                 self._install(self._fetch())

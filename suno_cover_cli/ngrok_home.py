@@ -9,7 +9,6 @@ import os
 import secrets
 import shlex
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -149,4 +148,4 @@ def _kill_left_agent(home: AgentHome) -> None:
         return
     if stamp and agent_guard.process_stamp(pid) == stamp:
         with suppress(ProcessLookupError, PermissionError):  # it has ended meanwhile, or is not ours after all
-            os.kill(pid, signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+            os.kill(pid, agent_guard.SIGKILL)

@@ -299,6 +299,16 @@ async def test_leaving_while_opening() -> None:
         await asyncio.sleep(0)
 
 
+async def test_leaving_while_closing() -> None:
+    """A tunnel that failed and is closing already is closed to the end: its agent must be seen out."""
+    tunnel = ScriptedTunnel()
+    tunnel.may_close.clear()
+    async with scene(tunnel, ScriptedProbe(failure=_refusal(is_permanent=True))) as it:
+        await it.channel.wait_open()
+        asyncio.get_running_loop().call_later(0.05, tunnel.may_close.set)
+    assert tunnel.closed.is_set()
+
+
 async def test_leaving_is_bounded() -> None:
     """A tunnel that does not close is left behind after 2 s."""
     tunnel = ScriptedTunnel()
@@ -338,16 +348,18 @@ async def test_loss_and_return() -> None:
 
 async def test_return_is_proven() -> None:
     """A tunnel that says it is back is believed only once a probe comes through."""
-    async with scene(heartbeat_s=1.0) as it:
+    async with scene() as it:
         await it.channel.wait_open()
         it.tunnel.loses()
         await it.channel.wait_lost()
         it.probe.failure = TunnelError("HTTP 404")
         it.tunnel.returns()
-        await it.clock.sleep(9)
+        await it.clock.sleep(10)
         assert not it.channel.is_open
         it.probe.failure = None
+        it.tunnel.returns()
         assert await it.channel.wait_restored() == URL
+    assert it.notes.kinds() == [TunnelOpened, TunnelLost, TunnelRestored]
 
 
 @pytest.mark.parametrize("url", [URL, SECOND_URL])

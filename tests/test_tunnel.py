@@ -1,6 +1,7 @@
 """The tunnel through ngrok: what it does when all is well, and what it never does."""
 
 import asyncio
+import gc
 import hashlib
 import json
 import os
@@ -231,7 +232,9 @@ async def test_broken_user_config(ngrok_standin: Standins, tunnels: TunnelMaker)
 
 
 async def test_cancelled_while_opening(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
-    """Giving up in the middle of opening leaves no agent and no file."""
+    """Giving up in the middle of opening leaves no agent, no file and no complaint of the event loop."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
     standin = ngrok_standin("silent")
     opening = asyncio.create_task(tunnels(standin).__aenter__())
     await asyncio.to_thread(standin.wait_fact, "started")
@@ -240,6 +243,9 @@ async def test_cancelled_while_opening(ngrok_standin: Standins, tunnels: TunnelM
     assert opening.cancelled()
     assert standin.living() == []
     assert tunnels.leftovers() == []
+    await asyncio.sleep(0)
+    gc.collect()
+    assert complaints == []
 
 
 # --- in a process of its own ---------------------------------------------------------------------------------

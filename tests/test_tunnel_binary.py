@@ -178,6 +178,7 @@ def _download(
         abandoned=threading.Event(),
         notify=lines.append,
         max_attempts=2,
+        retry_s=0.01,
         timeout_s=2,
         max_bytes=max_bytes,
     )
@@ -229,6 +230,7 @@ def test_download_is_tried_again(
     shop.sells(_tgz())
     target, _ = _download(shop, tmp_path)
     assert target.read_bytes() == PROGRAM
+    assert shop.calls == 2
 
 
 @pytest.mark.parametrize(
@@ -255,9 +257,9 @@ def test_bad_archives(shop: Shop, tmp_path: Path, name: str, archive: bytes) -> 
 
 def test_endless_download(shop: Shop, tmp_path: Path) -> None:
     """An archive that is larger than any agent is given up."""
-    shop.sells(b"x" * 2000)
-    with pytest.raises(TunnelError):
-        _download(shop, tmp_path, max_bytes=1000)
+    shop.sells(_tgz())
+    with pytest.raises(TunnelError, match="more than"):
+        _download(shop, tmp_path, max_bytes=100)
 
 
 def test_offline(tmp_path: Path) -> None:
@@ -311,8 +313,8 @@ async def test_time_for_a_download(
     monkeypatch.setenv("PATH", "/nowhere")
     shop.sells(_tgz(content=ngrok_standin().path.read_bytes()))
     shop.go_on.clear()
-    asyncio.get_running_loop().call_later(1.0, shop.go_on.set)
-    async with tunnels(None, download_url=f"{shop.url}/ngrok.tgz", deadline_s=0.6, download_s=8) as tunnel:
+    asyncio.get_running_loop().call_later(0.6, shop.go_on.set)
+    async with tunnels(None, download_url=f"{shop.url}/ngrok.tgz", deadline_s=0.3, download_s=8) as tunnel:
         assert tunnel.url
 
 
