@@ -277,14 +277,14 @@ def _explain(error: Exception, url: URL) -> ImageError:
     host = clean(url.host or "", 100)
     if isinstance(error, (aiohttp.InvalidURL, UnicodeError)):
         return forbidden_address(url)
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ForbiddenAddressError):
-        return forbidden_address(url)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return ImageError(
             f"the certificate of {host} is not trusted",
             code="image_unavailable",
             hint="Behind a company proxy, point SSL_CERT_FILE at its authority; then run `suno-cover resume`.",
         )
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ForbiddenAddressError):
+        return forbidden_address(url)
     is_proxy = isinstance(error, (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError))
     return AttemptError(
         _describe(error, host),
