@@ -19,7 +19,12 @@ from suno_cover_cli.exits import ExitCode
 from suno_cover_cli.text import clean
 
 _BUSY_TIMEOUT_S = 30.0
-_LEAVE_TIMEOUT_S = 1.5
+_LEAVE_TIMEOUT_S = 1.2
+_MAX_GROUP = 500
+
+# Where the file format keeps user_version (https://www.sqlite.org/fileformat2.html, section 1.3).
+_MAGIC = b"SQLite format 3\0"
+_VERSION_OFFSET = 60
 
 # Version n of the schema is what the first n scripts have made of an empty file.
 _MIGRATIONS = (
@@ -77,22 +82,42 @@ class DatabaseError(SunoCoverError):
 
     exit_code = ExitCode.FAILURE
     code = "journal_unavailable"
-    hint = "Check the free space and the permissions of the folder, or set SUNO_COVER_STATE_DIR to another one."
+    hint = "Check the permissions of the folder, or set SUNO_COVER_STATE_DIR to another one."
+
+
+_FULL_HINT = "Free some space, or set SUNO_COVER_STATE_DIR to a folder on another disk."
+_DAMAGED_HINT = "Move the file away, the next run makes a new one; or set SUNO_COVER_STATE_DIR to another folder."
+_HINTS = {
+    sqlite3.SQLITE_FULL: _FULL_HINT,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED_HINT,
+    sqlite3.SQLITE_NOTADB: _DAMAGED_HINT,
+    sqlite3.SQLITE_BUSY: "Another suno-cover is holding it for unusually long; see whether one hangs.",
+}
 
 
 class _Step:
-    """One operation on its way to the thread, and where its result goes."""
+    """One operation on its way to the thread, and where its result goes; nowhere for a posted one."""
 
-    __slots__ = ("future", "loop", "operation")
+    __slots__ = ("future", "operation")
 
-    def __init__(self, operation: Operation[Any]) -> None:
+    def __init__(self, operation: Operation[Any], future: "asyncio.Future[Any] | None") -> None:
         self.operation = operation
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.future = future
+
+
+class _Failure:
+    """What a step raised, so that it can be told from what a step returned."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
 class Database:
     """The journal's file. An async context manager: entering opens and migrates, leaving commits and closes.
+
+    Leaving takes at most about a second; what could not be committed by then is committed by nobody.
 
     Args:
         path: The file; its folder is made (mode 0700) when missing.
@@ -101,23 +126,23 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._steps: queue.SimpleQueue[_Step | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._ended: asyncio.Future[None] | None = None
+        self._is_open = False
+        self._ended: asyncio.Future[Any] | None = None
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        opened: asyncio.Future[None] = loop.create_future()
+        opened: asyncio.Future[Any] = loop.create_future()
         self._ended = loop.create_future()
-        self._thread = threading.Thread(
-            target=self._serve, args=(loop, opened, self._ended), name="journal", daemon=True
-        )
-        self._thread.start()
+        # A daemon: a disk that never answers must not keep the process from ending.
+        threading.Thread(target=self._serve, args=(loop, opened, self._ended), name="journal", daemon=True).start()
         await opened
+        self._is_open = True
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._is_open = False
         self._steps.put(None)
         if self._ended is not None:
             await asyncio.wait({self._ended}, timeout=_LEAVE_TIMEOUT_S)
@@ -125,87 +150,114 @@ class Database:
     async def run(self, operation: Operation[T]) -> T:
         """Run an operation inside a transaction and return when its effect is on disk.
 
+        An operation may be run twice, so it must have no effect but on the database.
+
         Raises:
             DatabaseError: It is not on disk.
+            Exception: Whatever the operation raises; its effect is undone.
         """
-        step = _Step(operation)
-        self._steps.put(step)
-        result: T = await step.future
-        return result
+        if not self._is_open:
+            raise RuntimeError("the database is used outside its context")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._steps.put(_Step(operation, future))
+        return await future
+
+    def post(self, operation: Operation[Any]) -> None:
+        """Run an operation when its turn comes, without waiting; nobody hears of its failure."""
+        self._steps.put(_Step(operation, None))
+
+    # --- the thread -------------------------------------------------------------------------------
 
     def _serve(
-        self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None], ended: asyncio.Future[None]
+        self, loop: asyncio.AbstractEventLoop, opened: "asyncio.Future[Any]", ended: "asyncio.Future[Any]"
     ) -> None:
         try:
             connection = _open(self.path)
         except (sqlite3.Error, OSError, SunoCoverError) as error:
-            loop.call_soon_threadsafe(_settle, opened, None, _as_error(self.path, error))
-            loop.call_soon_threadsafe(_settle, ended, None, None)
+            _settle_from_thread(loop, [(opened, _Failure(_explained(self.path, error))), (ended, None)])
             return
-        loop.call_soon_threadsafe(_settle, opened, None, None)
-        while self._commit_group(connection):
-            pass
-        connection.close()
-        _call_if_running(loop, _settle, ended, None, None)
+        _settle_from_thread(loop, [(opened, None)])
+        is_open = True
+        while is_open:
+            group, is_open = self._next_group()
+            outcomes = self._run_group(connection, group) if group else []
+            pairs = zip(group, outcomes, strict=True)
+            _settle_from_thread(
+                loop, [(step.future, outcome) for step, outcome in pairs if step.future is not None]
+            )
+        try:
+            connection.close()
+        finally:
+            _settle_from_thread(loop, [(ended, None)])
 
-    def _commit_group(self, connection: sqlite3.Connection) -> bool:
-        """Wait for a step, take along whatever else has arrived, commit once. False: time to close."""
+    def _next_group(self) -> tuple[list[_Step], bool]:
+        """Wait for a step and take along whatever else has arrived. ``False``: it is time to close."""
         group: list[_Step] = []
         step = self._steps.get()
         while step is not None:
             group.append(step)
+            if len(group) == _MAX_GROUP:
+                return group, True
             try:
                 step = self._steps.get_nowait()
             except queue.Empty:
-                break
-        if group:
-            outcomes = self._run_group(connection, group)
-            _call_if_running(group[0].loop, _settle_all, group, outcomes)
-        return step is not None
+                return group, True
+        return group, False
 
     def _run_group(self, connection: sqlite3.Connection, group: list[_Step]) -> list[Any]:
-        outcomes: list[Any] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
             outcomes = [step.operation(connection) for step in group]
             connection.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            failure = _as_error(self.path, error)
-            return [failure] * len(group)
+        except Exception as error:  # noqa: BLE001 -- whatever a step raises is its caller's; the thread must live
+            _roll_back(connection)
+            if len(group) == 1:
+                return [_Failure(_explained(self.path, error))]
+            # One bad step must not take its neighbours down: each has another go by itself.
+            return [outcome for step in group for outcome in self._run_group(connection, [step])]
         return outcomes
 
 
-def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
-
-
-def _settle_all(group: list[_Step], outcomes: list[Any]) -> None:
-    for step, outcome in zip(group, outcomes, strict=True):
-        if isinstance(outcome, DatabaseError):
-            _settle(step.future, None, DatabaseError(outcome.message, hint=outcome.hint))
-        else:
-            _settle(step.future, outcome, None)
-
-
-def _call_if_running(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:
+def _roll_back(connection: sqlite3.Connection) -> None:
     try:
-        loop.call_soon_threadsafe(callback, *args)
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        # SQLite has rolled back by itself, which it does on I/O errors; the next BEGIN will tell.
+        return
+
+
+def _settle_from_thread(
+    loop: asyncio.AbstractEventLoop, outcomes: "list[tuple[asyncio.Future[Any], Any]]"
+) -> None:
+    try:
+        loop.call_soon_threadsafe(_settle, outcomes)
     except RuntimeError:
         # The loop closed while this thread was still committing: what was handed in is on disk all the same.
         return
 
 
-def _as_error(path: Path, error: BaseException) -> SunoCoverError:
-    if isinstance(error, SunoCoverError):
-        return error
-    return DatabaseError(f"the journal {path} cannot be used: {clean(error, 200)}")
+def _settle(outcomes: "list[tuple[asyncio.Future[Any], Any]]") -> None:
+    for future, outcome in outcomes:
+        if future.done():
+            continue
+        if isinstance(outcome, _Failure):
+            future.set_exception(outcome.error)
+        else:
+            future.set_result(outcome)
+
+
+def _explained(path: Path, error: Exception) -> Exception:
+    if isinstance(error, sqlite3.Error):
+        # The primary code is the low byte of the extended one; errors of the Python module have none.
+        primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        return DatabaseError(f"the journal {path} cannot be used: {clean(error, 200)}", hint=_HINTS.get(primary))
+    if isinstance(error, OSError):
+        return DatabaseError(f"the journal {path} cannot be used: {clean(error.strerror or error, 200)}")
+    return error
+
+
+# --- opening --------------------------------------------------------------------------------------------
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -213,27 +265,39 @@ def _open(path: Path) -> sqlite3.Connection:
     if not path.exists():
         # Made by us first, so that nobody else may read it: SQLite would follow the umask.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    # Looked at without SQLite first: even a reader of SQLite's may leave traces in a file in WAL mode.
+    _refuse_newer(path, _version_in_header(path))
     connection = sqlite3.connect(
         path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
     )
     try:
-        _refuse_newer(path, connection)
+        _refuse_newer(path, _version_of(connection))
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # macOS: its fsync leaves the data in the drive's cache. Elsewhere this changes nothing.
+        connection.execute("PRAGMA fullfsync = ON")
         connection.execute("PRAGMA foreign_keys = ON")
-        _migrate(path, connection)
+        while not _is_migrated(path, connection):
+            pass
     except BaseException:
         connection.close()
         raise
     return connection
 
 
+def _version_in_header(path: Path) -> int:
+    with path.open("rb") as file:
+        header = file.read(_VERSION_OFFSET + 4)
+    if len(header) < _VERSION_OFFSET + 4 or not header.startswith(_MAGIC):
+        return 0
+    return int.from_bytes(header[_VERSION_OFFSET:])
+
+
 def _version_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _refuse_newer(path: Path, connection: sqlite3.Connection) -> None:
-    version = _version_of(connection)
+def _refuse_newer(path: Path, version: int) -> None:
     if version > len(_MIGRATIONS):
         raise UsageError(
             f"the journal {path} was written by a newer suno-cover (version {version} of its shape)",
@@ -242,17 +306,21 @@ def _refuse_newer(path: Path, connection: sqlite3.Connection) -> None:
         )
 
 
-def _migrate(path: Path, connection: sqlite3.Connection) -> None:
-    while True:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            # Read again under the lock: another process may have migrated meanwhile.
-            _refuse_newer(path, connection)
-            version = _version_of(connection)
-            if version == len(_MIGRATIONS):
-                return
+def _is_migrated(path: Path, connection: sqlite3.Connection) -> bool:
+    """Take the file one version further, whole or not at all; ``True`` when there is nothing left to do."""
+    if _version_of(connection) == len(_MIGRATIONS):
+        return True
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Read again under the lock: another process may have migrated meanwhile.
+        version = _version_of(connection)
+        _refuse_newer(path, version)
+        if version < len(_MIGRATIONS):
             for statement in _MIGRATIONS[version].split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {version + 1}")
-        finally:
-            connection.execute("COMMIT" if connection.in_transaction else "SELECT 1")
+        connection.execute("COMMIT")
+    except BaseException:
+        _roll_back(connection)
+        raise
+    return False

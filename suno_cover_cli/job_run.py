@@ -18,7 +18,7 @@ from suno_cover_cli.events import (
     Sink,
 )
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.journal_rows import JobOptions, JobRow
+from suno_cover_cli.journal_rows import Claim, JobOptions, JobRow
 from suno_cover_cli.models import JobError, JobRecord, JobResult, JobState, RecordState, Via
 from suno_cover_cli.ports import JobInbox
 from suno_cover_cli.text import clean
@@ -55,7 +55,6 @@ class JobOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     result: JobResult
     exit_code: ExitCode
-    stops_submits: bool = False
 
 
 class JobRun:
@@ -76,6 +75,8 @@ class JobRun:
         self._started = awake.now()
         self.deadline = self._started + timeout_s
         self.row: JobRow | None = None
+        self.earlier: JobRow | None = None
+        self.may_exist = True
         self.task_id: str | None = request.task_id
         self.is_new = False
         self.is_existing = False
@@ -92,12 +93,31 @@ class JobRun:
         return self.task_id
 
     @property
+    def known_row(self) -> JobRow:
+        """The journal's row, once the job is claimed."""
+        if self.row is None:
+            raise RuntimeError("the job is not claimed yet")
+        return self.row
+
+    @property
     def _music_task_id(self) -> str | None:
         if self.row is not None and self.row.music_task_id is not None:
             return self.row.music_task_id
         if self.record is not None and self.record.music_task_id is not None:
             return clean(self.record.music_task_id, 128)
         return self.request.music_task_id
+
+    def take(self, claim: Claim) -> None:
+        """Take over what the journal knows of the job."""
+        self.row, self.earlier = claim.row, claim.earlier
+        self.may_exist = not claim.is_new
+        self.task_id = claim.row.task_id
+
+    def close_inbox(self) -> None:
+        """Answer 404 to callbacks from now on."""
+        if self.inbox is not None:
+            self.inbox.close()
+            self.inbox = None
 
     # --- ends -------------------------------------------------------------------------------------
 
@@ -121,19 +141,30 @@ class JobRun:
             error=error,
         )
 
+    @property
+    def way_on(self) -> str:
+        """The command that goes on with this job; ``resume`` knows only what the journal knows."""
+        if self.row is not None and self.row.id:
+            return "suno-cover resume"
+        return f"suno-cover wait {self.task_id}" if self.task_id is not None else "the same command again"
+
     def at_deadline(self, last_fault: str) -> JobOutcome:
         """Say that the time is up, which ends nothing at the service; ``last_fault`` may be empty."""
+        what = f"not submitted within {self._timeout_s:g} s"
+        if self.task_id is not None:
+            what = f"still running after {self._timeout_s:g} s; the job goes on at the service"
         fault = f" ({clean(last_fault)})" if last_fault else ""
-        error = JobError(
-            code="deadline",
-            message=f"still running after {self._timeout_s:g} s; the job goes on at the service{fault}",
-            hint="Go on with: suno-cover resume",
-        )
+        error = JobError(code="deadline", message=what + fault, hint=f"Go on with: {self.way_on}")
         return JobOutcome(result=self.result(JobState.PENDING, error=error), exit_code=ExitCode.PENDING)
 
     def ended_by(self, error: SunoCoverError) -> JobOutcome:
-        """Say what an error means for the job: failed, refused for good, or merely out of reach for now."""
-        is_refused = isinstance(error, RefusedError | AccountError) and self.task_id is None
+        """Say what an error means for the job: failed, refused for good, or merely out of reach for now.
+
+        A key or an account that is refused says nothing of a job the service may have from an earlier run.
+        """
+        is_refused = self.task_id is None and (
+            isinstance(error, RefusedError) or (isinstance(error, AccountError) and not self.may_exist)
+        )
         if isinstance(error, JobFailedError):
             state = JobState.FAILED
         elif is_refused or error.code == "unknown_cover_task":
@@ -141,11 +172,7 @@ class JobRun:
         else:
             state = JobState.PENDING
         shown = JobError(code=error.code, message=clean(error.message), hint=error.hint)
-        return JobOutcome(
-            result=self.result(state, error=shown),
-            exit_code=error.exit_code,
-            stops_submits=isinstance(error, AccountError),
-        )
+        return JobOutcome(result=self.result(state, error=shown), exit_code=error.exit_code)
 
     # --- news -------------------------------------------------------------------------------------
 

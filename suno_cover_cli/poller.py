@@ -12,12 +12,14 @@ import msgspec
 
 from suno_cover_cli.awake import AwakeClock
 from suno_cover_cli.callbacks import ReceivedCallback
-from suno_cover_cli.clock import Clock
+from suno_cover_cli.clock import Clock, within
 from suno_cover_cli.errors import RefusedError, SunoCoverError, UnavailableError
 from suno_cover_cli.models import JobRecord, RecordState, Via
 
 _CODE_OK = 200
 _LAG_FIRST_S = 1.0
+_LAST_READ_S = 10.0
+"""What a read that the deadline finds under way may still take, retries included."""
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +56,7 @@ class Doorbell:
         self._waiter: asyncio.Future[None] | None = None
 
     def ring(self, delay_s: float = 0.0) -> None:
-        """Ask for a read ``delay_s`` seconds from now. Of several rings before anybody listens, the soonest counts."""
+        """Ask for a read ``delay_s`` seconds from now; of several such wishes the soonest counts."""
         self._delay_s = delay_s if self._delay_s is None else min(delay_s, self._delay_s)
         self._wake()
 
@@ -171,7 +173,10 @@ class Poller:
             await self._wait_for(next_read)
             unread: SunoCoverError | None = None
             try:
-                record = await self._fetch(self._task_id)
+                left_s = max(self._deadline - self._awake.now(), 0.0)
+                record = await within(self._clock, left_s + _LAST_READ_S, self._fetch(self._task_id))
+            except TimeoutError:
+                raise TimeoutError("the last read was not answered") from None
             except UnavailableError as error:
                 # Reads that fail lose nothing: the job runs on at the service, so we go on asking.
                 unread = error

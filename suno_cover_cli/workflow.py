@@ -13,18 +13,22 @@ from suno_cover_cli.awake import AwakeClock
 from suno_cover_cli.clock import Clock
 from suno_cover_cli.codes import job_failed
 from suno_cover_cli.covers import CoverSaver, SavedCovers
-from suno_cover_cli.errors import SunoCoverError
+from suno_cover_cli.errors import AccountError, RefusedError, SunoCoverError
 from suno_cover_cli.events import Sink, WarningRaised
 from suno_cover_cli.exits import ExitCode
 from suno_cover_cli.job_run import JobOutcome, JobRequest, JobRun
 from suno_cover_cli.journal_rows import Claim, JobRow, RowState
-from suno_cover_cli.models import JobError, JobRecord, JobState, RecordState, Via
+from suno_cover_cli.models import JobError, JobRecord, JobResult, JobState, RecordState, Submission, Via
 from suno_cover_cli.poller import Doorbell, Poller, Timing, spread_s
 from suno_cover_cli.ports import Channel, CoverService, ImageSaver, InboxMaker, JobJournal
+from suno_cover_cli.submits import SubmitGate
 from suno_cover_cli.text import clean
 
 PLACEHOLDER_URL = "https://example.com/noop"
 """``callBackUrl`` is mandatory but need not work (recorded); nobody's inbox receives this."""
+
+_SAVE_GRACE_S = 15.0
+"""What saving may still take at the deadline: covers that are ready are not left lying."""
 
 T = TypeVar("T")
 
@@ -44,7 +48,6 @@ class CoverWorkflow:
         listener: Makes inboxes, or ``None`` when nobody can call us.
         channel: Public way to the listener, or ``None``.
         wait: ``False`` ends each job once its cover task id is known.
-        overwrite: Replace files that are there.
     """
 
     def __init__(
@@ -59,18 +62,19 @@ class CoverWorkflow:
         listener: InboxMaker | None = None,
         channel: Channel | None = None,
         wait: bool = True,
-        overwrite: bool = False,
     ) -> None:
         self._service = service
         self._journal = journal
-        self._covers = CoverSaver(saver=saver, service=service, sink=sink, overwrite=overwrite)
+        self._covers = CoverSaver(saver=saver, service=service, sink=sink, clock=clock)
         self._sink = sink
         self._clock = clock
         self._timing = timing
         self._listener = listener
         self._channel = channel
         self._wait = wait
-        self._bells: set[Doorbell] = set()
+        self._gate = SubmitGate(sink)
+        # A dict keeps the order of arrival, and with it the order of reads when all are rung at once.
+        self._bells: dict[Doorbell, None] = {}
         self._awake = AwakeClock(clock, self._ring_all)
         self._watches: list[asyncio.Task[None]] = []
 
@@ -96,85 +100,117 @@ class CoverWorkflow:
         except TimeoutError as error:
             outcome = run.at_deadline(str(error))
         except SunoCoverError as error:
+            if isinstance(error, AccountError):
+                self._gate.close(error)
             outcome = run.ended_by(error)
+        finally:
+            run.close_inbox()
         if run.row is not None:
-            await self._journal.record_end(run.row, outcome.result, run.completed_at)
+            same = await self._journal.record_end(run.row, outcome.result, run.completed_at)
+            self._warn_of_same(outcome.result, same)
         run.tell_ended(outcome.result)
         return outcome
 
     async def _run_steps(self, run: JobRun) -> JobOutcome:
-        await self._before(run.deadline, self._claim(run))
-        if run.task_id is None:
-            await self._before(run.deadline, self._submit(run))
-        else:
-            run.is_existing = run.request.row is None and run.request.music_task_id is not None
-            run.tell_submitted()
-        try:
-            if not self._wait:
-                return JobOutcome(result=run.result(JobState.PENDING), exit_code=ExitCode.OK)
-            record, via = await self._poll(run)
-        finally:
-            if run.inbox is not None:
-                run.inbox.close()
+        await self._before(run.deadline, self._begin(run))
+        run.tell_submitted()
+        if not self._wait:
+            return JobOutcome(result=run.result(JobState.PENDING), exit_code=ExitCode.OK)
+        if (covers := await self._find_saved(run)) is not None:
+            run.via = Via.EXISTING
+            run.record = JobRecord(task_id=run.known_task_id, state=RecordState.SUCCEEDED)
+            return JobOutcome(result=run.result(JobState.SUCCEEDED, covers), exit_code=ExitCode.OK)
+        record, via = await self._poll(run)
+        run.close_inbox()
         run.record = record
         run.via = Via.EXISTING if run.is_existing else via
         run.completed_at = record.completed_at
         if record.state is RecordState.FAILED:
             raise job_failed(record.error_code, record.message)
-        return await self._save(run, record)
+        until = max(run.deadline, self._awake.now() + _SAVE_GRACE_S)
+        return await self._before(until, self._save(run, record))
 
     # --- steps ------------------------------------------------------------------------------------
 
-    async def _claim(self, run: JobRun) -> None:
-        request = run.request
-        if request.row is not None:
-            run.row = request.row
+    async def _begin(self, run: JobRun) -> None:
+        """Claim the job and see to it that the service has it."""
+        if run.request.row is not None:
+            run.take(Claim(row=run.request.row))
         else:
-            wanted = _new_row(request)
-            claim = await self._claim_once(wanted)
-            while claim.is_busy:
-                self._sink.emit(
-                    WarningRaised(
-                        code="job_busy",
-                        message=f"another run is working on {clean(claim.row.music_task_id or claim.row.task_id)}",
-                        hint="Waiting for it.",
-                    )
+            run.take(await self._claim(run.request))
+        if run.task_id is None:
+            await self._submit(run, run.known_row)
+        else:
+            run.is_existing = run.request.row is None and run.request.music_task_id is not None
+
+    async def _claim(self, request: JobRequest) -> Claim:
+        wanted = _wanted_row(request)
+        claim_once = self._journal.claim_cover if wanted.music_task_id is None else self._journal.claim_music
+        while (claim := await claim_once(wanted)).is_busy:
+            self._sink.emit(
+                WarningRaised(
+                    code="job_busy",
+                    message=f"another run is working on {clean(claim.row.music_task_id or claim.row.task_id)}",
+                    hint="Waiting for it.",
                 )
-                await self._journal.wait_released(claim.row.id)
-                claim = await self._claim_once(wanted)
-            run.row = claim.row
-        run.task_id = run.row.task_id
+            )
+            await self._journal.wait_released(claim.row.id)
+        return claim
 
-    async def _claim_once(self, wanted: JobRow) -> Claim:
-        if wanted.music_task_id is not None:
-            return await self._journal.claim_music(wanted)
-        return await self._journal.claim_cover(wanted)
-
-    async def _submit(self, run: JobRun) -> None:
-        if run.row is None or run.row.music_task_id is None:
+    async def _submit(self, run: JobRun, row: JobRow) -> None:
+        if row.music_task_id is None:
             raise RuntimeError("a job without a music task cannot be submitted")
-        url = PLACEHOLDER_URL
-        if self._channel is not None and self._listener is not None:
-            # The inbox is there before the service hears of it: its callback may come before its answer.
-            run.inbox = self._listener.open_inbox()
-            public_url = await self._channel.wait_open()
-            if public_url is None:
-                run.inbox.close()
-                run.inbox = None
-            else:
-                url = public_url + run.inbox.path
-        submission = await self._service.submit(run.row.music_task_id, url)
-        run.task_id = submission.task_id
+        url = await self._open_inbox(run)
+        async with self._gate.passing():
+            submission = await self._submit_once(row, row.music_task_id, url)
         run.is_existing = submission.is_existing
         run.is_new = not submission.is_existing
-        run.row = await self._journal.record_submitted(run.row, submission.task_id)
-        run.tell_submitted()
+        run.task_id = submission.task_id
+        run.row = await self._journal.record_submitted(row, submission.task_id)
+
+    async def _open_inbox(self, run: JobRun) -> str:
+        """Return the address the service shall call, a harmless one when it cannot reach us."""
+        if self._channel is None or self._listener is None:
+            return PLACEHOLDER_URL
+        public_url = await self._channel.wait_open()
+        if public_url is None:
+            return PLACEHOLDER_URL
+        # The inbox is there before the service hears of it: its callback may come before its answer.
+        run.inbox = self._listener.open_inbox()
+        return public_url + run.inbox.path
+
+    async def _submit_once(self, row: JobRow, music_task_id: str, url: str) -> Submission:
+        try:
+            return await self._service.submit(music_task_id, url)
+        except RefusedError as error:
+            if error.code != "already_made":
+                raise
+            # The service made a cover before and does not say under which id; an earlier run of ours may know.
+            task_id = await self._journal.find_task_id(row)
+            if task_id is None:
+                raise
+            return Submission(task_id=task_id, is_existing=True)
+
+    async def _find_saved(self, run: JobRun) -> SavedCovers | None:
+        """Return the covers of a job that an earlier run finished, if nothing of it is missing here."""
+        earlier, wanted = run.earlier, run.known_row
+        if earlier is None or earlier.state is not RowState.SUCCEEDED or earlier.result is None:
+            return None
+        is_same_wish = (earlier.output, earlier.options.name, earlier.options.write_metadata) == (
+            wanted.output,
+            wanted.options.name,
+            wanted.options.write_metadata,
+        )
+        if not is_same_wish or wanted.options.overwrite or not earlier.result.images:
+            return None
+        return await self._covers.find_all(
+            run.request.n, run.known_task_id, earlier.result.images, run.request.output
+        )
 
     async def _poll(self, run: JobRun) -> tuple[JobRecord, Via]:
-        task_id = run.known_task_id
         bell = Doorbell()
         poller = Poller(
-            task_id,
+            run.known_task_id,
             fetch=self._service.fetch_job,
             inbox=run.inbox,
             bell=bell,
@@ -185,38 +221,36 @@ class CoverWorkflow:
             on_read=run.tell_read,
             on_callback=run.tell_callback,
         )
-        self._bells.add(bell)
+        self._bells[bell] = None
         try:
             return await poller.wait_until_terminal(self._timing.poll_interval_s if run.is_new else 0.0)
         finally:
-            self._bells.discard(bell)
+            del self._bells[bell]
 
     async def _save(self, run: JobRun, record: JobRecord) -> JobOutcome:
-        covers = await self._covers.save(run.request.n, record, run.request.output, run.request.options)
-        await self._warn_of_same(run, covers)
+        covers = await self._covers.save(
+            run.request.n, record, run.request.output, row=run.known_row, options=run.request.options
+        )
         if not covers.failed and covers.saved:
             return JobOutcome(result=run.result(JobState.SUCCEEDED, covers), exit_code=ExitCode.OK)
         if not covers.failed:
             error = JobError(
                 code="no_images",
                 message="the service says the job is done but names no images",
-                hint="Try again later with: suno-cover resume",
+                hint=f"Try again later with: {run.way_on}",
             )
         else:
             error = JobError(
                 code="images_missing",
                 message=f"{len(covers.failed)} of {len(record.image_urls)} images could not be saved: "
                 f"{covers.failed[0].error}",
-                hint=covers.hint or "Try again with: suno-cover resume",
+                hint=covers.hint or f"Try again with: {run.way_on}",
             )
         result = run.result(JobState.PARTIAL, covers, error)
         return JobOutcome(result=result, exit_code=ExitCode.IMAGES_MISSING)
 
-    async def _warn_of_same(self, run: JobRun, covers: SavedCovers) -> None:
-        if run.row is None or not covers.saved:
-            return
-        same = await self._journal.find_same_images(run.row, [image.sha256 for image in covers.saved])
-        for image in covers.saved:
+    def _warn_of_same(self, result: JobResult, same: dict[str, str]) -> None:
+        for image in result.images:
             if image.sha256 in same:
                 self._sink.emit(
                     WarningRaised(
@@ -229,17 +263,19 @@ class CoverWorkflow:
     # --- waiting ----------------------------------------------------------------------------------
 
     async def _watch_channel(self, channel: Channel) -> None:
+        """Ring for everybody each time the channel is lost: nobody can be called then."""
         if await channel.wait_open() is None:
             return
-        while True:
+        is_open = True
+        while is_open:
             await channel.wait_lost()
             self._ring_all()
-            if await channel.wait_open() is None:
-                return
+            is_open = await channel.wait_restored() is not None
 
     def _ring_all(self) -> None:
-        for bell in self._bells:
-            bell.ring(spread_s(len(self._bells), self._timing.poll_interval_s))
+        waiting = len(self._bells)
+        for place, bell in enumerate(self._bells):
+            bell.ring(spread_s(place, waiting, self._timing.poll_interval_s))
 
     async def _before(self, deadline: float, step: Awaitable[T]) -> T:
         """Await a step, but not beyond the deadline.
@@ -265,7 +301,8 @@ class CoverWorkflow:
                 await asyncio.wait({doing})
 
 
-def _new_row(request: JobRequest) -> JobRow:
+def _wanted_row(request: JobRequest) -> JobRow:
+    """Describe the job as the journal shall know it, should it not know it yet."""
     return JobRow(
         id=0,
         service=request.service,
@@ -275,9 +312,4 @@ def _new_row(request: JobRequest) -> JobRow:
         state=RowState.SUBMITTING if request.task_id is None else RowState.SUBMITTED,
         output=str(request.output.absolute()),
         options=request.options,
-        result=None,
-        owner=None,
-        created_at=0.0,
-        submitted_at=None,
-        completed_at=None,
     )

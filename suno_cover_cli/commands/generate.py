@@ -6,10 +6,11 @@ import tempfile
 from collections.abc import Coroutine, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, BinaryIO, NoReturn
 
 from suno_cover_cli.batch import BatchRunner
 from suno_cover_cli.commands.context import Context
+from suno_cover_cli.commands.failed_ids import failed_ids, open_failed_to
 from suno_cover_cli.commands.job_options import JobCommandOptions
 from suno_cover_cli.commands.job_parts import JobParts, JobStart, Unfinished, open_job_parts, prepare_jobs
 from suno_cover_cli.errors import UsageError
@@ -54,7 +55,7 @@ def generate(
     start = prepare_jobs(context, options)
     check_output_folder(start.settings.output)
     failed_to = open_failed_to(options.failed_to)
-    return _generate(ids, start, options, context, unfinished, failed_to)
+    return _generate(ids, start, options, context, unfinished=unfinished, failed_to=failed_to)
 
 
 async def _generate(
@@ -62,22 +63,34 @@ async def _generate(
     start: JobStart,
     options: JobCommandOptions,
     context: Context,
+    *,
     unfinished: Unfinished,
-    failed_to: TextIO | None,
+    failed_to: BinaryIO | None,
 ) -> ExitCode:
     with failed_to or nullcontext():
-        async with open_job_parts(context, options, start, job_count=len(ids.ids), unfinished=unfinished) as parts:
+        async with (
+            open_job_parts(context, options, start, job_count=len(ids.ids), unfinished=unfinished) as parts,
+            failed_ids(failed_to, parts.sink) as note_failed,
+        ):
             _tell_oddities(ids, parts.sink)
-            batch = BatchRunner(
-                parts.workflow.run_job, sink=parts.sink, concurrency=options.concurrency, failed_to=failed_to
-            )
+            batch = BatchRunner(parts.workflow.run_job, concurrency=options.concurrency, on_failed=note_failed)
             return await batch.run(_requests(ids, start.settings, options, parts))
 
 
 def _requests(
     ids: TaskIds, settings: Settings, options: JobCommandOptions, parts: JobParts
 ) -> Iterator[JobRequest]:
-    kept = JobOptions(callback=settings.callback, name=settings.name, write_metadata=options.write_metadata)
+    kept = JobOptions(
+        callback=settings.callback,
+        name=settings.name,
+        write_metadata=options.write_metadata,
+        overwrite=options.overwrite,
+        public_url=options.callbacks.public_url,
+        listen_host=options.callbacks.listen_host,
+        listen_port=options.callbacks.listen_port,
+        domain=settings.domain,
+        ngrok_path=options.callbacks.ngrok_path,
+    )
     for n, music_task_id in enumerate(ids.ids, 1):
         yield JobRequest(
             n=n,
@@ -105,20 +118,6 @@ def _tell_oddities(ids: TaskIds, sink: Sink) -> None:
                 hint="A music task id is what the generation call returned as data.taskId.",
             )
         )
-
-
-def open_failed_to(path: Path | None) -> TextIO | None:
-    """Open the list of failed ids before anything is submitted.
-
-    Raises:
-        UsageError: It cannot be written.
-    """
-    if path is None:
-        return None
-    try:
-        return path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Give --failed-to another path.") from None
 
 
 def check_output_folder(folder: Path) -> None:

@@ -56,7 +56,7 @@ class JobParts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobStart(msgspec.Struct, frozen=True, kw_only=True):
-    """What jobs start from: settings and keys. ``key`` is ``None`` for the built-in sandbox, which makes one up."""
+    """What jobs start from: settings and keys; no ``key`` for the built-in sandbox, which makes one up."""
 
     settings: Settings
     key: Secret | None
@@ -109,46 +109,66 @@ async def open_job_parts(
         UsageError: A port in use, a public URL that cannot be.
         TunnelError: ``--callback required`` and no tunnel.
     """
-    clock = context.clock
     async with AsyncExitStack() as stack:
-        settings, key = start.settings, start.key
-        if key is None:
-            settings, key = await _open_sandbox(stack, context, settings)
-        sink = await _open_sink(stack, context, options, job_count, unfinished)
-        journal = await stack.enter_async_context(Journal(settings.state_dir, clock=clock, sink=sink))
-        api = await _open_api(stack, context, settings, key, sink)
-        saver = await stack.enter_async_context(
-            Downloader(allow_loopback=settings.is_loopback, clock=clock, user_agent=context.user_agent)
+        sink = await open_sink(stack, context, options, job_count, unfinished)
+        journal = await stack.enter_async_context(
+            Journal(start.settings.state_dir, clock=context.clock, sink=sink)
         )
-        listener, channel = None, None
-        if options.submits and settings.callback != "off":
-            from suno_cover_cli.commands.callback_parts import open_callbacks
+        yield await open_workflow(stack, context, options, start, sink=sink, journal=journal)
 
-            callbacks = msgspec.structs.replace(options.callbacks, is_direct=options.sandbox)
-            listener, channel = await open_callbacks(
-                stack, context, callbacks, settings, webhook_key=start.webhook_key, sink=sink
-            )
-        workflow = await stack.enter_async_context(
-            CoverWorkflow(
-                service=api,
-                journal=journal,
-                saver=saver,
-                sink=sink,
-                clock=clock,
-                timing=Timing(poll_interval_s=options.poll_interval_s, timeout_s=options.timeout_s),
-                listener=listener,
-                channel=channel,
-                wait=options.wait,
-                overwrite=options.overwrite,
-            )
+
+async def open_workflow(
+    stack: AsyncExitStack,
+    context: Context,
+    options: JobCommandOptions,
+    start: JobStart,
+    *,
+    sink: Sink,
+    journal: Journal,
+) -> JobParts:
+    """Open what is needed for the jobs of one account at one service.
+
+    Raises:
+        UsageError: A port in use, a public URL that cannot be.
+        TunnelError: ``--callback required`` and no tunnel.
+    """
+    clock = context.clock
+    settings, key = start.settings, start.key
+    if key is None:
+        settings, key = await _open_sandbox(stack, context, settings)
+    api = await _open_api(stack, context, settings, key, sink)
+    saver = await stack.enter_async_context(
+        Downloader(allow_loopback=settings.is_loopback, clock=clock, user_agent=context.user_agent)
+    )
+    listener, channel = None, None
+    # Who does not wait is gone before the service can call.
+    if options.submits and options.wait and settings.callback != "off":
+        from suno_cover_cli.commands.callback_parts import open_callbacks
+
+        callbacks = msgspec.structs.replace(options.callbacks, is_direct=start.key is None)
+        listener, channel = await open_callbacks(
+            stack, context, callbacks, settings, webhook_key=start.webhook_key, sink=sink
         )
-        yield JobParts(
-            workflow=workflow,
+    workflow = await stack.enter_async_context(
+        CoverWorkflow(
+            service=api,
             journal=journal,
+            saver=saver,
             sink=sink,
-            service_name=SANDBOX_SERVICE if options.sandbox else settings.base_url,
-            provider_name=SANDBOX_SERVICE if options.sandbox else settings.provider,
+            clock=clock,
+            timing=Timing(poll_interval_s=options.poll_interval_s, timeout_s=options.timeout_s),
+            listener=listener,
+            channel=channel,
+            wait=options.wait,
         )
+    )
+    return JobParts(
+        workflow=workflow,
+        journal=journal,
+        sink=sink,
+        service_name=SANDBOX_SERVICE if start.key is None else settings.base_url,
+        provider_name=SANDBOX_SERVICE if start.key is None else settings.provider,
+    )
 
 
 async def _open_sandbox(stack: AsyncExitStack, context: Context, settings: Settings) -> tuple[Settings, Secret]:
@@ -162,9 +182,10 @@ async def _open_sandbox(stack: AsyncExitStack, context: Context, settings: Setti
     return msgspec.structs.replace(settings, base_url=sandbox.url, rate="off"), key
 
 
-async def _open_sink(
+async def open_sink(
     stack: AsyncExitStack, context: Context, options: JobCommandOptions, job_count: int, unfinished: Unfinished
 ) -> Sink:
+    """Open what events go to: the product on stdout, the words for people on stderr."""
     chosen = choose_screen(
         context.output, clock=context.clock, job_count=job_count, poll_interval_s=options.poll_interval_s
     )
