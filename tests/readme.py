@@ -1,0 +1,121 @@
+"""The generated parts of README: ``--write`` renews them, a test tells when they are stale."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import typer.main
+
+from suno_cover_cli.cli import PROGRAM, build_app
+from suno_cover_cli.exits import ExitCode
+from suno_cover_cli.models import JobResult, JobState, SavedImage, Via
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+
+ENVIRONMENT = {
+    "SUNO_API_KEY": "API key of sunoapi.org and of services with the same contract",
+    "KIE_API_KEY": "API key of kie.ai, with `--provider kie`",
+    "SUNO_PROVIDER": "`sunoapi` or `kie`",
+    "SUNO_BASE_URL": "address of the service, such as the sandbox's",
+    "SUNO_WEBHOOK_KEY": "key that signs callbacks (kie.ai, opt-in)",
+    "SUNO_COVER_OUTPUT": "folder that receives one folder per cover task",
+    "SUNO_COVER_STATE_DIR": "folder of the journal",
+    "SUNO_COVER_CONFIG": "path of the settings file",
+    "SUNO_COVER_TRACEBACK": "set to 1 to see where an unexpected error came from",
+    "SUNO_CALLBACK_URL": "set by `listen -- COMMAND` for its command: the public URL",
+    "NGROK_AUTHTOKEN": "token of your ngrok account; without one jobs are polled",
+    "PYNGROK_NGROK_PATH": "ngrok agent to use",
+}
+"""Every variable of ours (and ngrok's two) with what it does; a test holds this against the source."""
+
+
+def exit_codes() -> str:
+    """Make the table of exit codes."""
+    rows = [f"| {code.value} | {code.meaning} |" for code in ExitCode]
+    signals = "| 130, 143, 129 | ended by SIGINT, SIGTERM, SIGHUP, after at most 2 s of clean-up |"
+    return "\n".join(["| code | meaning |", "| --- | --- |", *rows, signals])
+
+
+def environment() -> str:
+    """Make the table of environment variables."""
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in ENVIRONMENT.items()]
+    return "\n".join(["| variable | meaning |", "| --- | --- |", *rows])
+
+
+def job_object() -> str:
+    """Make an example of the job object from the struct itself."""
+    example = JobResult(
+        music_task_id="5c79be8e10f14bb28a4a5e5fd5b1f3a0",
+        task_id="21aee3c3c2a01fa5e030b3799fa4dd56",
+        state=JobState.SUCCEEDED,
+        code=200,
+        message="success",
+        via=Via.CALLBACK,
+        images=(
+            SavedImage(
+                url="https://tempfile.aiquickdraw.com/s/1700000041_0.png",
+                path="covers/21aee3c3c2a01fa5e030b3799fa4dd56/cover_1.png",
+                bytes=1943221,
+                format="png",
+                width=1024,
+                height=1024,
+                sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            ),
+        ),
+        elapsed_s=47.2,
+    )
+    shown = msgspec.json.format(msgspec.json.encode(example), indent=2).decode()
+    states = ", ".join(f"`{state}`" for state in JobState)
+    return f"```json\n{shown}\n```\n\n`state` is one of {states}; `error` is null or `{{code, message, hint}}`."
+
+
+def commands() -> str:
+    """Make the help of every command, as the program prints it."""
+    parts = []
+    for name, command in typer.main.get_command(build_app()).commands.items():  # type: ignore[attr-defined]
+        summary = command.get_short_help_str(limit=100)
+        shown = f"```text\n{_help_of(name)}\n```"
+        parts.append(f"<details><summary><code>{name}</code> {summary}</summary>\n\n{shown}\n\n</details>")
+    return "\n\n".join(parts)
+
+
+def _help_of(name: str) -> str:
+    environ = {**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    environ.pop("FORCE_COLOR", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "suno_cover_cli", name, "--help"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+
+
+PARTS = {
+    "exit codes": exit_codes,
+    "environment": environment,
+    "job object": job_object,
+    "commands": commands,
+}
+
+
+def renewed(text: str) -> str:
+    """Return README's text with every generated part made anew."""
+    for name, make in PARTS.items():
+        pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        part = make()
+        text, count = pattern.subn(lambda found, part=part: f"{found[1]}{part}\n{found[2]}", text)
+        if count != 1:
+            raise ValueError(f"README has {count} places for {name}")
+    return text
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        sys.exit(f"usage: python -m tests.readme --write   (part of {PROGRAM}'s tests)")
+    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")

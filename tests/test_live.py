@@ -1,0 +1,30 @@
+"""The real thing: one job at the real service through a real tunnel. Deselected unless asked for with ``-m live``."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli_fixtures import Cli
+
+NEEDED = ("SUNO_API_KEY", "NGROK_AUTHTOKEN", "SUNO_LIVE_MUSIC_TASK_ID")
+
+
+@pytest.mark.live
+@pytest.mark.timeout(1200)
+def test_a_real_job_gives_real_covers(cli: Cli) -> None:
+    """With a key, a token and a music task of one's own, the covers of that music are saved and open."""
+    missing = [name for name in NEEDED if not os.environ.get(name)]
+    assert not missing, f"set {', '.join(missing)}"
+    passed = {
+        name: value for name, value in os.environ.items() if name in {*NEEDED, "SSL_CERT_FILE", "SUNO_BASE_URL"}
+    }
+    run = cli.run("generate", "--json", os.environ["SUNO_LIVE_MUSIC_TASK_ID"], timeout_s=1100, **passed)
+    assert run.code == 0, run.stderr
+    (job,) = run.objects
+    assert job["images"]
+    for image in job["images"]:
+        with Image.open(cli.cwd / Path(image["path"])) as opened:
+            opened.load()
+    assert os.environ["SUNO_API_KEY"] not in run.stdout + run.stderr
