@@ -29,7 +29,7 @@ class CallbackInbox:
         path: Where callbacks for this inbox arrive, ``/callback/<token>`` unless chosen.
     """
 
-    def __init__(self, path: str, *, on_close: Callable[[], None]) -> None:
+    def __init__(self, path: str, *, on_close: Callable[[], object]) -> None:
         self.path = path
         self._on_close = on_close
         self._count = 0

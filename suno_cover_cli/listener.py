@@ -53,6 +53,8 @@ __all__ = [
 _SWEEP_S = 1.0
 # The part of the closing time that cutting the last connections may take, at most twice over.
 _CUTTING_S = 0.1
+# Turns of the event loop from bytes that lie in the kernel to a request that is owed an answer.
+_TURNS_TO_ANSWER = 4
 _PLAIN_PATH = re.compile(r"/[!-\"$->@-~]{0,1000}", re.ASCII)
 
 
@@ -133,11 +135,12 @@ class CallbackListener:
     ) -> None:
         self._server.close()
         try:
-            await asyncio.sleep(0)  # what the loop has read already becomes a request first
-            self._ledger.drop_waiting()
+            for _ in range(_TURNS_TO_ANSWER):
+                await asyncio.sleep(0)
             with suppress(TimeoutError):  # what is still owed then is cut with the rest
                 async with asyncio.timeout(max(self._limits.closing_s - 2 * _CUTTING_S, 0)):
                     await self._ledger.wait_settled()
+            self._ledger.drop_waiting()
             await self._web.shutdown(_CUTTING_S)
         finally:
             for inbox in list(self._inboxes.values()):

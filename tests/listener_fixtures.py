@@ -63,13 +63,14 @@ class Wire:
         self._writer.write(data)
         await self._writer.drain()
 
-    async def read_answer(self) -> tuple[int, bytes]:
-        """Read one answer; return its status and body."""
+    async def read_answer(self) -> Reply:
+        """Read one answer; its header names are in lower case."""
         async with asyncio.timeout(PATIENCE_S):
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            status = int(head.split(b" ", 2)[1])
-            fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
-            return status, await self._reader.readexactly(int(fields.get(b"content-length", b"0")))
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
+            first, *lines = head.strip().split("\r\n")
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+            body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+            return Reply(int(first.split(" ", 2)[1]), headers, body)
 
     async def read_to_end(self) -> bytes:
         """Read until the listener closes or cuts the connection."""

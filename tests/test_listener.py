@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from suno_cover_cli.callbacks import parse_callback
 from suno_cover_cli.connections import ConnectionLimits
 from suno_cover_cli.errors import UsageError
 from suno_cover_cli.exits import ExitCode
 from suno_cover_cli.listener import (
     Answer,
+    CallbackInbox,
     Exchange,
     InboxClosedError,
     ReceivedCallback,
@@ -328,6 +330,7 @@ async def test_a_status_without_a_body_is_sent_without_one(status: int) -> None:
         for _ in range(2):
             async with session.post(url, data=callback_body()) as reply:
                 assert (reply.status, await reply.read()) == (status, b"")
+                assert "Content-Length" not in reply.headers
 
 
 async def test_every_exchange_is_observed() -> None:
@@ -341,7 +344,7 @@ async def test_every_exchange_is_observed() -> None:
         await post(listener, inbox.path, callback_body())
         async with connect(listener) as wire:
             await wire.send(b"\x16\x03\x01 this is TLS\r\n\r\n")
-            assert (await wire.read_answer())[0] == 400
+            assert (await wire.read_answer()).status == 400
     assert [(one.method, one.status, bool(one.reason)) for one in exchanges] == [
         ("POST", 404, True),
         ("GET", 405, True),
@@ -406,7 +409,7 @@ async def test_answers_that_are_owed_go_out_at_the_end() -> None:
         async with listener:
             sending = group.create_task(post(listener, listener.open_inbox().path, callback_body()))
             await asked.wait()
-            asyncio.get_running_loop().call_later(0.05, ready.set)
+            asyncio.get_running_loop().call_later(0.5, ready.set)
         assert (await sending).body == b'{"late":true}'
 
 
@@ -433,13 +436,52 @@ async def test_leaving_is_bounded() -> None:
 
 
 async def test_leaving_does_not_wait_for_strangers() -> None:
-    """With no answer owed, leaving takes no time however many connections hang about."""
+    """With no answer owed, leaving takes no time however many half requests hang about."""
     loop = asyncio.get_running_loop()
+    took_s = []
+    for _ in range(3):  # the best of three: the machine may be busy
+        async with AsyncExitStack() as wires:
+            async with new_listener() as listener:
+                inbox = listener.open_inbox()
+                for _ in range(20):
+                    wire = await wires.enter_async_context(connect(listener))
+                    await wire.send(request_bytes(inbox.path, b"{", length=100))
+                assert (await post(listener, "/", b"")).status == 404
+                began_s = loop.time()
+            took_s.append(loop.time() - began_s)
+    assert min(took_s) < 0.09
+
+
+async def test_what_has_arrived_is_answered_at_the_end() -> None:
+    """A callback whose bytes have come when the listener is left is received, not cut."""
     async with AsyncExitStack() as wires:
         async with new_listener() as listener:
             inbox = listener.open_inbox()
-            for _ in range(20):
-                wire = await wires.enter_async_context(connect(listener))
-                await wire.send(request_bytes(inbox.path, b"{", length=100))
-            began_s = loop.time()
-        assert loop.time() - began_s < 0.5
+            wire = await wires.enter_async_context(connect(listener))
+            await wire.send(request_bytes("/"))
+            assert (await wire.read_answer()).status == 404
+            await wire.send(request_bytes(inbox.path, callback_body()))
+        assert (await wire.read_answer()).body == RECEIVED_BODY
+        assert (await inbox.receive()).task_id == TASK
+
+
+def test_what_is_remembered_of_duplicates_is_bounded() -> None:
+    """After a thousand other callbacks the first of its kind is forgotten, and its repeat counts as new."""
+    inbox = CallbackInbox("/", on_close=list)
+
+    def admit(task: str) -> int | None:
+        body = callback_body(task)
+        return inbox.admit(
+            parse_callback(body),
+            body=body,
+            headers=(),
+            path="/",
+            remote="",
+            signature=SignatureState.UNCHECKED,
+            ts=0.0,
+        ).duplicate_of
+
+    assert [admit(f"t{n}") for n in range(1000)] == [None] * 1000
+    assert admit("t0") == 1
+    assert admit("t1000") is None
+    assert admit("t0") is None

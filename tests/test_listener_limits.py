@@ -32,8 +32,34 @@ async def test_requests_in_one_segment_are_answered_in_their_order() -> None:
             + request_bytes(inbox.path, method="GET")
             + request_bytes(inbox.path, callback_body("last"))
         )
-        assert [(await wire.read_answer())[0] for _ in range(4)] == [200, 404, 405, 200]
+        assert [(await wire.read_answer()).status for _ in range(4)] == [200, 404, 405, 200]
         assert [(await inbox.receive()).task_id for _ in range(2)] == ["first", "last"]
+
+
+@pytest.mark.parametrize(
+    ("version", "asked", "told"),
+    [
+        ("1.1", None, None),
+        ("1.1", "close", "close"),
+        ("1.0", None, "close"),
+        ("1.0", "keep-alive", "keep-alive"),
+    ],
+)
+async def test_a_connection_stays_or_goes_as_its_client_asked(
+    version: str, asked: str | None, told: str | None
+) -> None:
+    """The client's version and its Connection header decide, and the answer says which it is."""
+    headers = () if asked is None else (f"Connection: {asked}",)
+    async with new_listener() as listener, connect(listener) as wire:
+        request = request_bytes(listener.open_inbox().path, callback_body(), headers=headers)
+        await wire.send(request.replace(b"HTTP/1.1", f"HTTP/{version}".encode()))
+        answer = await wire.read_answer()
+        assert (answer.status, answer.headers.get("connection")) == (200, told)
+        if told == "close":
+            assert await wire.read_to_end() == b""
+        else:
+            await wire.send(request)
+            assert (await wire.read_answer()).status == 200
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
@@ -52,7 +78,7 @@ async def test_a_body_in_pieces_is_put_together(framing: str) -> None:
         for piece in pieces:
             await wire.send(piece)
             await asyncio.sleep(0)
-        assert await wire.read_answer() == (200, RECEIVED_BODY)
+        assert (await wire.read_answer()).body == RECEIVED_BODY
         assert (await inbox.receive()).body == body
 
 
@@ -62,9 +88,9 @@ async def test_a_sender_that_asks_first_is_told_to_go_on() -> None:
     async with new_listener() as listener, connect(listener) as wire:
         path = listener.open_inbox().path
         await wire.send(request_bytes(path, headers=("Expect: 100-continue",), length=len(body)))
-        assert (await wire.read_answer())[0] == 100
+        assert (await wire.read_answer()).status == 100
         await wire.send(body)
-        assert (await wire.read_answer())[0] == 200
+        assert (await wire.read_answer()).status == 200
 
 
 async def test_a_refused_sender_reads_its_refusal() -> None:
@@ -72,7 +98,8 @@ async def test_a_refused_sender_reads_its_refusal() -> None:
     async with new_listener() as listener, connect(listener) as wire:
         path = listener.open_inbox().path
         await wire.send(request_bytes(path, b"x" * 200_000, length=3_000_000))
-        assert (await wire.read_answer())[0] == 413
+        answer = await wire.read_answer()
+        assert (answer.status, answer.headers["connection"]) == (413, "close")
         await wire.send(b"x" * 2_800_000)
         assert await wire.read_to_end() == b""
 
@@ -85,7 +112,7 @@ async def test_an_endless_body_is_refused() -> None:
         await wire.send(head.encode())
         for _ in range(18):
             await wire.send(chunk)
-        assert (await wire.read_answer())[0] == 413
+        assert (await wire.read_answer()).status == 413
 
 
 @pytest.mark.parametrize(
@@ -123,7 +150,7 @@ async def test_a_sender_of_callbacks_keeps_its_connection() -> None:
         inbox = listener.open_inbox()
         for _ in range(2):
             await wire.send(request_bytes(inbox.path, callback_body()))
-            assert (await wire.read_answer())[0] == 200
+            assert (await wire.read_answer()).status == 200
             await advance(clock, 119)
         await advance(clock, 3)
         assert await wire.read_to_end() == b""
@@ -137,15 +164,19 @@ async def send_without_end(wire: Wire, data: bytes) -> None:
             await asyncio.sleep(0)
 
 
-async def test_an_endless_head_is_cut() -> None:
+@pytest.mark.parametrize("before", [0, 1], ids=["first request", "second request"])
+async def test_an_endless_head_is_cut(before: int) -> None:
     """A head above 16 KiB is cut, however politely each of its lines is formed, and counted."""
     exchanges: list[Exchange] = []
     line = b"X-Filler: " + b"a" * 1000 + b"\r\n"
     async with new_listener(on_exchange=exchanges.append) as listener, connect(listener) as wire:
+        for _ in range(before):
+            await wire.send(request_bytes("/nowhere", b"x" * 20_000))
+            assert (await wire.read_answer()).status == 404
         await wire.send(b"POST /callback HTTP/1.1\r\nHost: h\r\n")
         with pytest.raises(ConnectionError):
             await send_without_end(wire, line)
-    assert [(one.status, one.reason) for one in exchanges] == [(0, "endless head")]
+    assert [(one.status, one.reason) for one in exchanges[before:]] == [(0, "endless head")]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +195,7 @@ async def test_a_head_that_is_none_is_400(head: bytes) -> None:
     """Lines and fields beyond the bounds, and what is not HTTP at all, are 400 and the end of the connection."""
     async with new_listener() as listener, connect(listener) as wire:
         await wire.send(head)
-        assert (await wire.read_answer())[0] == 400
+        assert (await wire.read_answer()).status == 400
         assert await wire.read_to_end() == b""
 
 
@@ -174,8 +205,8 @@ async def test_a_request_without_a_target_is_404(before: bytes) -> None:
     async with new_listener() as listener, connect(listener) as wire:
         await wire.send(before + b"CONNECT \r\n\r\n")
         if before:
-            assert (await wire.read_answer())[0] == 404
-        assert (await wire.read_answer())[0] == 404
+            assert (await wire.read_answer()).status == 404
+        assert (await wire.read_answer()).status == 404
 
 
 async def test_one_connection_more_drops_the_one_waited_for_longest() -> None:
@@ -186,12 +217,12 @@ async def test_one_connection_more_drops_the_one_waited_for_longest() -> None:
         known, second, third = [await wires.enter_async_context(connect(listener)) for _ in range(3)]
         for wire in (second, third, known):
             await wire.send(request_bytes(inbox.path, callback_body()))
-            assert (await wire.read_answer())[0] == 200
+            assert (await wire.read_answer()).status == 200
         assert (await post(listener, inbox.path, callback_body())).status == 200
         assert await second.read_to_end() == b""
         for wire in (third, known):
             await wire.send(request_bytes(inbox.path, callback_body()))
-            assert (await wire.read_answer())[0] == 200
+            assert (await wire.read_answer()).status == 200
 
 
 async def test_a_connection_that_is_owed_an_answer_is_never_dropped() -> None:
@@ -212,7 +243,7 @@ async def test_a_connection_that_is_owed_an_answer_is_never_dropped() -> None:
             await wires.enter_async_context(connect(listener))
         assert (await post(listener, "/", b"")).status == 404
         ready.set()
-        assert (await owed.read_answer())[0] == 200
+        assert (await owed.read_answer()).status == 200
 
 
 async def test_unfinished_bodies_share_bounded_memory() -> None:
@@ -229,7 +260,7 @@ async def test_unfinished_bodies_share_bounded_memory() -> None:
         assert await slow[0].read_to_end() == b""
         for wire in slow[1:]:
             await wire.send(padded[-1:])
-            assert (await wire.read_answer())[0] == 200
+            assert (await wire.read_answer()).status == 200
 
 
 async def test_a_client_that_reads_no_answers_is_cut() -> None:
@@ -266,7 +297,7 @@ async def test_a_flood_on_a_known_path_leaves_bounded_news() -> None:
         for n in range(4):
             body = callback_body(f"large{n}")
             await wire.send(request_bytes(large.path, body[:-1] + b" " * 900_000 + b"}"))
-            assert (await wire.read_answer())[0] == 200
+            assert (await wire.read_answer()).status == 200
         assert (await large.receive()).task_id == "large2"
 
 
