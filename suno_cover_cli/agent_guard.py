@@ -17,12 +17,12 @@ _CANNOT_RUN = 126  # what shells answer for a program that cannot be run
 _START_TIME_FIELD = 19  # "starttime" of proc(5), counted after the name in parentheses
 
 
-def process_stamp(pid: int) -> str | None:
+def process_stamp(pid: int, proc: Path = Path("/proc")) -> str | None:
     """Return what tells a process from a later one with the same id, or ``None`` when there is no telling."""
-    if Path("/proc/self/stat").exists():
+    if (proc / "self" / "stat").exists():
         try:
-            fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+            fields = (proc / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+            boot = (proc / "sys/kernel/random/boot_id").read_text("ascii").strip()
         except OSError:
             return None
         return f"{boot}:{fields[_START_TIME_FIELD]}"
@@ -30,12 +30,15 @@ def process_stamp(pid: int) -> str | None:
         return None
     import subprocess
 
-    shown = subprocess.run(  # noqa: S603 -- a number is all that varies
-        ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
-        capture_output=True,
-        check=False,
-        env={"LC_ALL": "C", "TZ": "UTC"},
-    )
+    try:
+        shown = subprocess.run(  # noqa: S603 -- a number is all that varies
+            ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
+            capture_output=True,
+            check=False,
+            env={"LC_ALL": "C", "TZ": "UTC"},
+        )
+    except OSError:
+        return None
     return shown.stdout.decode("ascii", "replace").strip() or None
 
 

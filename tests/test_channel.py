@@ -81,6 +81,7 @@ class ScriptedTunnel:
     async def reopen(self) -> None:
         """Come to what the script says."""
         self.starts += 1
+        await self.may_open.wait()
         outcome = self.reopenings[min(self.starts, len(self.reopenings)) - 1]
         if isinstance(outcome, TunnelError):
             raise outcome
@@ -288,6 +289,17 @@ async def test_fault_of_our_own() -> None:
             assert "oops" in it.channel.failure.message
 
 
+async def test_fault_of_our_own_while_open() -> None:
+    """The same goes for a fault while the channel is watched."""
+    async with scene(heartbeat_s=1.0) as it:
+        await it.channel.wait_open()
+        it.probe.failure = ZeroDivisionError("oops")
+        assert "oops" in await it.channel.wait_lost()
+        assert it.channel.given_up.is_set()
+    assert it.notes.kinds() == [TunnelOpened, TunnelFailed]
+    assert it.tunnel.closed.is_set()
+
+
 # --- leaving -------------------------------------------------------------------------------------------------
 
 
@@ -413,6 +425,19 @@ async def test_giving_up() -> None:
     assert it.channel.failure.code == "tunnel_given_up"
     assert "refused" in it.channel.failure.message
     assert it.channel.failure.hint == "do this"
+
+
+async def test_new_start_that_hangs() -> None:
+    """A new start that hangs is given up in time, and tried again."""
+    async with scene(ScriptedTunnel(reopenings=[SECOND_URL])) as it:
+        await it.channel.wait_open()
+        it.tunnel.may_open.clear()
+        it.tunnel.loses(is_dead=True)
+        await it.channel.wait_lost()
+        await it.clock.sleep(12)
+        assert it.tunnel.starts > 1
+        it.tunnel.may_open.set()
+        assert await it.channel.wait_restored() == SECOND_URL
 
 
 async def test_permanent_refusal_ends_mending() -> None:

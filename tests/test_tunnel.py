@@ -231,6 +231,20 @@ async def test_broken_user_config(ngrok_standin: Standins, tunnels: TunnelMaker)
     assert "secret-in-file" not in tunnels.lines[0]
 
 
+@pytest.mark.parametrize(
+    "content", ["", "[]", "version: 3\nagent: none\n", "version: 3\nagent: {authtoken: ''}\n"]
+)
+async def test_user_config_without_token(ngrok_standin: Standins, tunnels: TunnelMaker, content: str) -> None:
+    """A ngrok.yml of whatever shape that holds no token is as good as none."""
+    path = tunnels.folder / "home/.config/ngrok/ngrok.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(TunnelError) as caught:
+        await tunnels(ngrok_standin(), token=None).__aenter__()
+    assert caught.value.ngrok_code == 4018
+    assert tunnels.lines == []
+
+
 async def test_cancelled_while_opening(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
     """Giving up in the middle of opening leaves no agent, no file and no complaint of the event loop."""
     complaints: list[object] = []

@@ -32,6 +32,18 @@ async def test_network_cut_and_back(ngrok_standin: Standins, tunnels: TunnelMake
         assert (back.lost, back.url) == (False, standin.facts("opened")[0]["url"])
 
 
+async def test_back_elsewhere(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
+    """An agent that comes back under another address is asked for it."""
+    standin = ngrok_standin()
+    async with tunnels(standin) as tunnel:
+        first = tunnel.url
+        await asyncio.to_thread(standin.control, "cut")
+        await _next_change(tunnel)
+        await asyncio.to_thread(standin.control, "restore-elsewhere")
+        back = await _next_change(tunnel)
+        assert back.url == tunnel.url == standin.facts("opened")[1]["url"] != first
+
+
 @pytest.mark.parametrize(
     "line", ["session closed, starting reconnect loop", "failed to reconnect session", "heartbeat timeout, x"]
 )

@@ -170,6 +170,12 @@ async def test_refusal_without_code(ngrok_standin: Standins, tunnels: TunnelMake
     assert error.message.endswith("HTTP 500, gone")
 
 
+async def test_refusal_in_another_language(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
+    """A refusal that is no JSON is shown as it came."""
+    error, _ = await _failure(tunnels, ngrok_standin("api-garbage"))
+    assert error.message.endswith("HTTP 500, <h1>Bad Gateway</h1>")
+
+
 async def test_not_text(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
     """Bytes that are no text on the agent's output are an error like any other, not a traceback."""
     error, _ = await _failure(tunnels, ngrok_standin("noisy"))
@@ -200,6 +206,15 @@ async def test_update_in_vain(ngrok_standin: Standins, tunnels: TunnelMaker) -> 
     assert error.code == "ngrok_too_old"
     assert len(standin.facts("updated")) == 1
     assert len(standin.facts("started")) == 2
+
+
+async def test_update_that_never_ends(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
+    """An update that hangs ends with the deadline, and its process with it."""
+    standin = ngrok_standin("too-old-stuck")
+    error, elapsed_s = await _failure(tunnels, standin, deadline_s=2.0)
+    assert error.code == "ngrok_too_old"
+    assert standin.facts("updated")
+    assert elapsed_s < 2.0 + 1.5
 
 
 async def test_missing_binary(tunnels: TunnelMaker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Private folders of agents: swept when their run is dead, untouched when it is alive."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli import agent_guard
 from suno_cover_cli.agent_guard import process_stamp
 from suno_cover_cli.ngrok_home import AgentHome, private_home, sweep
 from suno_cover_cli.text import Secret
@@ -88,13 +88,34 @@ def test_launcher_survives_odd_paths(tmp_path: Path) -> None:
     assert home.last_words() == "trouble"
 
 
+def _guard(folder: Path, parent: int, agent: str) -> subprocess.CompletedProcess[str]:
+    arguments = [str(parent), str(folder / "pid"), str(folder / "log"), "A_KEY", agent, str(folder / "ran")]
+    command = [sys.executable, "-m", "suno_cover_cli.agent_guard", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
 def test_guard_refuses_a_foreign_parent(tmp_path: Path) -> None:
     """An agent whose starter has died before the guard stood is not started at all."""
-    ran = tmp_path / "ran"
-    arguments = ["1", str(tmp_path / "pid"), str(tmp_path / "log"), "", "/usr/bin/touch", str(ran)]
-    done = subprocess.run([sys.executable, "-I", "-S", agent_guard.__file__, *arguments], check=False)
-    assert done.returncode == 126
-    assert not ran.exists()
+    assert _guard(tmp_path, 1, "/usr/bin/touch").returncode == 126
+    assert not (tmp_path / "ran").exists()
+
+
+def test_guard_becomes_the_agent(tmp_path: Path) -> None:
+    """The guard writes down its own id and start, and the agent runs under both."""
+    agent = tmp_path / "agent"
+    agent.write_text('#!/bin/sh\necho $$ > "$1"\n')
+    agent.chmod(0o755)
+    assert _guard(tmp_path, os.getpid(), str(agent)).returncode == 0
+    pid, stamp = (tmp_path / "pid").read_text().strip().split(" ", 1)
+    assert (tmp_path / "ran").read_text().strip() == pid
+    assert stamp != "None"
+
+
+def test_guard_without_an_agent(tmp_path: Path) -> None:
+    """An agent that cannot be run leaves its reason in the log, and nothing on our standard error."""
+    done = _guard(tmp_path, os.getpid(), str(tmp_path / "no-agent"))
+    assert (done.returncode, done.stdout, done.stderr) == (126, "", "")
+    assert "cannot be run: No such file" in (tmp_path / "log").read_text()
 
 
 def test_last_words_of_nobody(tmp_path: Path) -> None:
@@ -105,4 +126,11 @@ def test_last_words_of_nobody(tmp_path: Path) -> None:
 def test_stamp_of_nobody() -> None:
     """A process that is not there has no stamp, one that is keeps its own."""
     assert process_stamp(2**22 + 1) is None
-    assert process_stamp(1) == process_stamp(1)
+    assert process_stamp(os.getpid()) == process_stamp(os.getpid()) is not None
+
+
+def test_stamp_without_proc(tmp_path: Path) -> None:
+    """Where there is no /proc the system's ps tells processes apart, if there is one."""
+    mine = process_stamp(os.getpid(), proc=tmp_path)
+    assert (mine is not None) is Path("/bin/ps").exists()
+    assert process_stamp(2**22 + 1, proc=tmp_path) is None

@@ -66,7 +66,8 @@ class NgrokStandin:
 
     def living(self) -> list[int]:
         """Return the ids of its processes that are still there."""
-        return [fact["pid"] for fact in self.facts("started") if self._is_ours(fact["pid"])]
+        facts = self.facts("started") + self.facts("updated")
+        return [fact["pid"] for fact in facts if self._is_ours(fact["pid"])]
 
     def _is_ours(self, pid: int) -> bool:
         try:
@@ -75,7 +76,7 @@ class NgrokStandin:
             return False
 
     def control(self, word: str, text: str = "") -> None:
-        """Tell the last agent started to cut, cut-quietly, restore, die, noise or log. Blocks."""
+        """Tell the last agent started one of the words it obeys. Blocks."""
         url = f"{self.facts('api')[-1]['url']}/standin/{word}"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:

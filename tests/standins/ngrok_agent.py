@@ -18,6 +18,7 @@ error-N                the session is refused with ERR_NGROK_N (``no-token`` 401
                        quotes the token, ``session-limit`` 108)
 endpoint-error-N       the session stands, the endpoint is refused with N (``domain-taken`` 334)
 api-error              the endpoint is refused with HTTP 500 and no code
+api-garbage            the same with a page instead of JSON
 offline                sessions fail for ever
 silent                 prints nothing and waits
 closed                 closes its standard output and waits
@@ -26,6 +27,7 @@ noisy                  prints bytes that are no text, then works
 too-old                404 on /api/endpoints until ``ngrok update`` has run
 too-old-120            ERR_NGROK_120 until ``ngrok update`` has run
 too-old-config         ends over the version 3 configuration and calls itself 3.5.0, until updated
+too-old-stuck          404, and ``update`` never ends
 too-old-for-good       404, and ``update`` changes nothing
 ignores-sigterm        works, and does not end when asked to
 warning-page           the public address answers with a page of its own
@@ -34,10 +36,10 @@ needs-http-proxy       refuses with 9009 when a proxy is in its environment
 =====================  ==================================================================================
 
 More in ``behaviour.json`` or as ``NGROK_STANDIN_<NAME>``: ``start_delay_s`` (a real agent takes about 1.1),
-``die_after_s``, ``retry_s`` (between failed sessions). While it runs, ``POST <local API>/standin/WORD`` rules it:
-``cut`` (as a broken network: log lines and dead address), ``cut-quietly`` (no log lines), ``restore``, ``die``,
-``noise`` (bytes that are no text), ``log`` (prints the body as a line). What happened is appended to
-``record.jsonl``. Whatever is forgotten ends itself after two minutes.
+``die_after_s``, ``retry_s`` (between failed sessions). ``POST <local API>/standin/WORD`` rules it while it runs:
+``cut`` (as a broken network: log lines and dead address), ``cut-quietly`` (no log lines), ``restore``,
+``restore-elsewhere`` (under a new address), ``die``, ``noise`` (bytes that are no text), ``log`` (prints the body
+as a line). What happened is appended to ``record.jsonl``. Whatever is forgotten ends itself after two minutes.
 """
 
 import asyncio
@@ -49,6 +51,7 @@ import shlex
 import signal
 import ssl
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -240,7 +243,7 @@ class Agent:
         )
         body = await reader.readexactly(length)
         status, answer = await self.route(method, path, body)
-        content = json.dumps(answer).encode()
+        content = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
         writer.write(
             f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
             "Connection: close\r\n\r\n".encode()
@@ -250,11 +253,13 @@ class Agent:
             await writer.drain()
         writer.close()
 
-    async def route(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    async def route(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any] | str]:
         """Return status and JSON of one call."""
         if path.startswith("/standin/"):
             return await self.obey(path.removeprefix("/standin/"), body.decode())
-        is_old = self.variant == "too-old-for-good" or (self.variant == "too-old" and not self.is_updated)
+        is_old = self.variant in {"too-old-for-good", "too-old-stuck"} or (
+            self.variant == "too-old" and not self.is_updated
+        )
         if is_old or not path.startswith("/api/endpoints"):
             return 404, {"error_code": 100, "status_code": 404, "msg": "not found", "details": {"path": path}}
         if method == "POST":
@@ -264,7 +269,7 @@ class Agent:
             return 204, {}
         return 200, {"endpoints": list(self.endpoints.values()), "uri": "/api/endpoints"}
 
-    async def create_endpoint(self, wanted: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    async def create_endpoint(self, wanted: dict[str, Any]) -> tuple[int, dict[str, Any] | str]:
         """Open a public address, or refuse."""
         self.record(event="endpoint", wanted=wanted)
         if self.variant == "api-error":
@@ -274,6 +279,8 @@ class Agent:
                 "msg": "internal error",
                 "details": {"err": "gone"},
             }
+        if self.variant == "api-garbage":
+            return 500, "<h1>Bad Gateway</h1>"
         if self.variant.startswith("endpoint-error-"):
             words = refusal(int(self.variant.removeprefix("endpoint-error-")), self.token)
             details = {"err": words}
@@ -292,7 +299,7 @@ class Agent:
         self.log("started tunnel", obj="tunnels", name=wanted["name"], addr=wanted["upstream"]["url"], url=url)
         return 201, endpoint
 
-    async def obey(self, word: str, text: str) -> tuple[int, dict[str, Any]]:
+    async def obey(self, word: str, text: str) -> tuple[int, dict[str, Any] | str]:
         """Carry out one control request."""
         if word in {"cut", "cut-quietly"}:
             self.is_cut = True
@@ -304,8 +311,12 @@ class Agent:
                 self.log("session closed, starting reconnect loop", lvl="eror", **pairs)
                 reason = "dial tcp: i/o timeout"
                 self.log("failed to reconnect session", lvl="eror", obj="tunnels.session", err=reason)
-        elif word == "restore":
+        elif word in {"restore", "restore-elsewhere"}:
             self.is_cut = False
+            if word == "restore-elsewhere":
+                for endpoint in self.endpoints.values():
+                    endpoint["url"] = await self.open_public_address(endpoint["upstream"]["url"])
+                    self.record(event="opened", url=endpoint["url"])
             self.log("client session established", obj="tunnels.session")
         elif word == "log":
             self.log(text, lvl="eror", obj="tunnels.session", err="told to say so")
@@ -400,6 +411,8 @@ def main(arguments: list[str]) -> None:
     agent = Agent(Path(folder), Behaviour.of(Path(folder)))
     if rest[:1] == ["update"]:
         agent.record(event="updated", pid=os.getpid())
+        if agent.variant == "too-old-stuck":
+            time.sleep(_MAX_LIFE_S)
         if agent.variant != "too-old-for-good":
             (agent.folder / "updated").touch()
     elif rest[:1] == ["--version"]:
