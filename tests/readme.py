@@ -108,8 +108,9 @@ def renewed(text: str) -> str:
     """Return README's text with every generated part made anew."""
     for name, make in PARTS.items():
         pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        part = make()
-        text, count = pattern.subn(lambda found, part=part: f"{found[1]}{part}\n{found[2]}", text)
+        # Backslashes in the part must not be taken for references to groups.
+        part = make().replace("\\", "\\\\")
+        text, count = pattern.subn(rf"\g<1>{part}\n\g<2>", text)
         if count != 1:
             raise ValueError(f"README has {count} places for {name}")
     return text

@@ -1,4 +1,4 @@
-"""The real thing: one job at the real service through a real tunnel. Deselected unless asked for with ``-m live``."""
+"""The real thing: one job at the real service through a real tunnel; asked for with ``-m live``."""
 
 import os
 from pathlib import Path
