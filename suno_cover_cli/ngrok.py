@@ -159,7 +159,6 @@ class NgrokTunnel:
         return trouble or plain_error(
             "ngrok_timeout",
             f"the ngrok agent did not open a tunnel within {self._deadline_s:g} s",
-            "suno-cover doctor shows the step that fails.",
         )
 
     def _take_report(self, life: _Life, report: AgentReport) -> None:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from suno_cover_cli.errors import TunnelError, UsageError
-from suno_cover_cli.ngrok_binary import Download, FoundAgent, find_agent
+from suno_cover_cli.ngrok_binary import Download, FoundAgent
 from suno_cover_cli.ngrok_errors import explain_code, find_code, offline, plain_error, too_old
 from suno_cover_cli.ngrok_home import AgentHome, private_home
-from suno_cover_cli.ngrok_setup import bypass_proxies_on_loopback, find_token, silence_pyngrok
+from suno_cover_cli.ngrok_setup import bypass_proxies_on_loopback, find_token, locate_agent, silence_pyngrok
 from suno_cover_cli.text import Redactor, Secret, clean
 from suno_cover_cli.tunnel import checked_public_url
 
@@ -190,8 +190,7 @@ class AgentThread:
     def _find_agent(self, home: AgentHome, token: Secret | None) -> FoundAgent:
         from pyngrok import installer
 
-        default = Path(installer.get_default_ngrok_dir()) / installer.get_ngrok_bin()
-        found = find_agent(self._plan.ngrok_path, os.environ, default)
+        found, default = locate_agent(self._plan.ngrok_path, os.environ)
         if found is not None:
             return found
         if token is None:

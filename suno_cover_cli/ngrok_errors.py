@@ -17,7 +17,7 @@ TOO_OLD_CODES = frozenset({120, 121})
 
 _TOKEN_PAGE = "https://dashboard.ngrok.com/get-started/your-authtoken"  # noqa: S105 -- the address of a page
 _ERROR_PAGE = "https://ngrok.com/docs/errors/err_ngrok_{}"
-_AGAIN = "Run the same command again."
+_DOCTOR = "suno-cover doctor shows the step that fails."
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
 
 _NO_TOKEN = Trouble(
     code="ngrok_no_token",
-    message="ngrok wants an authtoken and none is set",
+    message="ngrok wants an authtoken and there is none",
     hint=f"Get a free one at {_TOKEN_PAGE}, then: export NGROK_AUTHTOKEN=...",
     is_permanent=True,
 )
@@ -85,7 +85,7 @@ _LIMIT = Trouble(
 _OFFLINE = Trouble(
     code="ngrok_offline",
     message="the ngrok agent cannot reach ngrok: no internet, DNS, a firewall or TLS interception",
-    hint="suno-cover doctor shows the step that fails.",
+    hint=_DOCTOR,
 )
 _PROXY = Trouble(
     code="ngrok_proxy",
@@ -107,7 +107,7 @@ _LISTENER = Trouble(
 _ENDPOINT_OFFLINE = Trouble(
     code="ngrok_endpoint_offline",
     message="ngrok says that the public address is offline",
-    hint=_AGAIN,
+    hint=_DOCTOR,
 )
 
 _TROUBLES = {
@@ -164,7 +164,7 @@ def offline(detail: str) -> TunnelError:
     return _error(_OFFLINE, None, message=f"{_OFFLINE.message}{f' ({shown})' if shown else ''}")
 
 
-def plain_error(code: str, message: str, hint: str = _AGAIN, *, is_permanent: bool = False) -> TunnelError:
+def plain_error(code: str, message: str, hint: str = _DOCTOR, *, is_permanent: bool = False) -> TunnelError:
     """Return an error that ngrok has no code for."""
     error = TunnelError(message, code=code, hint=hint)
     error.is_permanent = is_permanent

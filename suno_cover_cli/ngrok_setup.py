@@ -1,11 +1,12 @@
-"""What is put in order before pyngrok runs: its voice, the proxies in its way, the token."""
+"""What is put in order before pyngrok runs: its voice, the proxies in its way, agent and token."""
 
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
 import msgspec
 
+from suno_cover_cli.ngrok_binary import FoundAgent, find_agent
 from suno_cover_cli.text import Secret
 
 _LOOPBACK = "127.0.0.1,localhost"
@@ -16,6 +17,18 @@ class FoundToken(msgspec.Struct, frozen=True):
 
     token: Secret
     source: str
+
+
+def locate_agent(explicit: str | None, environ: Mapping[str, str]) -> tuple[FoundAgent | None, Path]:
+    """Look for the agent, as :func:`find_agent` does, and tell where pyngrok keeps its copy or would.
+
+    Raises:
+        TunnelError: A path that was given is no program.
+    """
+    from pyngrok import installer
+
+    default = Path(installer.get_default_ngrok_dir()) / installer.get_ngrok_bin()
+    return find_agent(explicit, environ, default), default
 
 
 def find_token(given: Secret | None, notify: Callable[[str], None]) -> FoundToken | None:

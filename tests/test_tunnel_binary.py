@@ -187,7 +187,9 @@ def _download(
 
 
 @pytest.mark.parametrize(
-    ("name", "archive"), [("ngrok.tgz", _tgz()), ("ngrok.tgz", _tgz("./ngrok")), ("ngrok.zip", _zip())]
+    ("name", "archive"),
+    [("ngrok.tgz", _tgz()), ("ngrok.tgz", _tgz("./ngrok")), ("ngrok.zip", _zip())],
+    ids=["tgz", "tgz with dots", "zip"],
 )
 def test_download(shop: Shop, tmp_path: Path, name: str, archive: bytes) -> None:
     """The agent is taken out of either kind of archive, for its owner alone, with a line for people."""
@@ -221,6 +223,7 @@ def test_download_is_discreet(
         (200, None, b"<html>please log in</html>"),
         (200, None, b""),
     ],
+    ids=["refused", "cut short", "broken archive", "page", "empty"],
 )
 def test_download_is_tried_again(
     shop: Shop, tmp_path: Path, status: int, claimed_bytes: int | None, body: bytes
@@ -244,6 +247,7 @@ def test_download_is_tried_again(
         ("ngrok.zip", _zip("readme")),
         ("ngrok.zip", _tgz()),
     ],
+    ids=["path", "other", "no program", "large", "link", "other in zip", "no zip"],
 )
 def test_bad_archives(shop: Shop, tmp_path: Path, name: str, archive: bytes) -> None:
     """An archive without the agent, or with something else under its name, installs nothing."""

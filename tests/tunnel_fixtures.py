@@ -16,7 +16,7 @@ from aiohttp import web
 from suno_cover_cli.clock import Clock, SystemClock
 from suno_cover_cli.ngrok import NgrokTunnel
 from suno_cover_cli.text import Secret
-from tests.standins import ngrok_agent
+from tests.standins.install_ngrok import install
 
 TOKEN = "2token_Of4Standin_9x8y7z"  # noqa: S105 -- opens nothing
 _PATIENCE_S = 10.0
@@ -118,7 +118,7 @@ def command_lines() -> dict[int, str]:
 def standin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One authority and certificate per test process: making them is what takes time."""
     folder = tmp_path_factory.mktemp("standin")
-    ngrok_agent.install(folder)
+    install(folder)
     return folder
 
 

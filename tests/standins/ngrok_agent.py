@@ -6,7 +6,7 @@ arrives at ``https://127.0.0.1:PORT`` to the upstream byte for byte.
 
 From a plain shell, in the repository::
 
-    python -m tests.standins.ngrok_agent install /tmp/standin     # prints the export lines:
+    python -m tests.standins.install_ngrok /tmp/standin     # prints the export lines:
     export PYNGROK_NGROK_PATH=/tmp/standin/ngrok SSL_CERT_FILE=/tmp/standin/ca.pem NGROK_AUTHTOKEN=...
     suno-cover generate ... --callback required
 
@@ -47,7 +47,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shlex
 import signal
 import ssl
 import sys
@@ -60,30 +59,6 @@ from urllib.parse import urlsplit
 _MAX_LIFE_S = 120.0
 _ALIASES = {"no-token": "error-4018", "bad-token": "error-107", "session-limit": "error-108"}
 _ALIASES |= {"domain-taken": "endpoint-error-334", "too-old-120": "error-120"}
-
-
-# --- setting one up ------------------------------------------------------------------------------------------
-
-
-def install(folder: Path, **behaviour: object) -> Path:
-    """Make a folder with an executable stand-in, its certificate and its authority; return the executable."""
-    import trustme
-
-    folder.mkdir(parents=True, exist_ok=True)
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(
-        str(folder / "server.pem")
-    )
-    (folder / "behaviour.json").write_text(json.dumps({"variant": "ok", **behaviour}))
-    launcher = folder / "ngrok"
-    command = shlex.join([sys.executable, "-I", str(Path(__file__).resolve()), "agent", str(folder)])
-    launcher.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-    launcher.chmod(0o755)
-    return launcher
-
-
-# --- being one -----------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -398,16 +373,8 @@ def _proxies() -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """``install FOLDER [VARIANT]``, or ``agent FOLDER`` and what the agent is told."""
-    word, folder, *rest = arguments
-    if word == "install":
-        launcher = install(Path(folder).resolve(), variant=rest[0] if rest else "ok")
-        authority = launcher.with_name("ca.pem")
-        sys.stdout.write(
-            f"export PYNGROK_NGROK_PATH={shlex.quote(str(launcher))} SSL_CERT_FILE={shlex.quote(str(authority))} "
-            "NGROK_AUTHTOKEN=standin-token\n"
-        )
-        return
+    """Be the agent: its folder, then what a real one is told."""
+    folder, *rest = arguments
     agent = Agent(Path(folder), Behaviour.of(Path(folder)))
     if rest[:1] == ["update"]:
         agent.record(event="updated", pid=os.getpid())
