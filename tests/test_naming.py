@@ -282,12 +282,12 @@ async def test_metadata_is_renewed_and_somebody_elses_file_is_not(in_process: In
     async with Sandbox(generation_s=0.05) as sandbox:
         first = await generate(in_process, sandbox, "my-song", options)
         path = Path(first.lines[0]).parent / "metadata.json"
-        ours = json.loads(path.read_text())
-        again = await generate(in_process, sandbox, "my-song", options)
-        assert json.loads(path.read_text())["images"] == ours["images"]
+        again = await generate(in_process, sandbox, "my-song", named("again_{n}", write_metadata=True))
+        renewed = [image["file"] for image in json.loads(path.read_text())["images"]]
         path.write_text("my notes")
-        third = await generate(in_process, sandbox, "my-song", options)
+        third = await generate(in_process, sandbox, "my-song", named("other_{n}", write_metadata=True))
     assert first.code == again.code == third.code == 0
+    assert renewed == ["again_1.png", "again_2.png"]
     assert path.read_text() == "my notes"
     assert [run.stderr.count("the metadata of") for run in (first, again, third)] == [0, 0, 1]
 
