@@ -54,6 +54,7 @@ def ended_badly(end: str, code: int) -> Seen:
 
 EXPECTED: dict[str, Seen] = {
     "success": Seen(),
+    "instant": Seen(),
     "slow": Seen(),
     "stuck": Seen(end="never", callbacks="", images=()),
     "one-image": Seen(images=("png",)),

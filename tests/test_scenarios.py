@@ -56,6 +56,7 @@ PENDING = Expected(8, "pending", None, None, 0, 0, "deadline")
 
 OUTCOMES: dict[str, Expected] = {
     "success": Expected(),
+    "instant": Expected(),
     "slow": Expected(),
     "stuck": PENDING,
     "one-image": Expected(saved=1),

@@ -12,6 +12,7 @@ _HOSTILE_TEXT = f"{_ESCAPES} [bold red]markup[/bold red] [/nope] \u202etxt.exe\r
 
 _ENDS = (
     Scenario(name="success", summary="two covers, one callback"),
+    Scenario(name="instant", summary="done as soon as it is accepted", generation=0),
     Scenario(name="slow", summary="takes five times as long", generation=5),
     Scenario(
         name="stuck",
