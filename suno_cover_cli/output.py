@@ -78,14 +78,24 @@ class LineWriter:
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="stdout", daemon=True)
         self._is_started = False
+        # Each is counted up by one thread alone.
+        self._queued_bytes = 0
+        self._written_bytes = 0
         self.is_closed = False
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much the reader has still to take."""
+        return self._queued_bytes - self._written_bytes
 
     def write_line(self, line: str) -> None:
         """Queue one line; never blocks."""
         if not self._is_started:
             self._is_started = True
             self._thread.start()
-        self._lines.put(line.encode("utf-8", "backslashreplace") + b"\n")
+        raw = line.encode("utf-8", "backslashreplace") + b"\n"
+        self._queued_bytes += len(raw)
+        self._lines.put(raw)
 
     def finish(self, timeout_s: float | None = None) -> None:
         """Wait until everything is written, at most ``timeout_s`` seconds."""
@@ -103,6 +113,7 @@ class LineWriter:
                 self._silence()
                 self._on_closed()
                 return
+            self._written_bytes += len(line)
 
     def _silence(self) -> None:
         """Point the stream at nothing, or the interpreter complains when it flushes at exit."""
@@ -241,6 +252,11 @@ class Output:
     def is_closed(self) -> bool:
         """Whether the reader of stdout is gone."""
         return self._writer.is_closed
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much of the product the reader of stdout has still to take."""
+        return self._writer.waiting_bytes
 
     def finish(self, timeout_s: float | None = None) -> None:
         """Wait until stdout is written."""
