@@ -88,7 +88,7 @@ def parse_callback(body: bytes) -> CallbackContent:
     except msgspec.ValidationError as error:
         # Without the decoder's words: they may quote a key of the sender's.
         raise NotACallbackError("JSON, but not {code, data: {taskId}}") from error
-    except (ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise NotACallbackError("not JSON in UTF-8, or nested too deeply") from error
     if not -_MAX_CODE <= wire.code <= _MAX_CODE:
         raise NotACallbackError("its code is no code")

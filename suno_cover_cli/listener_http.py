@@ -8,6 +8,7 @@ counted by the listener, not logged.
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from http.client import responses
 from typing import cast
 
@@ -27,7 +28,6 @@ from suno_cover_cli.exchanges import Answer
 # Node.js stops at 16 KiB of header lines as well; a real callback has about one.
 _MAX_HEAD_BYTES = 16 * 1024
 _MAX_LINE_BYTES = 8190
-_MAX_HEADER_LINES = 64
 _READ_BYTES = 16 * 1024
 # How long a refused sender may go on sending, so that it reads the refusal instead of a reset.
 _LINGER_S = 2.0
@@ -68,7 +68,6 @@ class Connection(web.RequestHandler):
             access_log=log,
             max_line_size=_MAX_LINE_BYTES,
             max_field_size=_MAX_LINE_BYTES,
-            max_headers=_MAX_HEADER_LINES,
             lingering_time=_LINGER_S,
             read_bufsize=_READ_BYTES,
             # A compressed body stays as it came: unpacking is how a kilobyte becomes a gigabyte.
@@ -100,13 +99,19 @@ class Connection(web.RequestHandler):
         """Feed the parser, unless this head has grown beyond all use."""
         # Judged before adding: the segment that ends a head may carry a body with it.
         if self._head_bytes > _MAX_HEAD_BYTES:
-            self._on_garbage(0, "endless head")
-            self._ledger.closed(self)
-            self.drop()
+            self._cut("endless head")
             return
         if self._is_in_head:
             self._head_bytes += len(data)
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except ValueError:  # some releases of the parser let a URL's own error out
+            self._cut("not HTTP")
+
+    def _cut(self, reason: str) -> None:
+        self._on_garbage(0, reason)
+        self._ledger.closed(self)
+        self.drop()
 
     def begin_request(self) -> None:
         """A head is complete; what follows belongs to its body."""
@@ -151,10 +156,13 @@ def make_request(
 ) -> web.BaseRequest:
     """Make the request of a head that is complete; aiohttp calls this."""
     cast("Connection", protocol).begin_request()
-    if not message.path:
-        # The parser lets a CONNECT without a target through, as a path and sometimes a URL of None.
-        message = message._replace(path="", url=URL("/"))
-    return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    if message.path:
+        with suppress(ValueError):  # a target such as http://[ in some releases
+            return web.BaseRequest(message, payload, protocol, writer, task, loop)
+    # The parser also lets a CONNECT without a target through, with None for its path and sometimes its URL.
+    nowhere = message._replace(path="", url=URL("/"))
+    return web.BaseRequest(nowhere, payload, protocol, writer, task, loop)
 
 
 class WireAnswer(web.StreamResponse):
