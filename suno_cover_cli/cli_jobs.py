@@ -50,6 +50,10 @@ def generate(
     as_json: opt.JsonOption = False,
     events: opt.EventsOption = False,
     quiet: opt.QuietOption = False,
+    verbose: opt.VerboseOption = 0,
+    preview: opt.PreviewOption = None,
+    open_folder: opt.OpenOption = False,
+    notify: opt.NotifyOption = False,
     sandbox: Annotated[
         bool, typer.Option("--sandbox", help="Try it on this machine: no key, no account, no network.")
     ] = False,
@@ -98,6 +102,10 @@ def generate(
         overwrite=overwrite,
         name=name,
         write_metadata=write_metadata,
+        preview=preview,
+        opens_folder=open_folder,
+        notifies=notify,
+        verbosity=verbose,
         json=as_json,
         events=events,
         sandbox=sandbox,

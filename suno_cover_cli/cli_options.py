@@ -103,6 +103,33 @@ EventsOption = Annotated[
     bool, typer.Option("--events", help="Print every event as a JSON line.", rich_help_panel=OUTPUT)
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.", rich_help_panel=OUTPUT)]
+PreviewOption = Annotated[
+    str | None,
+    typer.Option(
+        "--preview",
+        metavar="auto|off",
+        help="Show the saved covers on the terminal, as far as it can. (default: auto)",
+        rich_help_panel=OUTPUT,
+    ),
+]
+OpenOption = Annotated[
+    bool, typer.Option("--open", help="Open the folder of the covers at the end.", rich_help_panel=OUTPUT)
+]
+NotifyOption = Annotated[
+    bool, typer.Option("--notify", help="Send a desktop notification at the end.", rich_help_panel=OUTPUT)
+]
+VerboseOption = Annotated[
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        metavar="",
+        help="Say more: versions, settings, every read and retry.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
 PollIntervalOption = Annotated[
     float,
     typer.Option(

@@ -24,14 +24,22 @@ class PlainScreen:
         clock: Time.
         job_count: Jobs of the command; above a handful only their ends are told.
         is_quiet: Only what is wrong is told.
+        is_verbose: Every read is a line, not only those that bring news; and so is every step of many jobs.
     """
 
     def __init__(
-        self, write: Callable[[Line], None], *, clock: Clock, job_count: int, is_quiet: bool = False
+        self,
+        write: Callable[[Line], None],
+        *,
+        clock: Clock,
+        job_count: int,
+        is_quiet: bool = False,
+        is_verbose: bool = False,
     ) -> None:
         self._write = write
         self._clock = clock
-        self._is_batch = job_count > _BATCH_JOBS
+        self._is_batch = job_count > _BATCH_JOBS and not is_verbose
+        self._is_verbose = is_verbose
         self._is_quiet = is_quiet
         self._job_count = job_count
         self._started = clock.monotonic()
@@ -59,7 +67,7 @@ class PlainScreen:
             self._states.pop(event.job, None)
             self._ends[event.result.state] += 1
         elif isinstance(event, JobPolled):
-            if self._states.get(event.job) == event.state:
+            if self._states.get(event.job) == event.state and not self._is_verbose:
                 return
             self._states[event.job] = event.state
         for line in lines_of(event, is_batch=self._is_batch):

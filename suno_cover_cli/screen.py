@@ -69,6 +69,7 @@ class LiveScreen:
         job_count: Jobs of the command; above a handful only counts are drawn.
         poll_interval_s: For the count-down to the first read, in seconds.
         shows_product: Saved paths are printed here, because stdout is the same terminal.
+        is_verbose: Every read is a line too, and so is every step of many jobs.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class LiveScreen:
         job_count: int,
         poll_interval_s: float,
         shows_product: bool = False,
+        is_verbose: bool = False,
     ) -> None:
         self._console = console
         self._clock = clock
@@ -88,6 +90,7 @@ class LiveScreen:
         self._is_batch = job_count > _MAX_ROWS
         self._poll_interval_s = poll_interval_s
         self.shows_product = shows_product
+        self._is_verbose = is_verbose
         self._started = clock.monotonic()
         self._jobs: dict[int, _JobView] = {}
         self._ends: Counter[str] = Counter()
@@ -115,8 +118,8 @@ class LiveScreen:
         self._follow(event)
         if isinstance(event, ImageSaved) and self.shows_product:
             return
-        if not isinstance(event, JobPolled):
-            for line in lines_of(event, is_batch=self._is_batch):
+        if self._is_verbose or not isinstance(event, JobPolled):
+            for line in lines_of(event, is_batch=self._is_batch and not self._is_verbose):
                 shown = Line(line.label, self._redactor.redact(line.text), line.tone)
                 self._console.print(styled(shown), soft_wrap=True)
 

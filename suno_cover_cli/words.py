@@ -59,6 +59,11 @@ def format_bytes(size: int) -> str:
     return f"{size / 1024 / 1024:.1f} MiB"
 
 
+def format_count(count: int, noun: str) -> str:
+    """Write ``1 cover`` or ``2 covers``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def describe_image(image: SavedImage) -> str:
     """Say what an image is: ``1024x1024 PNG, 1.9 MiB``."""
     return f"{image.width}x{image.height} {image.format.upper()}, {format_bytes(image.bytes)}"
@@ -106,7 +111,8 @@ def _job_lines(event: Event) -> list[Line]:  # noqa: PLR0911 -- one case an even
         case JobSubmitted():
             return [Line("waiting", f"for {event.task_id}")]
         case JobPolled():
-            return [Line("state", f"{event.task_id} is {event.state}")]
+            then = "" if event.next_s is None else f"; next check in {format_duration(event.next_s)}"
+            return [Line("state", f"{event.task_id} is {event.state}{then}")]
         case CallbackReceived():
             return [Line("callback", f"received (code {event.code}); asking the service")]
         case CallbackRejected():
@@ -127,7 +133,7 @@ def _end_lines(result: JobResult) -> list[Line]:
         return _with_hint(Line(label, f"{name}: {clean(result.error.message)}", tone), result.error.hint)
     if result.state is JobState.PENDING:
         return []
-    covers = "1 cover" if len(result.images) == 1 else f"{len(result.images)} covers"
+    covers = format_count(len(result.images), "cover")
     return [Line("done", f"{name}: {covers} in {format_duration(result.elapsed_s)} (via {result.via})", "good")]
 
 

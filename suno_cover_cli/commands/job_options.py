@@ -24,6 +24,10 @@ class JobCommandOptions(msgspec.Struct, frozen=True, kw_only=True):
         overwrite: Replace files that are there.
         name: Template of file names; ``None`` for the settings' own.
         write_metadata: Put a JSON beside the covers.
+        preview: ``auto`` or ``off``; ``None`` for the settings' own.
+        opens_folder: Show the folder of the covers in the desktop's file manager at the end.
+        notifies: Send a desktop notification at the end.
+        verbosity: 0, or more for details of what happens.
         json: Job objects on stdout instead of paths.
         events: Every event on stdout.
         sandbox: Use the built-in imitation of the service.
@@ -42,6 +46,10 @@ class JobCommandOptions(msgspec.Struct, frozen=True, kw_only=True):
     overwrite: bool = False
     name: str | None = None
     write_metadata: bool = False
+    preview: str | None = None
+    opens_folder: bool = False
+    notifies: bool = False
+    verbosity: int = 0
     json: bool = False
     events: bool = False
     sandbox: bool = False

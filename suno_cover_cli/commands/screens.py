@@ -19,7 +19,9 @@ class ChosenScreen(msgspec.Struct, frozen=True):
     write_product: Callable[[str], None]
 
 
-def choose_screen(output: Output, *, clock: Clock, job_count: int, poll_interval_s: float) -> ChosenScreen:
+def choose_screen(
+    output: Output, *, clock: Clock, job_count: int, poll_interval_s: float, is_verbose: bool = False
+) -> ChosenScreen:
     """Choose by the terminal: live only where stderr can be drawn on and nobody asked for quiet.
 
     Args:
@@ -27,6 +29,7 @@ def choose_screen(output: Output, *, clock: Clock, job_count: int, poll_interval
         clock: Time.
         job_count: Jobs of the command.
         poll_interval_s: For the count-down to the first read, in seconds.
+        is_verbose: Say more.
     """
     streams = output.streams
     if streams.stderr_is_terminal and not output.is_quiet:
@@ -39,10 +42,17 @@ def choose_screen(output: Output, *, clock: Clock, job_count: int, poll_interval
             job_count=job_count,
             poll_interval_s=poll_interval_s,
             shows_product=streams.stdout_is_terminal and not output.is_json,
+            is_verbose=is_verbose,
         )
         # Two writers on one terminal would draw over each other, so there the display prints the paths.
         return ChosenScreen(live, live.write_product if live.shows_product else output.write_line)
-    plain = PlainScreen(plain_writer(output), clock=clock, job_count=job_count, is_quiet=output.is_quiet)
+    plain = PlainScreen(
+        plain_writer(output),
+        clock=clock,
+        job_count=job_count,
+        is_quiet=output.is_quiet,
+        is_verbose=is_verbose,
+    )
     return ChosenScreen(plain, output.write_line)
 
 

@@ -1,0 +1,34 @@
+"""What ``-v`` says before anything happens: versions, and every setting with its source."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from suno_cover_cli.config_file import FILE_KEYS
+from suno_cover_cli.settings import Settings
+from suno_cover_cli.text import clean
+from suno_cover_cli.words import Line
+
+PACKAGES = ("suno-cover", "aiohttp", "msgspec", "Pillow", "pyngrok", "rich", "typer")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of this program and of what it leans on. Blocks: it reads files."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def detail_lines(settings: Settings) -> list[Line]:
+    """Say what a report of a fault should start with. Blocks: it reads files."""
+    own, *others = (f"{name} {number}" for name, number in package_versions().items())
+    system = f"Python {platform.python_version()} on {platform.system()} {platform.release()}"
+    lines = [Line("version", f"{own}, {system}"), Line("", ", ".join(others))]
+    for key, setting in {**FILE_KEYS, "state-dir": "state_dir"}.items():
+        value = getattr(settings, setting)
+        if value is not None:
+            lines.append(Line("setting", f"{key} = {clean(value)} ({clean(settings.sources[setting])})"))
+    return lines

@@ -1,0 +1,140 @@
+"""What the terminal on stderr can draw. It is asked, with a time limit; one that does not answer gets blocks.
+
+The question ends with "what are you?" (primary device attributes), which practically every terminal answers, and
+terminals answer in order: whatever has not come before that answer will not come.
+"""
+
+import os
+import re
+import select
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+
+import msgspec
+
+if sys.platform != "win32":
+    import fcntl
+    import struct
+    import termios
+    import tty
+
+_QUESTION = (
+    b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"  # Kitty's protocol: would you show this pixel?
+    b"\x1b[16t"  # how many pixels has a character?
+    b"\x1b[c"  # what are you?
+    b"\r\x1b[K"  # whoever printed a part of that has it wiped off
+)
+_ATTRIBUTES = re.compile(rb"\x1b\[\?([0-9;]{0,64})c")
+_CELL = re.compile(rb"\x1b\[6;([0-9]{1,4});([0-9]{1,4})t")
+_KITTY_YES = b"\x1b_Gi=31;OK"
+_SIXEL = b"4"
+_MAX_ANSWER_BYTES = 4096
+_DEFAULT_CELL = (10, 20)
+
+
+class Protocol(StrEnum):
+    """Ways to show a picture, the best first."""
+
+    ITERM = "iterm"
+    SIXEL = "sixel"
+    KITTY = "kitty"
+    BLOCKS = "blocks"
+
+
+class TerminalFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a terminal can draw, and the width and height of a character in pixels."""
+
+    protocol: Protocol = Protocol.BLOCKS
+    cell: tuple[int, int] = _DEFAULT_CELL
+
+
+def ask_terminal(descriptor: int, environ: Mapping[str, str], timeout_s: float = 0.5) -> TerminalFacts:
+    """Find out what a terminal can draw. Blocks, at most ``timeout_s`` seconds.
+
+    Nothing is asked when we do not own the terminal (in the background, or it is not ours), or when the user has
+    typed ahead, because the answer would arrive among the keys. There are no questions on Windows.
+
+    Args:
+        descriptor: Of stderr, a terminal.
+        environ: For terminals that say what they are.
+        timeout_s: For the answer.
+    """
+    if sys.platform == "win32":
+        return TerminalFacts()
+    cell = _cell_of_window(descriptor)
+    is_nested = "TMUX" in environ or environ.get("TERM", "").startswith(("screen", "tmux"))
+    if not is_nested and "iTerm" in environ.get("TERM_PROGRAM", "") + environ.get("LC_TERMINAL", ""):
+        return TerminalFacts(protocol=Protocol.ITERM, cell=cell or _DEFAULT_CELL)
+    answer = _ask(descriptor, timeout_s)
+    if (found := _CELL.search(answer)) is not None and int(found[1]) and int(found[2]):
+        cell = (int(found[2]), int(found[1]))
+    attributes = _ATTRIBUTES.search(answer)
+    protocol = Protocol.BLOCKS
+    if attributes is not None and _SIXEL in attributes[1].split(b";")[1:]:
+        # Before Kitty's: some that speak both lack the part of Kitty's that is used here.
+        protocol = Protocol.SIXEL
+    elif _KITTY_YES in answer:
+        protocol = Protocol.KITTY
+    return TerminalFacts(protocol=protocol, cell=cell or _DEFAULT_CELL)
+
+
+if sys.platform != "win32":
+
+    def _cell_of_window(descriptor: int) -> tuple[int, int] | None:
+        """Divide the window's pixels by its characters, where the system knows both."""
+        try:
+            packed = fcntl.ioctl(descriptor, termios.TIOCGWINSZ, bytes(8))
+        except OSError:
+            return None
+        rows, columns, width, height = struct.unpack("HHHH", packed)
+        if not (rows and columns and width >= columns and height >= rows):
+            return None
+        return width // columns, height // rows
+
+    def _ask(descriptor: int, timeout_s: float) -> bytes:
+        try:
+            if os.tcgetpgrp(descriptor) != os.getpgrp():
+                # In the background: changing the terminal's modes would stop this process.
+                return b""
+            terminal = os.open(os.ttyname(descriptor), os.O_RDWR | os.O_NOCTTY)
+        except OSError:
+            return b""
+        try:
+            with _unbuffered(terminal):
+                if select.select([terminal], [], [], 0)[0]:
+                    return b""
+                os.write(terminal, _QUESTION)
+                answer = _read_answer(terminal, time.monotonic() + timeout_s)
+                if _ATTRIBUTES.search(answer) is None:
+                    # A late half of the answer is not what the user typed.
+                    termios.tcflush(terminal, termios.TCIFLUSH)
+                return answer
+        except (OSError, termios.error):
+            return b""
+        finally:
+            os.close(terminal)
+
+    def _read_answer(terminal: int, end_s: float) -> bytes:
+        answer = b""
+        while _ATTRIBUTES.search(answer) is None and len(answer) < _MAX_ANSWER_BYTES:
+            left_s = end_s - time.monotonic()
+            if left_s <= 0 or not select.select([terminal], [], [], left_s)[0]:
+                break
+            piece = os.read(terminal, 512)
+            if not piece:
+                break
+            answer += piece
+        return answer
+
+    @contextmanager
+    def _unbuffered(terminal: int) -> Iterator[None]:
+        """Read keys as they come and unseen; the modes are put back in any case."""
+        modes = termios.tcgetattr(terminal)
+        try:
+            tty.setcbreak(terminal, termios.TCSANOW)
+            yield
+        finally:
+            termios.tcsetattr(terminal, termios.TCSANOW, modes)
