@@ -15,13 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
+from rich.color import Color
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.control import Control
 from rich.measure import Measurement
 from rich.segment import ControlType, Segment
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
-from textual_image.renderable import HalfcellImage, SixelImage, TGPImage
+from textual_image.renderable import SixelImage, TGPImage
 
 from suno_cover_cli.text import clean
 
@@ -61,6 +63,37 @@ class ItermImage:
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(self._width, self._width)
+
+
+class BlockImage:
+    """A picture of half blocks, two pixels to a cell.
+
+    The library's own one calls what Pillow is about to drop.
+
+    Args:
+        image: The picture.
+        width: In cells.
+        height: In cells.
+    """
+
+    def __init__(self, image: Image.Image, width: int, height: int) -> None:
+        self._pixels = image.resize((width, 2 * height)).tobytes()
+        self._width = width
+        self._height = height
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for row in range(0, 2 * self._height, 2):
+            for column in range(self._width):
+                style = Style(color=self._colour(column, row), bgcolor=self._colour(column, row + 1))
+                yield Segment("▀", style)
+            yield Segment("\n")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(self._width, self._width)
+
+    def _colour(self, column: int, row: int) -> Color:
+        start = 3 * (row * self._width + column)
+        return Color.from_rgb(*self._pixels[start : start + 3])
 
 
 def sheet_of(paths: Sequence[Path], protocol: str, *, columns: int, rows: int, cell: tuple[int, int]) -> Table:
@@ -110,7 +143,7 @@ def _renderable(image: Image.Image, protocol: str, width: int, height: int) -> R
         return TGPImage(image, width=width, height=height)
     if protocol == "sixel":
         return SixelImage(image, width=width, height=height)
-    return HalfcellImage(image, width=width, height=height)
+    return BlockImage(image, width, height)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,0 +1,41 @@
+"""Ends a job with the given pictures, as a command does, and prints on stdout what the terminal was taken for.
+
+``afterwards_process.py PICTURE...``
+"""
+
+import asyncio
+import os
+import sys
+import time
+
+from suno_cover_cli.clock import SystemClock
+from suno_cover_cli.commands.afterwards import Afterwards
+from suno_cover_cli.commands.context import Context
+from suno_cover_cli.events import JobEnded
+from suno_cover_cli.models import JobResult, JobState, SavedImage
+from suno_cover_cli.output import Output, standard_streams
+from suno_cover_cli.terminal import ask_terminal
+
+
+def _image(path: str) -> SavedImage:
+    return SavedImage(url="https://i.example/1", path=path, bytes=1, format="png", width=1, height=1, sha256="0")
+
+
+async def main(paths: list[str]) -> None:
+    """Show the pictures."""
+    output = Output(standard_streams(), clock=SystemClock())
+    context = Context(output=output)
+    async with Afterwards(
+        context, job_count=1, shows_pictures=True, opens_folder=False, notifies=False
+    ) as afterwards:
+        images = tuple(_image(path) for path in paths)
+        afterwards.emit(JobEnded(job=1, result=JobResult(state=JobState.SUCCEEDED, images=images)))
+        if os.environ.get("ASK_FIRST"):
+            began = time.monotonic()
+            facts = ask_terminal(2, os.environ)
+            output.write_line(f"{facts.protocol} {facts.cell} {time.monotonic() - began:.2f}")
+    output.finish()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))
