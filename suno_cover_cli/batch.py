@@ -28,6 +28,10 @@ class BatchRunner:
         self._on_failed = on_failed
         self._codes: set[ExitCode] = set()
 
+    def note(self, code: ExitCode) -> None:
+        """Count the end of a job, also of one that ended before it could be run."""
+        self._codes.add(code)
+
     async def run(self, requests: Iterable[JobRequest]) -> ExitCode:
         """Run all jobs and return the code of the whole: 0, the one way in which jobs failed, or 1."""
         waiting = iter(requests)
@@ -46,7 +50,7 @@ class BatchRunner:
         request: JobRequest | None = first
         while request is not None:
             outcome = await self._run_job(request)
-            self._codes.add(outcome.exit_code)
+            self.note(outcome.exit_code)
             if outcome.exit_code is not ExitCode.OK and self._on_failed is not None:
                 self._on_failed(request.music_task_id or request.task_id or "")
             request = next(waiting, None)

@@ -37,7 +37,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
         options: Kept in the journal for a restart.
         music_task_id: Set for a job to be submitted.
         task_id: Set for a job that is known by its cover task id.
-        row: The journal's row when it was claimed already.
+        row_id: Of the journal's row when an earlier run began the job, else 0.
     """
 
     n: int
@@ -47,7 +47,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     options: JobOptions
     music_task_id: str | None = None
     task_id: str | None = None
-    row: JobRow | None = None
+    row_id: int = 0
 
 
 class JobOutcome(msgspec.Struct, frozen=True, kw_only=True):

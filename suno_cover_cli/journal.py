@@ -6,7 +6,10 @@ the run that works on it, and a run that is dead owns nothing.
 
 import asyncio
 import sqlite3
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,10 +24,13 @@ from suno_cover_cli.models import JobResult, JobState
 from suno_cover_cli.run_locks import RunLocks
 
 _BUSY_POLL_S = 1.0
+_CHUNK = 2000
 
+_FIND_BY_ID = f"SELECT {COLUMNS} FROM jobs WHERE id = ?"  # noqa: S608 -- a constant
 _FIND_BY_MUSIC = f"SELECT {COLUMNS} FROM jobs WHERE service = ? AND music_task_id = ? ORDER BY id DESC LIMIT 1"  # noqa: S608 -- a constant
 _FIND_BY_COVER = f"SELECT {COLUMNS} FROM jobs WHERE service = ? AND task_id = ? ORDER BY id DESC LIMIT 1"  # noqa: S608 -- a constant
-_FIND_UNFINISHED = f"SELECT {COLUMNS} FROM jobs WHERE state IN ('submitting', 'submitted', 'partial') ORDER BY id"  # noqa: S608 -- a constant
+_UNFINISHED = "('queued', 'submitting', 'submitted', 'partial')"
+_FIND_UNFINISHED = f"SELECT {COLUMNS} FROM jobs WHERE state IN {_UNFINISHED} ORDER BY id"  # noqa: S608 -- a constant
 
 
 class Journal:
@@ -78,46 +84,72 @@ class Journal:
 
     # --- claims -----------------------------------------------------------------------------------
 
-    async def claim_music(self, row: JobRow) -> Claim:
-        """Take the job of a music task, or make it. ``row`` says what a new one looks like.
+    async def enqueue(self, rows: Iterable[JobRow]) -> None:
+        """Write a whole batch down before its first job is begun, so that ``resume`` knows all of it.
 
-        A job that failed or was rejected is made anew; any other is gone on with, whoever began it.
+        A job the journal knows keeps its row: one that is unfinished and nobody's becomes ours.
+        """
+        waiting = iter(rows)
+        while chunk := list(islice(waiting, _CHUNK)):
+            await self._try(partial(self._enqueue_chunk, chunk), None)
+
+    def _enqueue_chunk(self, chunk: list[JobRow], connection: sqlite3.Connection) -> None:
+        is_alive: dict[str, bool] = {}
+        for wanted in chunk:
+            row = self._find(connection, wanted)
+            if row is None or row.state in {RowState.FAILED, RowState.REJECTED}:
+                state = RowState.QUEUED if wanted.task_id is None else wanted.state
+                self._insert(connection, msgspec.structs.replace(wanted, state=state))
+            elif not row.state.is_terminal and not self._is_busy(row, is_alive):
+                connection.execute("UPDATE jobs SET owner = ? WHERE id = ?", (self._locks.run, row.id))
+
+    async def claim(self, wanted: JobRow) -> Claim:
+        """Take a job, found by row, music task or cover task, or make it as ``wanted`` describes it.
+
+        A job that failed or was rejected is made anew; any other is gone on with, whoever began it. A job to be
+        submitted is ``submitting`` from here on.
         """
 
         def operation(connection: sqlite3.Connection) -> Claim:
-            found = connection.execute(_FIND_BY_MUSIC, (row.service, row.music_task_id)).fetchone()
-            return self._claim_found(connection, found, row)
+            row = self._find(connection, wanted)
+            if row is None or row.state in {RowState.FAILED, RowState.REJECTED}:
+                return Claim(row=self._insert(connection, wanted), is_new=True)
+            if self._is_busy(row, {}):
+                return Claim(row=row, is_busy=True)
+            now = self._clock.time()
+            state = RowState.SUBMITTING if row.state is RowState.QUEUED else row.state
+            connection.execute(
+                "UPDATE jobs SET owner = ?, state = ?, output = ?, options = ?, updated_at = ? WHERE id = ?",
+                (self._locks.run, state, wanted.output, json_text(wanted.options), now, row.id),
+            )
+            ours = msgspec.structs.replace(
+                row,
+                owner=self._locks.run,
+                state=state,
+                output=wanted.output,
+                options=wanted.options,
+                updated_at=now,
+            )
+            return Claim(row=ours, is_new=row.state is RowState.QUEUED, earlier=row)
 
-        return await self._try(operation, Claim(row=row, is_new=True))
+        return await self._try(operation, Claim(row=wanted, is_new=not wanted.id))
 
-    async def claim_cover(self, row: JobRow) -> Claim:
-        """Take a job by its cover task id, or make a row for it."""
+    def _find(self, connection: sqlite3.Connection, wanted: JobRow) -> JobRow | None:
+        if wanted.id:
+            found = connection.execute(_FIND_BY_ID, (wanted.id,)).fetchone()
+        elif wanted.music_task_id is not None:
+            found = connection.execute(_FIND_BY_MUSIC, (wanted.service, wanted.music_task_id)).fetchone()
+        else:
+            found = connection.execute(_FIND_BY_COVER, (wanted.service, wanted.task_id)).fetchone()
+        return None if found is None else row_of(found)
 
-        def operation(connection: sqlite3.Connection) -> Claim:
-            found = connection.execute(_FIND_BY_COVER, (row.service, row.task_id)).fetchone()
-            return self._claim_found(connection, found, row)
-
-        return await self._try(operation, Claim(row=row, is_new=True))
-
-    def _claim_found(
-        self, connection: sqlite3.Connection, found: tuple[object, ...] | None, wanted: JobRow
-    ) -> Claim:
-        row = row_of(found) if found is not None else None
-        if row is None or row.state in {RowState.FAILED, RowState.REJECTED}:
-            return Claim(row=self._insert(connection, wanted), is_new=True)
-        if row.owner is not None and row.owner != self._locks.run and self._locks.is_alive(row.owner):
-            return Claim(row=row, is_busy=True)
-        now = self._clock.time()
-        connection.execute(
-            "UPDATE jobs SET owner = ?, output = ?, options = ?, updated_at = ? WHERE id = ?",
-            (self._locks.run, wanted.output, json_text(wanted.options), now, row.id),
-        )
-        return Claim(
-            row=msgspec.structs.replace(
-                row, owner=self._locks.run, output=wanted.output, options=wanted.options, updated_at=now
-            ),
-            earlier=row,
-        )
+    def _is_busy(self, row: JobRow, is_alive: dict[str, bool]) -> bool:
+        """Tell whether another live run holds a job; ``is_alive`` remembers what was asked before."""
+        if row.owner is None or row.owner == self._locks.run:
+            return False
+        if row.owner not in is_alive:
+            is_alive[row.owner] = self._locks.is_alive(row.owner)
+        return is_alive[row.owner]
 
     def _insert(self, connection: sqlite3.Connection, row: JobRow) -> JobRow:
         now = self._clock.time()
@@ -151,12 +183,9 @@ class Journal:
         """
 
         def operation(connection: sqlite3.Connection) -> list[Claim]:
-            claims: list[Claim] = []
+            rows = map(row_of, connection.execute(_FIND_UNFINISHED).fetchall())
             is_alive: dict[str, bool] = {}
-            for row in map(row_of, connection.execute(_FIND_UNFINISHED).fetchall()):
-                if row.owner is not None and row.owner not in is_alive:
-                    is_alive[row.owner] = self._locks.is_alive(row.owner)
-                claims.append(Claim(row=row, is_busy=row.owner is not None and is_alive[row.owner]))
+            claims = [Claim(row=row, is_busy=self._is_busy(row, is_alive)) for row in rows]
             connection.executemany(
                 "UPDATE jobs SET owner = ? WHERE id = ?",
                 [(self._locks.run, claim.row.id) for claim in claims if not claim.is_busy],
@@ -220,7 +249,7 @@ class Journal:
             SHA-256 of each image that another job has byte for byte -> the cover task id of that job.
         """
         is_pending = result.state is JobState.PENDING
-        is_news = not is_pending or row.state in {RowState.SUBMITTING, RowState.SUBMITTED}
+        is_news = not is_pending or row.state.is_pending
         now = self._clock.time()
 
         def operation(connection: sqlite3.Connection) -> dict[str, str]:

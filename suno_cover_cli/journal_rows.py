@@ -7,11 +7,14 @@ import msgspec
 
 from suno_cover_cli.database import DatabaseError
 from suno_cover_cli.models import JobResult
+from suno_cover_cli.settings import CallbackMode
 
 
 class RowState(StrEnum):
     """How far a job got, as far as a restart must know."""
 
+    QUEUED = "queued"
+    """Part of a batch whose turn has not come: the service cannot have heard of it from us."""
     SUBMITTING = "submitting"
     """Written before the POST: the service may or may not have the job. Submitting again is safe."""
     SUBMITTED = "submitted"
@@ -26,6 +29,11 @@ class RowState(StrEnum):
     def is_terminal(self) -> bool:
         """Whether ``resume`` has nothing left to do."""
         return self in {RowState.SUCCEEDED, RowState.FAILED, RowState.REJECTED}
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the job is not known to have ended at the service."""
+        return self in {RowState.QUEUED, RowState.SUBMITTING, RowState.SUBMITTED}
 
 
 class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,7 +53,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         ngrok_path: Agent to use.
     """
 
-    callback: str = "auto"
+    callback: CallbackMode = "auto"
     name: str = "cover_{n}"
     write_metadata: bool = False
     overwrite: bool = False
@@ -85,7 +93,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         row: The job.
         is_busy: Another live run holds it: it is not ours.
-        is_new: The row was made by this claim, so the service cannot have heard of the job from us.
+        is_new: No run has submitted the job before, so the service cannot have heard of it from us.
         earlier: The row as the run before left it; ``row`` has folder and options of this run.
     """
 

@@ -1,6 +1,6 @@
 """What the workflow needs of the parts around it. Commands build the real ones and hand them in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -83,12 +83,12 @@ class ImageSaver(Protocol):
 class JobJournal(Protocol):
     """The journal; see :mod:`suno_cover_cli.journal`."""
 
-    async def claim_music(self, row: JobRow) -> Claim:
-        """Take or make the job of a music task."""
+    async def enqueue(self, rows: Iterable[JobRow]) -> None:
+        """Write jobs down whose turn has not come."""
         ...
 
-    async def claim_cover(self, row: JobRow) -> Claim:
-        """Take or make a job by its cover task id."""
+    async def claim(self, wanted: JobRow) -> Claim:
+        """Take or make a job."""
         ...
 
     async def wait_released(self, job_id: int) -> None:

@@ -1,7 +1,7 @@
 """Task ids as users give them: from arguments, a file or standard input. Everything wrong is told at once."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +14,7 @@ _MAX_ID_CHARS = 128
 _MAX_INPUT_BYTES = 64 * 1024 * 1024
 _MAX_TOLD = 10
 _USABLE = re.compile(r"[A-Za-z0-9_.:-]+")
+_USABLE_AS_FOLDER = re.compile(r"[A-Za-z0-9_-]+")
 _SONG_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -29,21 +30,29 @@ class TaskIds(msgspec.Struct, frozen=True):
         return next((task_id for task_id in self.ids if _SONG_ID.fullmatch(task_id)), None)
 
 
-def find_fault(task_id: str) -> str | None:
-    """Say what is wrong with an id, or ``None``."""
+def find_fault(task_id: str, *, names_folder: bool = False) -> str | None:
+    """Say what is wrong with an id, or ``None``; one that names a folder has letters, digits, - and _ only."""
     if not task_id.strip():
         return "it is empty"
     if len(task_id) > _MAX_ID_CHARS:
         return f"it has {len(task_id)} characters, more than {_MAX_ID_CHARS}"
     if ".." in task_id:
         return 'it contains ".."'
-    if not _USABLE.fullmatch(task_id):
-        odd = next(character for character in task_id if not _USABLE.fullmatch(character))
+    usable = _USABLE_AS_FOLDER if names_folder else _USABLE
+    if not usable.fullmatch(task_id):
+        odd = next(character for character in task_id if not usable.fullmatch(character))
         return f"it contains {odd!a}"
     return None
 
 
-def collect_task_ids(arguments: Iterable[str], input_path: str | None, stdin: BinaryIO, *, what: str) -> TaskIds:
+def collect_task_ids(
+    arguments: Iterable[str],
+    input_path: str | None,
+    stdin: BinaryIO,
+    *,
+    what: str,
+    names_folder: bool = False,
+) -> TaskIds:
     """Gather ids from the command line and from a list.
 
     Args:
@@ -52,6 +61,7 @@ def collect_task_ids(arguments: Iterable[str], input_path: str | None, stdin: Bi
             comments, CRLF and a byte order mark are fine.
         stdin: Binary stream behind ``-``.
         what: ``music task id`` or ``cover task id``, for messages.
+        names_folder: The ids become names of folders, as cover task ids do.
 
     Raises:
         UsageError: No id at all, or any that cannot be one; tells each with its line.
@@ -59,11 +69,14 @@ def collect_task_ids(arguments: Iterable[str], input_path: str | None, stdin: Bi
     found: list[str] = []
     faults: list[str] = []
     for task_id in arguments:
-        if fault := find_fault(task_id):
+        if fault := find_fault(task_id, names_folder=names_folder):
             faults.append(f'"{clean(task_id, 40)}": {fault}')
         found.append(task_id)
     if input_path is not None:
-        _read_list(input_path, stdin, found, faults)
+        for where, task_id in _read_list(input_path, stdin):
+            if fault := find_fault(task_id, names_folder=names_folder):
+                faults.append(f'{where}, "{clean(task_id, 40)}": {fault}')
+            found.append(task_id)
     if faults:
         more = f" (and {len(faults) - _MAX_TOLD} more)" if len(faults) > _MAX_TOLD else ""
         raise UsageError(
@@ -77,7 +90,8 @@ def collect_task_ids(arguments: Iterable[str], input_path: str | None, stdin: Bi
     return TaskIds(ids, len(found) - len(ids))
 
 
-def _read_list(path: str, stdin: BinaryIO, found: list[str], faults: list[str]) -> None:
+def _read_list(path: str, stdin: BinaryIO) -> Iterator[tuple[str, str]]:
+    """Yield each id of a list, and where it stands."""
     where = "standard input" if path == "-" else path
     try:
         raw = stdin.read(_MAX_INPUT_BYTES + 1) if path == "-" else _read_capped(path)
@@ -90,11 +104,8 @@ def _read_list(path: str, stdin: BinaryIO, found: list[str], faults: list[str]) 
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         text = line.decode("utf-8", "backslashreplace").strip()
         task_id = text.partition("#")[0].strip()
-        if not task_id:
-            continue
-        if fault := find_fault(task_id):
-            faults.append(f'{where}, line {number}, "{clean(task_id, 40)}": {fault}')
-        found.append(task_id)
+        if task_id:
+            yield f"{where}, line {number}", task_id
 
 
 def _read_capped(path: str) -> bytes:

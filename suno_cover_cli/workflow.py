@@ -5,7 +5,7 @@ cancel the job at the service; whatever was begun is found again by ``resume``.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -91,6 +91,10 @@ class CoverWorkflow:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
 
+    async def enqueue(self, requests: Iterable[JobRequest]) -> None:
+        """Write a batch down before its first job is run."""
+        await self._journal.enqueue(map(_wanted_row, requests))
+
     async def run_job(self, request: JobRequest) -> JobOutcome:
         """Run one job to its end, its deadline or the error that ends it. Never raises a SunoCoverError."""
         run = JobRun(request, sink=self._sink, awake=self._awake, timeout_s=self._timing.timeout_s)
@@ -134,19 +138,15 @@ class CoverWorkflow:
 
     async def _begin(self, run: JobRun) -> None:
         """Claim the job and see to it that the service has it."""
-        if run.request.row is not None:
-            run.take(Claim(row=run.request.row))
-        else:
-            run.take(await self._claim(run.request))
+        run.take(await self._claim(run.request))
         if run.task_id is None:
             await self._submit(run, run.known_row)
         else:
-            run.is_existing = run.request.row is None and run.request.music_task_id is not None
+            run.is_existing = run.request.music_task_id is not None and not run.request.row_id
 
     async def _claim(self, request: JobRequest) -> Claim:
         wanted = _wanted_row(request)
-        claim_once = self._journal.claim_cover if wanted.music_task_id is None else self._journal.claim_music
-        while (claim := await claim_once(wanted)).is_busy:
+        while (claim := await self._journal.claim(wanted)).is_busy:
             self._sink.emit(
                 WarningRaised(
                     code="job_busy",
@@ -170,7 +170,7 @@ class CoverWorkflow:
 
     async def _open_inbox(self, run: JobRun) -> str:
         """Return the address the service shall call, a harmless one when it cannot reach us."""
-        if self._channel is None or self._listener is None:
+        if self._channel is None or self._listener is None or run.request.options.callback == "off":
             return PLACEHOLDER_URL
         public_url = await self._channel.wait_open()
         if public_url is None:
@@ -304,7 +304,7 @@ class CoverWorkflow:
 def _wanted_row(request: JobRequest) -> JobRow:
     """Describe the job as the journal shall know it, should it not know it yet."""
     return JobRow(
-        id=0,
+        id=request.row_id,
         service=request.service,
         provider=request.provider,
         music_task_id=request.music_task_id,

@@ -1,29 +1,16 @@
 """``generate``: submit, wait, save."""
 
-import os
-import shutil
-import tempfile
-from collections.abc import Coroutine, Iterator
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from collections.abc import Coroutine
+from typing import Any, NoReturn
 
-from suno_cover_cli.batch import BatchRunner
 from suno_cover_cli.commands.context import Context
-from suno_cover_cli.commands.failed_ids import failed_ids, open_failed_to
 from suno_cover_cli.commands.job_options import JobCommandOptions
-from suno_cover_cli.commands.job_parts import JobParts, JobStart, Unfinished, open_job_parts, prepare_jobs
+from suno_cover_cli.commands.job_parts import Unfinished
+from suno_cover_cli.commands.listed_jobs import prepare_listed_jobs
 from suno_cover_cli.errors import UsageError
-from suno_cover_cli.events import Sink, WarningRaised
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.job_run import JobRequest
-from suno_cover_cli.journal_rows import JobOptions
 from suno_cover_cli.output import Output
 from suno_cover_cli.runner import run as run_command
-from suno_cover_cli.settings import Settings
-from suno_cover_cli.task_ids import TaskIds, collect_task_ids
-
-_LEAST_FREE_BYTES = 16 * 1024 * 1024
 
 
 def run(arguments: list[str], input_path: str | None, options: JobCommandOptions, output: Output) -> NoReturn:
@@ -51,97 +38,9 @@ def generate(
     Raises:
         SunoCoverError: Whatever stops the command before there is a job.
     """
-    ids = collect_task_ids(arguments, input_path, context.output.streams.stdin, what="music task id")
-    start = prepare_jobs(context, options)
-    check_output_folder(start.settings.output)
-    failed_to = open_failed_to(options.failed_to)
-    return _generate(ids, start, options, context, unfinished=unfinished, failed_to=failed_to)
-
-
-async def _generate(
-    ids: TaskIds,
-    start: JobStart,
-    options: JobCommandOptions,
-    context: Context,
-    *,
-    unfinished: Unfinished,
-    failed_to: BinaryIO | None,
-) -> ExitCode:
-    with failed_to or nullcontext():
-        async with (
-            open_job_parts(context, options, start, job_count=len(ids.ids), unfinished=unfinished) as parts,
-            failed_ids(failed_to, parts.sink) as note_failed,
-        ):
-            _tell_oddities(ids, parts.sink)
-            batch = BatchRunner(parts.workflow.run_job, concurrency=options.concurrency, on_failed=note_failed)
-            return await batch.run(_requests(ids, start.settings, options, parts))
-
-
-def _requests(
-    ids: TaskIds, settings: Settings, options: JobCommandOptions, parts: JobParts
-) -> Iterator[JobRequest]:
-    kept = JobOptions(
-        callback=settings.callback,
-        name=settings.name,
-        write_metadata=options.write_metadata,
-        overwrite=options.overwrite,
-        public_url=options.callbacks.public_url,
-        listen_host=options.callbacks.listen_host,
-        listen_port=options.callbacks.listen_port,
-        domain=settings.domain,
-        ngrok_path=options.callbacks.ngrok_path,
-    )
-    for n, music_task_id in enumerate(ids.ids, 1):
-        yield JobRequest(
-            n=n,
-            service=parts.service_name,
-            provider=parts.provider_name,
-            output=settings.output,
-            options=kept,
-            music_task_id=music_task_id,
-        )
-
-
-def _tell_oddities(ids: TaskIds, sink: Sink) -> None:
-    if ids.repeats:
-        sink.emit(
-            WarningRaised(
-                code="repeated_ids",
-                message=f"{ids.repeats} ids were given more than once; each runs once",
-            )
-        )
-    if (song := ids.looks_like_song) is not None:
-        sink.emit(
-            WarningRaised(
-                code="song_id",
-                message=f"{song} looks like a song id, not a music task id",
-                hint="A music task id is what the generation call returned as data.taskId.",
-            )
-        )
-
-
-def check_output_folder(folder: Path) -> None:
-    """Make the folder and write a byte into it, before anything is submitted.
-
-    Raises:
-        UsageError: It cannot be made or written, or the disk is as good as full.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"\0")
-            probe.flush()
-            os.fsync(probe.fileno())
-        free_bytes = shutil.disk_usage(folder).free
-    except OSError as error:
+    if options.callback == "required" and not options.wait:
         raise UsageError(
-            f"cannot write into the output folder {folder}: {error.strerror}",
-            code="output_unwritable",
-            hint="Fix its permissions or give --output another folder. Nothing was submitted.",
-        ) from None
-    if free_bytes < _LEAST_FREE_BYTES:
-        raise UsageError(
-            f"the disk of the output folder {folder} is full ({free_bytes // 1024 // 1024} MiB left)",
-            code="disk_full",
-            hint="Free some space or give --output another folder. Nothing was submitted.",
+            "--no-wait leaves before a callback can come, so --callback required cannot be kept",
+            hint="Leave one of the two out.",
         )
+    return prepare_listed_jobs(arguments, input_path, options, context, unfinished)

@@ -7,12 +7,15 @@ from pathlib import Path
 import msgspec
 
 from suno_cover_cli.api import SunoApi
+from suno_cover_cli.commands.afterwards import Afterwards
 from suno_cover_cli.commands.context import Context
+from suno_cover_cli.commands.details import detail_lines
 from suno_cover_cli.commands.job_options import JobCommandOptions
 from suno_cover_cli.commands.screens import choose_screen
 from suno_cover_cli.downloader import Downloader
-from suno_cover_cli.events import Event, JobEnded, JobStarted, Sink
+from suno_cover_cli.events import Event, JobEnded, JobSubmitted, Sink, WarningRaised
 from suno_cover_cli.journal import Journal
+from suno_cover_cli.journal_rows import JobOptions
 from suno_cover_cli.limiter import RequestLimiter
 from suno_cover_cli.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
 from suno_cover_cli.poller import Timing
@@ -25,24 +28,38 @@ SANDBOX_SERVICE = "sandbox"
 
 
 class Unfinished:
-    """A sink that counts what an interrupt would leave behind."""
+    """A sink that counts what an interrupt would leave behind.
+
+    Attributes:
+        job_count: Jobs of the command, once they are known.
+    """
 
     def __init__(self) -> None:
-        self._running: set[int] = set()
+        self.job_count = 0
+        self._ended = 0
+        self._submitted: set[int] = set()
+        self._is_kept = True
 
     def emit(self, event: Event) -> None:
         """See :class:`events.Sink`."""
-        if isinstance(event, JobStarted):
-            self._running.add(event.job)
+        if isinstance(event, JobSubmitted):
+            self._submitted.add(event.job)
         elif isinstance(event, JobEnded):
-            self._running.discard(event.job)
+            self._submitted.discard(event.job)
+            self._ended += 1
+        elif isinstance(event, WarningRaised) and event.code == "journal_unavailable":
+            self._is_kept = False
 
     def describe(self) -> str | None:
         """Say how to go on, or ``None`` when nothing is left."""
-        if not self._running:
+        left = self.job_count - self._ended
+        if left <= 0:
             return None
-        jobs = "1 job goes on" if len(self._running) == 1 else f"{len(self._running)} jobs go on"
-        return f"interrupted: {jobs} at the service; nothing is lost. Go on with: suno-cover resume"
+        running = len(self._submitted)
+        told = [f"{running} {'job goes' if running == 1 else 'jobs go'} on at the service"] if running else []
+        told += [f"{left - running} not submitted yet"] if left > running else []
+        way_on = "suno-cover resume" if self._is_kept else "the same command again"
+        return f"interrupted: {', '.join(told)}; nothing is lost. Go on with: {way_on}"
 
 
 class JobParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +92,12 @@ def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
         "callback": options.callback,
         "domain": options.callbacks.domain,
         "name": options.name,
+        "preview": options.preview,
     }
     settings, where = context.settings(options.service, flags)
+    if options.verbosity and not context.output.is_quiet:
+        for line in detail_lines(settings):
+            context.output.write_words(str(line))
     if options.sandbox:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return JobStart(settings=settings, key=None, webhook_key=None)
@@ -84,6 +105,21 @@ def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
         settings=settings,
         key=context.api_key(settings, where, options.service),
         webhook_key=context.webhook_key(where, options.service),
+    )
+
+
+def kept_options(settings: Settings, options: JobCommandOptions) -> JobOptions:
+    """Return what a restart of the command's jobs has to know."""
+    return JobOptions(
+        callback=settings.callback,
+        name=settings.name,
+        write_metadata=options.write_metadata,
+        overwrite=options.overwrite,
+        public_url=options.callbacks.public_url,
+        listen_host=options.callbacks.listen_host,
+        listen_port=options.callbacks.listen_port,
+        domain=settings.domain,
+        ngrok_path=options.callbacks.ngrok_path,
     )
 
 
@@ -109,8 +145,10 @@ async def open_job_parts(
         UsageError: A port in use, a public URL that cannot be.
         TunnelError: ``--callback required`` and no tunnel.
     """
+    unfinished.job_count = job_count
     async with AsyncExitStack() as stack:
-        sink = await open_sink(stack, context, options, job_count, unfinished)
+        shown = msgspec.structs.replace(options, preview=start.settings.preview)
+        sink = await open_sink(stack, context, shown, job_count, unfinished)
         journal = await stack.enter_async_context(
             Journal(start.settings.state_dir, clock=context.clock, sink=sink)
         )
@@ -185,9 +223,22 @@ async def _open_sandbox(stack: AsyncExitStack, context: Context, settings: Setti
 async def open_sink(
     stack: AsyncExitStack, context: Context, options: JobCommandOptions, job_count: int, unfinished: Unfinished
 ) -> Sink:
-    """Open what events go to: the product on stdout, the words for people on stderr."""
+    """Open what events go to: the product on stdout, the words for people on stderr, what follows at the end."""
+    afterwards = await stack.enter_async_context(
+        Afterwards(
+            context,
+            job_count=job_count,
+            shows_pictures=options.preview != "off",
+            opens_folder=options.opens_folder,
+            notifies=options.notifies,
+        )
+    )
     chosen = choose_screen(
-        context.output, clock=context.clock, job_count=job_count, poll_interval_s=options.poll_interval_s
+        context.output,
+        clock=context.clock,
+        job_count=job_count,
+        poll_interval_s=options.poll_interval_s,
+        is_verbose=options.verbosity > 0,
     )
     product: Sink
     if options.events:
@@ -199,7 +250,7 @@ async def open_sink(
     else:
         product = TaskIdSink(chosen.write_product)
     screen = await stack.enter_async_context(chosen.screen)
-    return TeeSink(unfinished, product, screen)
+    return TeeSink(unfinished, product, screen, afterwards)
 
 
 async def _open_api(
