@@ -37,7 +37,7 @@ def build_app() -> "typer.Typer":
     """Put the application together from its groups of commands."""
     import typer
 
-    from suno_cover_cli import cli_callbacks, cli_config, cli_jobs, cli_setup
+    from suno_cover_cli import cli_callbacks, cli_config, cli_jobs, cli_senders, cli_setup
 
     app = typer.Typer(
         name=PROGRAM,
@@ -60,6 +60,7 @@ def build_app() -> "typer.Typer":
 
     cli_jobs.register(app)
     cli_callbacks.register(app)
+    cli_senders.register(app)
     cli_setup.register(app)
     cli_config.register(app)
     return app
