@@ -55,6 +55,11 @@ _SWEEP_S = 1.0
 _CUTTING_S = 0.1
 # Turns of the event loop from bytes that lie in the kernel to a request that is owed an answer.
 _TURNS_TO_ANSWER = 4
+# A connection is read some three turns of the loop after its acceptance. Were all places given away within
+# those, a crowd would push out callbacks that nobody has looked at yet.
+_TURNS_TO_FILL = 8
+# The crowd waits in the kernel instead, as long a queue as the system allows; asking again takes a client 1 s.
+_QUEUE = 4096
 _PLAIN_PATH = re.compile(r"/[!-\"$->@-~]{0,1000}", re.ASCII)
 
 
@@ -111,7 +116,7 @@ class CallbackListener:
         self._route_key = secrets.token_bytes(32)
 
     async def __aenter__(self) -> Self:
-        # As many again may be accepted in one turn of the loop, before any can be dropped.
+        # Twice as many, because those accepted in a turn are there before any can be dropped.
         room = descriptor_room(2 * self._limits.max_connections) // 2
         limits = msgspec.structs.replace(self._limits, max_connections=min(self._limits.max_connections, room))
         self._ledger = ConnectionLedger(limits, self._clock)
@@ -121,9 +126,12 @@ class CallbackListener:
         connect = partial(Connection, self._web, ledger=self._ledger, on_garbage=self._note_garbage, log=silent)
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(
-                connect, self._host, self._port, backlog=limits.max_connections
-            )
+            # asyncio accepts "backlog" connections a turn, and asks the kernel for a queue of that length.
+            at_once = max(limits.max_connections // _TURNS_TO_FILL, 1)
+            self._server = await loop.create_server(connect, self._host, self._port, backlog=at_once)
+            for bound in self._server.sockets:
+                with bound.dup() as same:
+                    same.listen(_QUEUE)
         except (OSError, OverflowError) as error:
             raise explain_bind_error(error, self._host, self._port) from error
         self.local_url = local_url(self._server.sockets[0].getsockname())

@@ -1,8 +1,10 @@
 """What strangers may cost the listener: time, connections, memory. And that real callbacks do not pay for them."""
 
 import asyncio
+import socket
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -243,6 +245,24 @@ async def test_a_connection_that_is_owed_an_answer_is_never_dropped() -> None:
         assert (await post(listener, "/", b"")).status == 404
         ready.set()
         assert (await owed.read_answer()).status == 200
+
+
+async def test_a_crowd_pushes_out_no_callback_before_it_was_read() -> None:
+    """Of six times as many callbacks as there are places, all come in the same moment and all are answered."""
+    limits = ConnectionLimits(max_connections=16)
+    async with new_listener(limits=limits) as listener:
+        request = request_bytes(listener.open_inbox().path, callback_body())
+        address = urlsplit(listener.local_url)
+        with ExitStack() as wires:
+            # The loop does not run meanwhile: the crowd stands in the kernel's queue.
+            crowd = [
+                wires.enter_context(socket.create_connection((address.hostname, address.port or 0), PATIENCE_S))
+                for _ in range(96)
+            ]
+            for wire in crowd:
+                wire.sendall(request)
+            answers = await asyncio.to_thread(lambda: [wire.recv(4096) for wire in crowd])
+        assert {answer[:13] for answer in answers} == {b"HTTP/1.1 200 "}
 
 
 async def test_unfinished_bodies_share_bounded_memory() -> None:
