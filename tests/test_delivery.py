@@ -1,0 +1,323 @@
+"""Handing callbacks to a receiver: the bytes, the headers, the time limit, the addresses that are refused."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from suno_cover_cli.clock import SystemClock
+from suno_cover_cli.delivery import (
+    ANSWER_S,
+    FORWARD_S,
+    CallbackSender,
+    Delivery,
+    Outcome,
+    forwarded_headers,
+    parse_target,
+    refuse_loop,
+)
+from suno_cover_cli.errors import UsageError
+from suno_cover_cli.exits import ExitCode
+from suno_cover_cli.listener import Answer, ReceivedCallback
+from tests.clocks import ScaledClock
+from tests.listener_fixtures import TASK, callback_body, new_listener
+
+Answering = Callable[[asyncio.StreamReader, asyncio.StreamWriter], AsyncIterator[bytes]]
+
+
+class Receiver:
+    """A receiver that records the bytes of each request and answers with bytes of the test's choice."""
+
+    def __init__(self, answer: bytes | None) -> None:
+        self._answer = answer
+        self.heads: list[list[str]] = []
+        self.bodies: list[bytes] = []
+        self.is_hung_up = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take one request."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+        length = next(int(line.split(": ")[1]) for line in head if line.lower().startswith("content-length"))
+        self.heads.append(head)
+        self.bodies.append(await reader.readexactly(length))
+        if self._answer is not None:
+            writer.write(self._answer)
+        else:
+            await reader.read()
+            self.is_hung_up.set()
+        writer.close()
+
+
+@asynccontextmanager
+async def receiver(answer: bytes | None) -> AsyncIterator[tuple[Receiver, str]]:
+    """Run a receiver; yield it and its URL."""
+    running = Receiver(answer)
+    server = await asyncio.start_server(running.serve, "127.0.0.1", 0)
+    async with server:
+        yield running, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?x=%2F"
+
+
+async def deliver(url: str, body: bytes, headers: tuple[tuple[str, str], ...] = (), speed: float = 1) -> Delivery:
+    """Deliver once."""
+    async with CallbackSender(url, clock=ScaledClock(speed)) as sender:
+        return await sender.deliver(body, headers)
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfine"
+
+
+@pytest.mark.parametrize("body", [b"", callback_body(), b"\x00\xff not json \r\n", b"x" * 3_000_000])
+async def test_bytes_arrive_as_they_were(body: bytes) -> None:
+    """A body arrives byte for byte, whatever it is and however large, and the answer comes back."""
+    async with receiver(OK) as (running, url):
+        delivery = await deliver(url, body)
+    assert running.bodies == [body]
+    assert running.heads[0][0] == "POST /hook?x=%2F HTTP/1.1"
+    assert (delivery.outcome, delivery.status, delivery.body) == (Outcome.ANSWERED, 200, b"fine")
+    assert delivery.is_accepted
+    assert delivery.error == ""
+    assert delivery.latency_ms > 0
+
+
+async def test_only_the_senders_headers_go_on() -> None:
+    """The sender's headers arrive in order, repeated ones too; only what one connection needs is added."""
+    headers = (
+        ("X-Webhook-Timestamp", "1700000000"),
+        ("content-type", "application/json"),
+        ("X-Twice", "1"),
+        ("X-Twice", "2"),
+        ("Host", "public.example"),
+        ("Connection", "keep-alive, X-Hop"),
+        ("X-Hop", "dropped"),
+        ("Transfer-Encoding", "chunked"),
+        ("Content-Length", "1"),
+        ("Expect", "100-continue"),
+        ("TE", "trailers"),
+        ("Upgrade", "h2c"),
+        ("Proxy-Authorization", "Basic x"),
+        ("Content-Encoding", "gzip"),
+        ("X-Webhook-Signature", "abc="),
+    )
+    async with receiver(OK) as (running, url):
+        await deliver(url, b"body", headers)
+    lines = sorted(line.partition(": ")[::2] for line in running.heads[0][1:])
+    assert lines == sorted(
+        [
+            ("Connection", "close"),
+            ("Host", urlsplit(url).netloc),
+            ("X-Webhook-Timestamp", "1700000000"),
+            ("content-type", "application/json"),
+            ("X-Twice", "1"),
+            ("X-Twice", "2"),
+            ("Content-Encoding", "gzip"),
+            ("X-Webhook-Signature", "abc="),
+            ("Content-Length", "4"),
+        ]
+    )
+    assert [name for name, _ in forwarded_headers(headers).items()] == [
+        "X-Webhook-Timestamp",
+        "content-type",
+        "X-Twice",
+        "X-Twice",
+        "Content-Encoding",
+        "X-Webhook-Signature",
+    ]
+
+
+async def test_a_redirect_is_an_answer() -> None:
+    """A redirect is reported as the receiver's answer and not followed, as the service would not."""
+    answer = (
+        b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /hook\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+    async with receiver(answer) as (running, url):
+        delivery = await deliver(url, b"body")
+    assert (delivery.status, delivery.is_accepted, len(running.bodies)) == (307, False, 1)
+
+
+async def test_a_receiver_that_is_too_slow_is_given_up() -> None:
+    """Without an answer in 15 s the delivery has timed out, and the connection is closed."""
+    async with receiver(None) as (running, url):
+        delivery = await deliver(url, b"body", speed=100)
+        await running.is_hung_up.wait()
+    assert (delivery.outcome, delivery.status, delivery.error) == (
+        Outcome.TIMED_OUT,
+        None,
+        "no answer within 15 s",
+    )
+    assert 15_000 <= delivery.latency_ms < 100_000
+    assert (ANSWER_S, FORWARD_S) == (15.0, 14.0)
+
+
+async def test_an_endless_answer_is_cut() -> None:
+    """Of an answer without end 64 KiB are kept, and its status counts."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n" + b"a" * 200_000
+    async with receiver(answer) as (_, url):
+        delivery = await deliver(url, b"body")
+    assert (delivery.status, delivery.body) == (200, b"a" * 65536)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"\x1b[31mno HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nhalf"],
+    ids=["nothing", "not HTTP", "half"],
+)
+async def test_what_is_no_answer_is_unreachable(answer: bytes) -> None:
+    """A receiver that hangs up, speaks something else or breaks off has not answered; a clean line says why."""
+    async with receiver(answer) as (_, url):
+        delivery = await deliver(url, b"body")
+    assert (delivery.outcome, delivery.status, delivery.is_accepted) == (Outcome.UNREACHABLE, None, False)
+    assert delivery.error.isprintable()
+    assert delivery.error
+
+
+async def test_nobody_there_is_unreachable() -> None:
+    """A refused connection is told as such, at once."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        delivery = await deliver(f"http://127.0.0.1:{unused.getsockname()[1]}/", b"body")
+    assert delivery.outcome is Outcome.UNREACHABLE
+    assert "127.0.0.1" in delivery.error
+
+
+async def test_headers_that_cannot_be_sent_are_reported() -> None:
+    """A header with a line break in it, from a record that somebody edited, is an outcome and not a crash."""
+    async with receiver(OK) as (running, url):
+        delivery = await deliver(url, b"body", (("X-Bad", "a\r\nInjected: b"),))
+    assert (delivery.outcome, running.heads) == (Outcome.UNREACHABLE, [])
+
+
+async def test_a_proxy_does_not_come_between_this_machine_and_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With HTTP_PROXY set a receiver on loopback is still reached directly."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    async with receiver(OK) as (_, url):
+        assert (await deliver(url, b"body")).is_accepted
+    delivery = await deliver("http://receiver.invalid/", b"body")
+    assert "127.0.0.1:1" in delivery.error
+
+
+async def test_a_replayed_callback_is_the_same_callback() -> None:
+    """What one listener received and another gets from it have the same body, headers and signature."""
+    async with new_listener() as first, new_listener() as second:
+        one, other = first.open_inbox(), second.open_inbox()
+        headers = (("Content-Type", "application/json"), ("X-Webhook-Signature", "abc="), ("x-Lower", "caf\xe9"))
+        await deliver(first.local_url + one.path, callback_body(), headers)
+        received = await one.receive()
+        await deliver(second.local_url + other.path, received.body, received.headers)
+        again = await other.receive()
+    assert (again.body, again.task_id) == (received.body, TASK)
+    assert set(headers) <= set(again.headers)
+    assert [pair for pair in again.headers if pair[0] != "Host"] == [
+        pair for pair in received.headers if pair[0] != "Host"
+    ]
+
+
+async def test_many_deliveries_at_once_do_not_wait_for_each_other() -> None:
+    """A receiver that is slow with all of a burst still gets the whole burst at once."""
+    arrived = asyncio.Semaphore(0)
+    ready = asyncio.Event()
+
+    async def answer(_: ReceivedCallback) -> Answer:
+        arrived.release()
+        await ready.wait()
+        return Answer()
+
+    async with new_listener(responder=answer) as listener:
+        url = listener.local_url + listener.open_inbox().path
+        async with CallbackSender(url, clock=SystemClock()) as sender, asyncio.TaskGroup() as group:
+            sending = [group.create_task(sender.deliver(callback_body(f"t{n}"), ())) for n in range(150)]
+            for _ in sending:
+                await arrived.acquire()
+            ready.set()
+        assert all(one.result().is_accepted for one in sending)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("3000", "http://localhost:3000/"),
+        (":3000", "http://localhost:3000/"),
+        ("3000/suno-cover-callback", "http://localhost:3000/suno-cover-callback"),
+        (" 3000/a?b=c ", "http://localhost:3000/a?b=c"),
+        ("/hook", "http://localhost/hook"),
+        ("box:8080", "http://box:8080"),
+        ("box.example:8080/hook", "http://box.example:8080/hook"),
+        ("10.0.0.1:80/x", "http://10.0.0.1:80/x"),
+        ("[::1]:3000/x", "http://[::1]:3000/x"),
+        ("https://example.com/a%2Fb", "https://example.com/a%2Fb"),
+    ],
+)
+def test_every_short_form_means_a_url(text: str, url: str) -> None:
+    """A port, a port and path, a path, a host and port and a URL each mean the receiver one expects."""
+    assert parse_target(text) == url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "70000",
+        "0",
+        "ftp://a/b",
+        "http://",
+        "http://[",
+        "http://a b/",
+        "http://a/\x1b[31m",
+        "http://a:99999/",
+        "http://a/#part",
+        "3000/caf\xe9",
+        "http://user:pass@a/",
+    ],
+)
+def test_what_means_no_receiver_is_a_usage_error(text: str) -> None:
+    """Anything else ends in exit 2 with the forms that would do, and never shows a password."""
+    with pytest.raises(UsageError) as caught:
+        parse_target(text)
+    assert (caught.value.exit_code, caught.value.code) == (ExitCode.USAGE, "bad_target")
+    assert caught.value.hint
+    assert "pass@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://127.0.0.1:{port}/x",
+        "http://localhost:{port}/",
+        "http://0.0.0.0:{port}/",
+        "http://[::ffff:127.0.0.1]:{port}/",
+        "http://127.1.2.3:{port}/",
+        "{machine}",
+        "https://Mine.example/callback",
+        "https://mine.example:443/",
+    ],
+)
+async def test_the_listener_itself_is_no_receiver(target: str) -> None:
+    """Forwarding to the listener, by any of its addresses or its public one, ends in exit 2."""
+    machine = f"http://{socket.gethostname()}:45678/"
+    with pytest.raises(UsageError) as caught:
+        await refuse_loop(
+            target.format(port=45678, machine=machine),
+            local_url="http://127.0.0.1:45678",
+            public_url="https://mine.example",
+        )
+    assert (caught.value.code, caught.value.exit_code) == ("forward_loop", ExitCode.USAGE)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://127.0.0.1:45679/x",
+        "http://192.0.2.1:45678/",
+        "http://no-such-host.invalid:45678/",
+        "https://mine.example:8443/",
+        "https://yours.example/",
+    ],
+)
+async def test_another_program_is_a_receiver(target: str) -> None:
+    """Another port, another machine and a name that leads nowhere are not the listener."""
+    await refuse_loop(target, local_url="http://127.0.0.1:45678", public_url="https://mine.example")
+    await refuse_loop(target, local_url="http://127.0.0.1:45678", public_url=None)
