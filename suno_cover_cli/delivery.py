@@ -6,7 +6,6 @@ anew, and everything else of the sender's headers is kept, because signatures an
 
 import asyncio
 import io
-import ipaddress
 import re
 import socket
 import ssl
@@ -154,10 +153,7 @@ class CallbackSender:
             allow_redirects=False,
         ) as answer:
             received = bytearray()
-            while len(received) < _MAX_ANSWER_BYTES:
-                piece = await answer.content.read(_MAX_ANSWER_BYTES - len(received))
-                if not piece:
-                    break
+            while piece := await answer.content.read(_MAX_ANSWER_BYTES - len(received)):
                 received += piece
             return answer.status, bytes(received)
 
@@ -229,8 +225,6 @@ async def _is_this_machine(host: str, port: int) -> bool:
 
 def _is_own_address(family: int, host: str) -> bool:
     """Tell whether an address is this machine's: nobody else's can be bound."""
-    if ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-        return True
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((host, 0))
