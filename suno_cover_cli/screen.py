@@ -4,7 +4,9 @@ Foreign text reaches Rich only as plain ``Text``, never as markup.
 """
 
 import asyncio
+import io
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -212,3 +214,23 @@ def _draw_image(n: int, received_bytes: int, total_bytes: int | None) -> Rendera
 def make_console(stream: object, *, width: int | None = None) -> Console:
     """Make the console of stderr. NO_COLOR, FORCE_COLOR and TERM are honoured by Rich itself."""
     return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)  # type: ignore[arg-type]
+
+
+def make_paint() -> Callable[[str, str], str]:
+    """Return a painter of texts for a terminal that somebody else writes to.
+
+    The codes of each tone are made once: a thousand lines a second are too many for rendering each.
+    """
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard")
+    codes: dict[str, tuple[str, str]] = {}
+    for tone, style in {**_STYLES, "faint": "dim"}.items():
+        with console.capture() as capture:
+            console.print(Text("|", style), end="")
+        before, _, after = capture.get().partition("|")
+        codes[tone] = before, after
+
+    def paint(text: str, tone: str) -> str:
+        before, after = codes[tone]
+        return before + text + after
+
+    return paint

@@ -52,8 +52,22 @@ async def open_callbacks(
     return listener, channel
 
 
-def choose_tunnel(context: Context, options: CallbackOptions, settings: Settings, *, local_url: str) -> Tunnel:
+def choose_tunnel(
+    context: Context,
+    options: CallbackOptions,
+    settings: Settings,
+    *,
+    local_url: str,
+    download_s: float = 0.0,
+) -> Tunnel:
     """Choose the way to the listener: the user's own address, none needed on this machine, or ngrok.
+
+    Args:
+        context: Streams and time.
+        options: Of the command.
+        settings: Merged.
+        local_url: Of the listener.
+        download_s: How long an agent that has to be downloaded first is waited for.
 
     Raises:
         UsageError: The public URL cannot be.
@@ -76,4 +90,5 @@ def choose_tunnel(context: Context, options: CallbackOptions, settings: Settings
         state_dir=settings.state_dir,
         clock=context.clock,
         notify=context.output.write_words,
+        download_s=download_s,
     )
