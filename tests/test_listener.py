@@ -1,6 +1,7 @@
 """The listener's contract: which request gets which answer, and what reaches the inbox."""
 
 import asyncio
+import errno
 import io
 import re
 from contextlib import AsyncExitStack
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from suno_cover_cli.binding import explain_bind_error
 from suno_cover_cli.callbacks import parse_callback
 from suno_cover_cli.connections import ConnectionLimits
 from suno_cover_cli.errors import UsageError
@@ -174,6 +176,13 @@ async def test_an_address_that_cannot_be_bound_is_a_usage_error(
         await new_listener(**options).__aenter__()
     assert caught.value.code == code
     assert option in caught.value.hint
+
+
+def test_a_port_that_is_reserved_is_a_usage_error() -> None:
+    """A port that only the system's administrator may bind ends in exit 2 with ports that everybody may."""
+    error = explain_bind_error(PermissionError(errno.EACCES, "Permission denied"), "127.0.0.1", 80)
+    assert (error.code, error.exit_code) == ("port_refused", ExitCode.USAGE)
+    assert "above 1023" in error.hint
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::1", "localhost"])  # noqa: S104 -- the point
