@@ -1,5 +1,6 @@
 """What counts as a callback: tolerance for the service's habits, and none for anything else."""
 
+import gc
 import gzip
 import json
 from contextlib import suppress
@@ -35,6 +36,38 @@ from tests.listener_fixtures import IMAGES, TASK, callback_body, connect, new_li
 def test_habits_of_the_service_are_tolerated(body: bytes, content: CallbackContent) -> None:
     """Either spelling of the id, numbers as text and text as numbers, unknown fields and a mark are all read."""
     assert parse_callback(body) == content
+
+
+def test_a_deep_body_leaves_room_for_whatever_runs_while_it_is_read() -> None:
+    """The garbage collector may strike at any depth of a body, and what it calls does not run out of stack."""
+    ended = []
+
+    def go_down(levels: int) -> int:
+        return levels and go_down(levels - 1)
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.itself = self  # only the collector ends it
+
+        def __del__(self) -> None:
+            ended.append(go_down(20))
+
+    body = b'{"code":200,"data":{"taskId":"a","images":' + b"[" * 3000
+    before = gc.get_threshold()
+    gc.freeze()  # the collector's own time is not what this is about
+    thresholds = range(800, 1000)
+    try:
+        for threshold in thresholds:
+            gc.collect()
+            gc.set_threshold(threshold, 1000, 1000)
+            Garbage()
+            with pytest.raises(NotACallbackError):
+                parse_callback(body)
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+        gc.collect()
+    assert len(ended) == len(thresholds)
 
 
 NOT_CALLBACKS = [
