@@ -38,7 +38,12 @@ class SubmitGate:
         self._check()
         async with self._places:
             self._check()
-            yield
+            try:
+                yield
+            except AccountError as refusal:
+                # Before the place is free: the next in line is not to learn the same.
+                self.close(refusal)
+                raise
 
     def _check(self) -> None:
         refusal = self._refusal

@@ -1,0 +1,220 @@
+"""What the journal does when its file fails: full, read-only, damaged, newer, half made."""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from suno_cover_cli.database import Database, DatabaseError
+from suno_cover_cli.errors import UsageError
+from suno_cover_cli.models import JobState
+from tests.cli_fixtures import Cli
+from tests.journal_fixtures import Listening, ended, journal_in, music, rows_in
+
+
+async def test_one_bad_step_does_not_take_its_neighbours_down(tmp_path: Path) -> None:
+    """Steps share a commit, not a fate."""
+
+    def fail(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO nowhere VALUES (1)")
+
+    def insert(connection: sqlite3.Connection) -> int:
+        return connection.execute(
+            "INSERT INTO recordings (id, ts, task_id, code, path, signature, headers, body)"
+            " VALUES (hex(randomblob(8)), 0, '', 0, '', '', '', '')"
+        ).rowcount
+
+    async with Database(tmp_path / "journal.sqlite3") as database:
+        results = await asyncio.gather(
+            *(database.run(insert) for _ in range(20)),
+            database.run(fail),
+            *(database.run(insert) for _ in range(20)),
+            return_exceptions=True,
+        )
+        assert [result for result in results if not isinstance(result, Exception)] == [1] * 40
+        assert isinstance(results[20], DatabaseError)
+        assert await database.run(lambda c: c.execute("SELECT count(*) FROM recordings").fetchone()[0]) == 40
+
+
+async def test_a_fault_in_a_step_reaches_its_caller_and_nobody_else(tmp_path: Path) -> None:
+    """An unexpected exception neither hangs the caller nor ends the thread."""
+
+    def fault(_connection: sqlite3.Connection) -> None:
+        raise KeyError("a fault of ours")
+
+    async with Database(tmp_path / "journal.sqlite3") as database:
+        with pytest.raises(KeyError):
+            await asyncio.wait_for(database.run(fault), 5)
+        assert await asyncio.wait_for(database.run(lambda _: 1), 5) == 1
+
+
+async def test_a_newer_journal_is_refused_and_not_touched(tmp_path: Path) -> None:
+    """A file of a newer version is told with exit 2, and not a byte of the folder changes."""
+    path = tmp_path / "journal.sqlite3"
+
+    def make() -> None:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("CREATE TABLE future (x)")
+            connection.execute("PRAGMA user_version = 99")
+            connection.commit()
+
+    def state() -> list[tuple[str, int, bytes]]:
+        return [(file.name, file.stat().st_mtime_ns, file.read_bytes()) for file in sorted(tmp_path.iterdir())]
+
+    await asyncio.to_thread(make)
+    before = await asyncio.to_thread(state)
+    with pytest.raises(UsageError) as caught:
+        async with journal_in(tmp_path):
+            pass
+    assert caught.value.code == "journal_newer"
+    assert await asyncio.to_thread(state) == before
+
+
+async def test_a_migration_that_fails_leaves_nothing_half_done(tmp_path: Path) -> None:
+    """A file in which a table of ours is in the way is refused as it is, each time."""
+    path = tmp_path / "journal.sqlite3"
+
+    def make() -> None:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE recordings (mine)")
+
+    def tables() -> list[str]:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            return [name for (name,) in found]
+
+    await asyncio.to_thread(make)
+    for _ in range(2):
+        with pytest.raises(DatabaseError):
+            async with journal_in(tmp_path, required=True):
+                pass
+        assert await asyncio.to_thread(tables) == ["recordings"]
+
+
+@pytest.mark.parametrize("damage", ["not a database at all, " * 50, ""])
+async def test_a_journal_that_is_no_database_is_told_and_the_job_goes_on(tmp_path: Path, damage: str) -> None:
+    """A damaged file costs a warning with the way out; claims and steps answer as if it were there."""
+    path = tmp_path / "journal.sqlite3"
+    if damage:
+        path.write_text(damage)
+    else:
+        path.mkdir()
+    sink = Listening()
+    async with journal_in(tmp_path, sink) as journal:
+        await journal.enqueue([music("m")])
+        claim = await journal.claim(music("m"))
+        row = await journal.record_submitted(claim.row, "c")
+        assert await journal.record_end(row, ended(JobState.SUCCEEDED, "c"), None) == {}
+        assert await journal.find_task_id(row) is None
+        await journal.wait_released(1)
+    unavailable, unwritten = sink.warnings
+    assert unavailable.code == "journal_unavailable"
+    assert str(path) in unavailable.message
+    assert "SUNO_COVER_STATE_DIR" in unavailable.hint or "Move" in unavailable.hint
+    # What would have been kept is printed instead.
+    assert "m" in unwritten.message
+    assert "suno-cover wait c" in unwritten.hint
+    with pytest.raises(DatabaseError):
+        async with journal_in(tmp_path, required=True):
+            pass
+
+
+async def test_a_journal_that_fails_on_the_way_is_told_once(tmp_path: Path) -> None:
+    """A file that is lost in the middle of a run costs one warning, and one line for each id that it misses."""
+    sink = Listening()
+
+    def sabotage(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA query_only = ON")
+
+    async with journal_in(tmp_path, sink) as journal:
+        rows = [(await journal.claim(music(f"m{n}"))).row for n in range(3)]
+        await journal.database.run(sabotage)
+        for n, row in enumerate(rows):
+            await journal.record_submitted(row, f"c{n}")
+            await journal.record_end(row, ended(JobState.SUCCEEDED, f"c{n}"), None)
+    codes = [warning.code for warning in sink.warnings]
+    assert codes == ["journal_unavailable", *["not_written_down"] * 3]
+
+
+async def test_a_damaged_row_is_told(tmp_path: Path) -> None:
+    """A row that no version of the program wrote is a message, not a hang and not a crash."""
+    sink = Listening()
+    async with journal_in(tmp_path, sink) as journal:
+        await journal.claim(music("m"))
+        await journal.database.run(lambda connection: connection.execute("UPDATE jobs SET options = 'junk'"))
+        claim = await asyncio.wait_for(journal.claim(music("m")), 5)
+        assert claim.row.id == 0
+        with pytest.raises(DatabaseError, match="damaged"):
+            await journal.claim_unfinished()
+    assert "damaged" in sink.warnings[0].message
+
+
+def dropped_rights() -> None:
+    """Make root ordinary: without this capability, its files' permissions count for root too (Linux)."""
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(24, 1, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
+
+
+@pytest.mark.parametrize("args", [["generate", "--sandbox", "x"], ["history"], ["resume"]])
+def test_a_read_only_journal_is_told(cli: Cli, args: list[str]) -> None:
+    """A journal that cannot be written ends what needs it with its path; covers are made all the same."""
+    assert cli.run("generate", "--sandbox", "first").code == 0
+    state = Path(cli.environ["SUNO_COVER_STATE_DIR"])
+    for path in (state / "journal.sqlite3", state / "runs", state):
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    try:
+        done = subprocess.run(
+            cli.command(*args),
+            cwd=cli.cwd,
+            env=cli.environ,
+            preexec_fn=dropped_rights if os.geteuid() == 0 else None,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    finally:
+        state.chmod(0o700)
+        (state / "runs").chmod(0o700)
+    assert str(state) in done.stderr
+    assert "Traceback" not in done.stderr
+    if args[0] == "generate":
+        assert done.returncode == 0
+        assert len(done.stdout.splitlines()) == 2
+        assert "suno-cover wait" in done.stderr
+    else:
+        assert done.returncode == 1
+
+
+def test_a_disk_too_full_for_the_journal_costs_no_cover(cli: Cli) -> None:
+    """Where the journal finds no room, it is said, the ids are printed, and the covers are saved."""
+    run = cli.shell("ulimit -f 16; suno-cover generate --sandbox a b")
+    assert run.code == 0, run.stderr
+    assert len(run.lines) == 4
+    assert "journal" in run.stderr
+    assert run.stderr.count("suno-cover wait") == 2
+
+
+async def test_leaving_is_bounded_and_commits_what_was_handed_in(tmp_path: Path) -> None:
+    """A step that was handed in before the end is on disk after it, also when nobody waits for it any more."""
+    async with journal_in(tmp_path) as journal:
+        claims = [asyncio.create_task(journal.claim(music(f"m{n}"))) for n in range(50)]
+        await asyncio.sleep(0)
+        for claim in claims:
+            claim.cancel()
+    assert len(await asyncio.to_thread(rows_in, tmp_path)) == 50
+    assert {owner for _, _, owner in await asyncio.to_thread(rows_in, tmp_path)} == {None}
+
+
+def test_files_are_private(cli: Cli) -> None:
+    """Nobody else may read which music a user works on."""
+    cli.run("generate", "--sandbox", "x")
+    state = Path(cli.environ["SUNO_COVER_STATE_DIR"])
+    for path in (state, state / "runs", state / "journal.sqlite3"):
+        assert path.stat().st_mode & 0o077 == 0, path
