@@ -19,7 +19,7 @@ import msgspec
 from suno_cover_cli.clock import Clock
 from suno_cover_cli.database import Database, DatabaseError, Operation, T
 from suno_cover_cli.events import Sink, WarningRaised
-from suno_cover_cli.journal_rows import COLUMNS, Claim, JobRow, RowState, json_text, row_of
+from suno_cover_cli.journal_rows import COLUMNS, Claim, JobRow, Recorded, RowState, json_text, row_of
 from suno_cover_cli.models import JobResult, JobState
 from suno_cover_cli.run_locks import RunLocks
 
@@ -218,18 +218,20 @@ class Journal:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    async def record_submitted(self, row: JobRow, task_id: str) -> JobRow:
+    async def record_submitted(self, row: JobRow, task_id: str) -> Recorded:
         """Write the cover task id down, the moment it is known."""
         now = self._clock.time()
 
-        def operation(connection: sqlite3.Connection) -> bool:
+        def operation(connection: sqlite3.Connection) -> bool | None:
             connection.execute(
                 "UPDATE jobs SET task_id = ?, state = ?, submitted_at = ?, updated_at = ? WHERE id = ?",
                 (task_id, RowState.SUBMITTED, now, now, row.id),
             )
-            return True
+            known = "SELECT 1 FROM jobs WHERE task_id = ? AND service = ? AND id <> ?"
+            return connection.execute(known, (task_id, row.service, row.id)).fetchone() is not None
 
-        if not row.id or not await self._try(operation, fallback=False):
+        is_known = await self._try(operation, None) if row.id else None
+        if is_known is None:
             self._sink.emit(
                 WarningRaised(
                     code="not_written_down",
@@ -237,7 +239,8 @@ class Journal:
                     hint=f"Keep it. If this run is interrupted, go on with: suno-cover wait {task_id}",
                 )
             )
-        return msgspec.structs.replace(row, task_id=task_id, state=RowState.SUBMITTED, submitted_at=now)
+        submitted = msgspec.structs.replace(row, task_id=task_id, state=RowState.SUBMITTED, submitted_at=now)
+        return Recorded(row=submitted, is_known=bool(is_known))
 
     async def record_end(self, row: JobRow, result: JobResult, completed_at: float | None) -> dict[str, str]:
         """Write what came of a run of the job, let go of it, and look for its images among other jobs'.

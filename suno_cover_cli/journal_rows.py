@@ -103,6 +103,18 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     earlier: JobRow | None = None
 
 
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """A submit that was written down.
+
+    Attributes:
+        row: The job, with its cover task id.
+        is_known: An earlier job has the same cover task: the service went on with that one.
+    """
+
+    row: JobRow
+    is_known: bool = False
+
+
 COLUMNS = (
     "id, service, provider, music_task_id, task_id, state, output, options, result, owner,"
     " created_at, submitted_at, completed_at, updated_at"

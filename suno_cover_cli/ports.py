@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
-from suno_cover_cli.journal_rows import Claim, JobRow
+from suno_cover_cli.journal_rows import Claim, JobRow, Recorded
 from suno_cover_cli.models import JobRecord, JobResult, SavedImage, Submission
 from suno_cover_cli.poller import Inbox
 
@@ -95,7 +95,7 @@ class JobJournal(Protocol):
         """Wait until no live run holds the job."""
         ...
 
-    async def record_submitted(self, row: JobRow, task_id: str) -> JobRow:
+    async def record_submitted(self, row: JobRow, task_id: str) -> Recorded:
         """Write the cover task id down."""
         ...
 

@@ -163,10 +163,12 @@ class CoverWorkflow:
         url = await self._open_inbox(run)
         async with self._gate.passing():
             submission = await self._submit_once(row, row.music_task_id, url)
-        run.is_existing = submission.is_existing
-        run.is_new = not submission.is_existing
         run.task_id = submission.task_id
-        run.row = await self._journal.record_submitted(row, submission.task_id)
+        recorded = await self._journal.record_submitted(row, submission.task_id)
+        run.row = recorded.row
+        run.is_existing = submission.is_existing or recorded.is_known
+        # A job that may be over already is read at once; its callback went elsewhere.
+        run.is_new = not run.is_existing and not run.may_exist
 
     async def _open_inbox(self, run: JobRun) -> str:
         """Return the address the service shall call, a harmless one when it cannot reach us."""

@@ -29,8 +29,8 @@ async def test_the_cover_task_id_is_on_disk_before_the_next_step(tmp_path: Path)
     """The moment the cover task id is known, it is written down."""
     async with journal_in(tmp_path) as journal:
         claim = await journal.claim(music("m"))
-        row = await journal.record_submitted(claim.row, "c")
-        assert (row.task_id, row.state) == ("c", RowState.SUBMITTED)
+        recorded = await journal.record_submitted(claim.row, "c")
+        assert (recorded.row.task_id, recorded.row.state) == ("c", RowState.SUBMITTED)
         ((state, task_id, _),) = await asyncio.to_thread(rows_in, tmp_path)
         assert (state, task_id) == ("submitted", "c")
 
@@ -71,7 +71,7 @@ async def test_a_pending_end_leaves_the_state_for_a_restart(tmp_path: Path) -> N
     """A run that gives up leaves the job as far as it got, and lets go of it."""
     async with journal_in(tmp_path) as journal:
         claim = await journal.claim(music("m"))
-        row = await journal.record_submitted(claim.row, "c")
+        row = (await journal.record_submitted(claim.row, "c")).row
         await journal.record_end(row, ended(JobState.PENDING, "c"), None)
         assert await asyncio.to_thread(rows_in, tmp_path) == [("submitted", "c", None)]
 
@@ -104,6 +104,16 @@ async def test_the_music_task_of_a_waited_job_is_learnt(tmp_path: Path) -> None:
         claim = await journal.claim(cover("c"))
         await journal.record_end(claim.row, ended(JobState.SUCCEEDED, "c", music_task_id="m"), None)
         assert (await journal.claim(music("m"))).row.task_id == "c"
+
+
+async def test_an_old_cover_task_is_recognised(tmp_path: Path) -> None:
+    """A submit that is answered with the id of an earlier job is told from one that made a job."""
+    async with journal_in(tmp_path) as journal:
+        first = await journal.claim(music("m"))
+        assert not (await journal.record_submitted(first.row, "c")).is_known
+        await journal.record_end(first.row, ended(JobState.FAILED, "c"), None)
+        again = await journal.claim(music("m"))
+        assert (await journal.record_submitted(again.row, "c")).is_known
 
 
 async def test_an_earlier_id_is_remembered(tmp_path: Path) -> None:

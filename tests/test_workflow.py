@@ -123,6 +123,16 @@ async def test_an_id_that_the_service_keeps_to_itself_is_taken_from_the_journal(
         assert (known.exit_code, known.result.task_id) == (ExitCode.OK, made.task_id)
 
 
+async def test_an_old_id_in_a_plain_answer_is_an_existing_job(tmp_path: Path) -> None:
+    """A repeat that the service answers like a new job is known by its id, and read at once."""
+    timing = Timing(poll_interval_s=3000.0, timeout_s=9000.0)
+    async with Sandbox(generation_s=0.05) as sandbox, rig(tmp_path, sandbox=sandbox, callbacks=True) as it:
+        assert (await it.run("sandbox-failed-501")).result.via is Via.CALLBACK
+        async with rig(tmp_path, sandbox=sandbox, timing=timing) as later:
+            again = (await later.run("sandbox-failed-501")).result
+    assert (again.state, again.via) == (JobState.FAILED, Via.EXISTING)
+
+
 async def test_without_waiting_the_job_is_left_to_a_restart(tmp_path: Path) -> None:
     """``--no-wait`` ends with the cover task id; the row is free, and no image was asked for."""
     async with rig(tmp_path, wait=False) as it:
