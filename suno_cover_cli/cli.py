@@ -16,6 +16,12 @@ PROGRAM = "suno-cover"
 
 def main() -> NoReturn:
     """Run the program named on the command line."""
+    if shell := os.environ.get("_SUNO_COVER_COMPLETE"):
+        # Asked at every TAB: not worth loading a parser for either.
+        from suno_cover_cli import completion
+
+        completion.main(shell, sys.argv[1:])
+        sys.exit(0)
     if sys.argv[1:] in (["--version"], ["-V"]):
         # Asked by scripts in every run: not worth loading a parser for.
         _print_version()
@@ -42,6 +48,7 @@ def build_app() -> "typer.Typer":
     app = typer.Typer(
         name=PROGRAM,
         no_args_is_help=True,
+        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         help="Make cover artwork for a piece of music through a Suno API.\n\n"

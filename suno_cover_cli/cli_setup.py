@@ -11,6 +11,7 @@ from suno_cover_cli import cli_options as opt
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the application."""
     app.command(context_settings={"allow_interspersed_args": False})(sandbox)
+    app.command()(completion)
 
 
 def sandbox(
@@ -23,7 +24,9 @@ def sandbox(
         ),
     ] = None,
     list_scenarios: Annotated[bool, typer.Option("--list", help="List the scenarios and exit.")] = False,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1, 0 for any.")] = 0,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="On 127.0.0.1, 0 for any.")
+    ] = 0,
     generation_time: Annotated[
         float,
         typer.Option(
@@ -85,3 +88,25 @@ def sandbox(
         command=tuple(command or ()),
     )
     module.run(options, Output(standard_streams(), clock=SystemClock()))
+
+
+def completion(
+    shell: Annotated[
+        str, typer.Argument(metavar="bash|zsh|fish|powershell", help="Your shell.", show_default=False)
+    ],
+) -> None:
+    """Print the script that makes TAB work in a shell.
+
+    bash: suno-cover completion bash > ~/.local/share/bash-completion/completions/suno-cover
+
+    zsh: suno-cover completion zsh > a folder of $fpath, as _suno-cover
+
+    fish: suno-cover completion fish > ~/.config/fish/completions/suno-cover.fish
+
+    PowerShell: suno-cover completion powershell >> $PROFILE
+    """
+    from suno_cover_cli.completion_scripts import SCRIPTS, script_of
+
+    if shell not in SCRIPTS:
+        raise typer.BadParameter(f"there is no script for {shell}; use {', '.join(SCRIPTS)}")
+    typer.echo(script_of(shell), nl=False)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from suno_cover_cli.errors import UsageError
+from suno_cover_cli.folders import settings_path
 from suno_cover_cli.text import clean
 
 FILE_KEYS = {
@@ -40,9 +41,7 @@ def config_path(environ: Mapping[str, str]) -> Path:
     """
     if named := environ.get("SUNO_COVER_CONFIG"):
         return expand_user(named, "SUNO_COVER_CONFIG")
-    from platformdirs import user_config_path
-
-    return user_config_path("suno-cover", appauthor=False) / "config.toml"
+    return settings_path(environ)
 
 
 def expand_user(path: str, source: str) -> Path:

@@ -16,6 +16,7 @@ import msgspec
 from suno_cover_cli.config_file import FILE_KEYS, ConfigFile, expand_user
 from suno_cover_cli.durations import parse_duration_s
 from suno_cover_cli.errors import UsageError
+from suno_cover_cli.folders import state_folder
 from suno_cover_cli.naming import DEFAULT_NAME, NameTemplate
 from suno_cover_cli.text import clean
 
@@ -108,13 +109,6 @@ def is_loopback_url(url: str) -> bool:
         return False
 
 
-def default_state_dir() -> Path:
-    """Return the folder of the journal on this system."""
-    from platformdirs import user_state_path
-
-    return user_state_path("suno-cover", appauthor=False)
-
-
 class Sources(msgspec.Struct, frozen=True):
     """Everything settings and keys are looked for in, flags aside.
 
@@ -172,7 +166,7 @@ def load_settings(flags: Mapping[str, str | Path | None], where: Sources) -> Set
 
 def _state_dir(values: Mapping[str, str], sources: Mapping[str, str]) -> Path:
     if "state_dir" not in values:
-        return default_state_dir()
+        return state_folder({})
     return expand_user(values["state_dir"], sources["state_dir"])
 
 

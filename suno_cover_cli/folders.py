@@ -1,0 +1,32 @@
+"""Where the user's files are. Light: every TAB asks here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+_NAME = "suno-cover"
+
+
+def settings_path(environ: Mapping[str, str]) -> Path:
+    """Return where ``config.toml`` is looked for, whether it exists or not.
+
+    Raises:
+        RuntimeError: The path starts with the home of somebody who does not exist.
+    """
+    if named := environ.get("SUNO_COVER_CONFIG"):
+        return Path(named).expanduser()
+    from platformdirs import user_config_path
+
+    return user_config_path(_NAME, appauthor=False) / "config.toml"
+
+
+def state_folder(environ: Mapping[str, str]) -> Path:
+    """Return the folder of the journal.
+
+    Raises:
+        RuntimeError: The path starts with the home of somebody who does not exist.
+    """
+    if named := environ.get("SUNO_COVER_STATE_DIR"):
+        return Path(named).expanduser()
+    from platformdirs import user_state_path
+
+    return user_state_path(_NAME, appauthor=False)
