@@ -9,7 +9,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from types import FrameType
 from typing import Any, NoReturn
 
 from suno_cover_cli.errors import SunoCoverError
@@ -25,10 +24,11 @@ Command = Callable[[], Coroutine[Any, Any, int]]
 
 
 class _Ending:
-    """Which signal asked the command to end, if any did."""
+    """Which signal asked the command to end, if any did, and who handled signals before."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.previous: dict[int, Any] = {}
 
 
 def run(command: Command, output: Output, *, on_interrupt: Callable[[], str | None] = lambda: None) -> NoReturn:
@@ -57,7 +57,7 @@ def run(command: Command, output: Output, *, on_interrupt: Callable[[], str | No
         if line := on_interrupt():
             output.write_words(line)
         output.finish(timeout_s=0.2)
-        _end_by(ending.signal)
+        _end_by(ending.signal, ending.previous.get(ending.signal))
     if output.is_closed and hasattr(signal, "SIGPIPE"):
         _end_by(signal.SIGPIPE)
     output.finish()
@@ -75,22 +75,23 @@ async def _run_until_signal(work: Coroutine[Any, Any, int], output: Output, endi
         for name in _POSIX_SIGNALS:
             _restore_default(name)
         # Clean-up that hangs must not keep a person waiting: the signal itself comes after two seconds.
-        last_resort = threading.Timer(_CLEAN_UP_S, _end_by, (number,))
+        last_resort = threading.Timer(_CLEAN_UP_S, _kill_this_process, (number,))
         last_resort.daemon = True
         last_resort.start()
         working.cancel()
 
-    _install(loop, end)
+    _install(loop, end, ending)
     return await working
 
 
-def _install(loop: asyncio.AbstractEventLoop, end: Callable[[int], None]) -> None:
+def _install(loop: asyncio.AbstractEventLoop, end: Callable[[int], None], ending: _Ending) -> None:
     for name in _POSIX_SIGNALS:
         number = getattr(signal, name, None)
         if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
             # nohup asked for it to be ignored. SIGINT is taken even so: shells ignore it for "command &",
             # and whoever sends it by hand means it.
             continue
+        ending.previous[number] = signal.getsignal(number)
         try:
             loop.add_signal_handler(number, end, number)
         except NotImplementedError:
@@ -117,12 +118,28 @@ def _cancel_from_thread(loop: asyncio.AbstractEventLoop, working: "asyncio.Futur
         return
 
 
-def _end_by(number: int, _frame: FrameType | None = None) -> NoReturn:
-    """End this process by a signal, as if it had never been handled."""
-    if os.name == "posix":
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+def _end_by(number: int, previous: Any = None) -> NoReturn:
+    """End this process by a signal, as if it had never been handled here; main thread only.
+
+    Args:
+        number: The signal.
+        previous: Who handled it before. For SIGINT that is Python or its loop, which would only raise.
+    """
+    if callable(previous) and number != signal.SIGINT:
+        signal.signal(number, previous)
+        _kill_this_process(number)
+    signal.signal(number, signal.SIG_DFL)
+    _kill_this_process(number)
     os._exit(128 + number)
+
+
+def _kill_this_process(number: int) -> None:
+    """Send a signal to ourselves; from any thread."""
+    if os.name == "posix":
+        os.kill(os.getpid(), number)
+    else:
+        # There a signal sent to oneself is a TerminateProcess with the number as exit code.
+        os._exit(128 + number)
 
 
 def _tell_stray(context: dict[str, Any], output: Output, ending: _Ending) -> None:
