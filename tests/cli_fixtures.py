@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,23 @@ class InProcess:
         **environ: str,
     ) -> Run:
         """Run ``generate``; errors that stop it are told as the program tells them."""
+
+        def prepare(context: Context) -> Coroutine[Any, Any, int]:
+            return generate(list(music_task_ids), input_path, options, context, Unfinished())
+
+        is_json = options.json or options.events
+        return await self.run(prepare, is_json=is_json, clock=clock, stdin=stdin, **environ)
+
+    async def run(
+        self,
+        prepare: Callable[[Context], Coroutine[Any, Any, int]],
+        *,
+        is_json: bool = False,
+        clock: Clock | None = None,
+        stdin: bytes = b"",
+        **environ: str,
+    ) -> Run:
+        """Run any command; errors that stop it are told as the program tells them."""
         stdout, stderr = io.BytesIO(), io.StringIO()
         streams = Streams(
             stdin=io.BytesIO(stdin),
@@ -157,15 +174,10 @@ class InProcess:
             environ={**self.environ, **environ},
         )
         clock = clock or SystemClock()
-        output = Output(streams, clock=clock, is_json=options.json or options.events)
-
-        def begin() -> Coroutine[Any, Any, int]:
-            context = Context(output=output, clock=clock)
-            return generate(list(music_task_ids), input_path, options, context, Unfinished())
-
+        output = Output(streams, clock=clock, is_json=is_json)
         try:
             # What blocks runs before the loop does, as in the real program.
-            code = await (await asyncio.to_thread(begin))
+            code = await (await asyncio.to_thread(lambda: prepare(Context(output=output, clock=clock))))
         except SunoCoverError as error:
             output.write_error(error)
             code = error.exit_code
