@@ -4,6 +4,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from suno_cover_cli.config_file import FILE_KEYS
+from suno_cover_cli.output import Output
 from suno_cover_cli.settings import Settings
 from suno_cover_cli.text import clean
 from suno_cover_cli.words import Line
@@ -22,8 +23,13 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def detail_lines(settings: Settings) -> list[Line]:
+def tell_details(output: Output, settings: Settings) -> None:
     """Say what a report of a fault should start with. Blocks: it reads files."""
+    for line in [] if output.is_quiet else _detail_lines(settings):
+        output.write_words(str(line))
+
+
+def _detail_lines(settings: Settings) -> list[Line]:
     own, *others = (f"{name} {number}" for name, number in package_versions().items())
     system = f"Python {platform.python_version()} on {platform.system()} {platform.release()}"
     lines = [Line("version", f"{own}, {system}"), Line("", ", ".join(others))]

@@ -9,7 +9,7 @@ import msgspec
 from suno_cover_cli.api import SunoApi
 from suno_cover_cli.commands.afterwards import Afterwards
 from suno_cover_cli.commands.context import Context
-from suno_cover_cli.commands.details import detail_lines
+from suno_cover_cli.commands.details import tell_details
 from suno_cover_cli.commands.job_options import JobCommandOptions
 from suno_cover_cli.commands.screens import choose_screen
 from suno_cover_cli.downloader import Downloader
@@ -95,9 +95,8 @@ def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
         "preview": options.preview,
     }
     settings, where = context.settings(options.service, flags)
-    if options.verbosity and not context.output.is_quiet:
-        for line in detail_lines(settings):
-            context.output.write_words(str(line))
+    if options.verbosity:
+        tell_details(context.output, settings)
     if options.sandbox:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return JobStart(settings=settings, key=None, webhook_key=None)

@@ -10,6 +10,7 @@ import msgspec
 from suno_cover_cli.batch import BatchRunner
 from suno_cover_cli.commands.callback_options import CallbackOptions
 from suno_cover_cli.commands.context import Context
+from suno_cover_cli.commands.details import tell_details
 from suno_cover_cli.commands.job_options import JobCommandOptions
 from suno_cover_cli.commands.job_parts import SANDBOX_SERVICE, JobStart, Unfinished, open_sink, open_workflow
 from suno_cover_cli.commands.key_ring import KeyRing
@@ -70,7 +71,10 @@ def resume(options: JobCommandOptions, context: Context, unfinished: Unfinished)
     Raises:
         UsageError: A value that cannot be.
     """
-    settings, where = context.settings(options.service)
+    settings, where = context.settings(options.service, {"preview": options.preview})
+    options = msgspec.structs.replace(options, preview=settings.preview)
+    if options.verbosity:
+        tell_details(context.output, settings)
     ring = KeyRing(context, options.service, settings, where)
     webhook_key = context.webhook_key(where, options.service)
     return _Resumption(options, context, unfinished, settings=settings, ring=ring, webhook_key=webhook_key).run()
