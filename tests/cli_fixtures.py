@@ -152,7 +152,7 @@ class InProcess:
             return generate(list(music_task_ids), input_path, options, context, Unfinished())
 
         is_json = options.json or options.events
-        return await self.run(prepare, is_json=is_json, clock=clock, stdin=stdin, **environ)
+        return await self.run(prepare, is_json=is_json, clock=clock, stdin=stdin, environ=environ)
 
     async def run(
         self,
@@ -161,7 +161,7 @@ class InProcess:
         is_json: bool = False,
         clock: Clock | None = None,
         stdin: bytes = b"",
-        **environ: str,
+        environ: dict[str, str] | None = None,
     ) -> Run:
         """Run any command; errors that stop it are told as the program tells them."""
         stdout, stderr = io.BytesIO(), io.StringIO()
@@ -171,7 +171,7 @@ class InProcess:
             stderr=stderr,
             stdout_is_terminal=False,
             stderr_is_terminal=False,
-            environ={**self.environ, **environ},
+            environ={**self.environ, **(environ or {})},
         )
         clock = clock or SystemClock()
         output = Output(streams, clock=clock, is_json=is_json)

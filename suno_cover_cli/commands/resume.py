@@ -198,8 +198,8 @@ class _Resumption:
             )
 
     def _tell_failure(self, account: _Account, error: SunoCoverError, *, left: int, polling: int) -> None:
-        told = [f"{left} of its jobs are left as they are"] if left else []
-        told += [f"{polling} go on by polling"] if polling else []
+        told = [f"jobs left as they are: {left}"] if left else []
+        told += [f"jobs that poll instead: {polling}"] if polling else []
         self._sink.emit(
             WarningRaised(
                 code="jobs_left" if left else "no_callbacks",
