@@ -1,0 +1,198 @@
+"""``history``: what became of every job, and what may be forgotten."""
+
+import contextlib
+import json
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from suno_cover_cli.sandbox.app import Sandbox
+from tests.cli_fixtures import Cli
+from tests.command_fixtures import Commands
+from tests.crash_fixtures import environ_of
+from tests.journal_fixtures import journal_in, music
+
+DAY_S = 24 * 3600.0
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Commands:
+    """One user on one machine."""
+    return Commands(tmp_path)
+
+
+def age(tmp_path: Path, days: float, where: str = "1") -> None:
+    """Let the jobs of the journal have happened so many days ago."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "journal.sqlite3")) as connection:
+        moments = ("created_at", "submitted_at", "completed_at", "updated_at")
+        changes = ", ".join(f"{name} = {name} - {days * DAY_S}" for name in moments)
+        connection.execute(f"UPDATE jobs SET {changes} WHERE {where}")  # noqa: S608 -- the test's own words
+        connection.commit()
+
+
+async def some_jobs(commands: Commands) -> None:
+    """Run a job to each kind of end."""
+    async with Sandbox(generation_s=0.0) as sandbox:
+        environ = environ_of(sandbox)
+        await commands.begin("good", environ=environ)
+        await commands.begin("sandbox-failed-501", environ=environ)
+        await commands.begin("sandbox-unknown-422", environ=environ)
+        await commands.begin("sandbox-image-html", environ=environ)
+        await commands.leave("left", environ=environ)
+        await commands.begin("sandbox-answer-lost-always", environ=environ)
+
+
+ENDS = {
+    "good": "succeeded",
+    "sandbox-failed-501": "failed",
+    "sandbox-unknown-422": "rejected",
+    "sandbox-image-html": "partial",
+    "left": "pending",
+    "sandbox-answer-lost-always": "pending",
+}
+
+
+async def test_the_export_has_every_job_newest_first(commands: Commands) -> None:
+    """``--json`` prints one object per job with its last job object, the newest first."""
+    await some_jobs(commands)
+    entries = (await commands.history()).objects
+    assert {entry["music_task_id"]: entry["state"] for entry in entries} == ENDS
+    created = [entry["created_at"] for entry in entries]
+    assert created == sorted(created, reverse=True)
+    good = entries[-1]
+    assert set(good) >= {
+        "v", "type", "music_task_id", "task_id", "state", "step", "service", "provider", "output", "options",
+        "created_at", "submitted_at", "completed_at", "updated_at", "links_expire_at", "links_expire_soon", "job",
+    }  # fmt: skip
+    assert good["job"]["type"] == "job"
+    assert len(good["job"]["images"]) == 2
+    assert good["links_expire_at"] == pytest.approx(good["completed_at"] + 14 * DAY_S)
+
+
+@pytest.mark.parametrize(
+    ("state", "names"),
+    [
+        ("succeeded", {"good"}),
+        ("partial", {"sandbox-image-html"}),
+        ("pending", {"left", "sandbox-answer-lost-always"}),
+        ("submitting", {"sandbox-answer-lost-always"}),
+        ("submitted", {"left"}),
+        ("queued", set()),
+        ("unfinished", {"left", "sandbox-answer-lost-always", "sandbox-image-html"}),
+    ],
+)
+async def test_the_list_can_be_narrowed_to_a_state(commands: Commands, state: str, names: set[str]) -> None:
+    """``--state`` takes the words of the job object, the finer ones of the journal, and ``unfinished``."""
+    await some_jobs(commands)
+    entries = (await commands.history(state=state)).objects
+    assert {entry["music_task_id"] for entry in entries} == names
+
+
+async def test_one_job_is_shown_whole_by_either_id(commands: Commands) -> None:
+    """A music or a cover task id shows one job: folder, times, saved files, what is missing and the next step."""
+    await some_jobs(commands)
+    (entry,) = (await commands.history(task_id="sandbox-image-html")).objects
+    text = (await commands.history(task_id=entry["task_id"], as_text=True)).stdout
+    assert "partial" in text
+    assert entry["job"]["images"][0]["path"] in text
+    assert entry["job"]["failed_images"][0]["url"] in text
+    assert "suno-cover resume" in text
+    unknown = await commands.history(task_id="nobody", as_text=True)
+    assert unknown.code == 2
+    assert "nobody" in unknown.stderr
+
+
+async def test_the_list_for_people_is_bounded_and_says_so(commands: Commands, tmp_path: Path) -> None:
+    """Thirty lines unless told otherwise, with a word on the rest; the export is whole."""
+    async with journal_in(tmp_path / "state") as journal:
+        await journal.enqueue(music(f"m{n}") for n in range(1200))
+    shown = await commands.history(as_text=True)
+    assert len(shown.lines) == 30
+    assert "m1199" in shown.lines[0]
+    assert "30 of 1200" in shown.stderr
+    assert len((await commands.history(as_text=True, limit=0)).lines) == 1200
+    assert len((await commands.history(limit=7)).lines) == 7
+    assert [entry["music_task_id"] for entry in (await commands.history()).objects] == [
+        f"m{n}" for n in reversed(range(1200))
+    ]
+
+
+async def test_links_about_to_expire_are_pointed_out(commands: Commands, tmp_path: Path) -> None:
+    """Within three days of the end of their fourteen, links are told, with the way to save what is missing."""
+    await some_jobs(commands)
+    fresh = await commands.history(as_text=True)
+    assert "expire" not in fresh.stdout + fresh.stderr
+    age(tmp_path, 12.0)
+    aged = await commands.history(as_text=True)
+    told = {line.split()[3]: line for line in aged.lines}
+    assert "expire in 47 hours" in told["sandbox-image-html"] or "expire in 2 days" in told["sandbox-image-html"]
+    assert "expire" in told["left"]
+    assert "covers are saved" in told["good"]
+    assert "expire" not in told["sandbox-failed-501"]
+    assert "2 jobs have covers that are not saved" in aged.stderr
+    assert "suno-cover resume" in aged.stderr
+    entries = {entry["music_task_id"]: entry["links_expire_soon"] for entry in (await commands.history()).objects}
+    assert entries["sandbox-image-html"]
+    assert not entries["sandbox-failed-501"]
+    age(tmp_path, 5.0)
+    gone = await commands.history(as_text=True)
+    assert "have expired" in next(line for line in gone.lines if "sandbox-image-html" in line)
+
+
+async def test_pruning_forgets_old_jobs_that_have_ended(commands: Commands, tmp_path: Path) -> None:
+    """``--prune`` removes what ended a fortnight ago, and nothing that ``resume`` could still finish."""
+    await some_jobs(commands)
+    assert "0 jobs removed" in (await commands.history(prunes=True)).stderr
+    age(tmp_path, 20.0)
+    pruned = await commands.history(prunes=True)
+    assert pruned.objects == [{"v": 1, "type": "pruned", "jobs": 3}]
+    left = {entry["music_task_id"] for entry in (await commands.history()).objects}
+    assert left == {"left", "sandbox-answer-lost-always", "sandbox-image-html"}
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "journal.sqlite3")) as connection:
+        jobs = {row[0] for row in connection.execute("SELECT DISTINCT job_id FROM images")}
+        known = {row[0] for row in connection.execute("SELECT id FROM jobs")}
+    assert jobs <= known
+
+
+async def test_pruning_can_be_told_what_goes(commands: Commands) -> None:
+    """A state or an id says what goes, and ``--keep-days`` how old it must be."""
+    await some_jobs(commands)
+    assert "1 job removed" in (await commands.history(prunes=True, task_id="left")).stderr
+    assert "0 jobs removed" in (await commands.history(prunes=True, state="pending")).stderr
+    assert "1 job removed" in (await commands.history(prunes=True, state="pending", keep_days=0)).stderr
+    assert "3 jobs removed" in (await commands.history(prunes=True, keep_days=0)).stderr
+
+
+async def test_pruning_spares_what_is_being_run(commands: Commands, tmp_path: Path) -> None:
+    """A job that a live run holds is not forgotten under its feet; one of a dead run is."""
+    async with journal_in(tmp_path / "state") as journal:
+        await journal.claim(music("mine"))
+        assert "0 jobs" in (await commands.history(prunes=True, state="unfinished", keep_days=0)).stderr
+    assert "1 job" in (await commands.history(prunes=True, state="unfinished", keep_days=0)).stderr
+
+
+async def test_hostile_text_of_the_journal_is_shown_plain(commands: Commands) -> None:
+    """What the service said is shown without escape sequences, in the list and in full."""
+    async with Sandbox(generation_s=0.0) as sandbox:
+        await commands.begin("sandbox-hostile-text", environ=environ_of(sandbox))
+    for run in (
+        await commands.history(as_text=True),
+        await commands.history(as_text=True, task_id="sandbox-hostile-text"),
+        await commands.history(),
+    ):
+        assert "\x1b" not in run.stdout + run.stderr
+
+
+def test_history_from_a_shell(cli: Cli) -> None:
+    """The list, the export through a reader of JSON, and an empty journal, as a user sees them."""
+    empty = cli.run("history")
+    assert (empty.code, empty.stdout) == (0, "")
+    assert "No job" in empty.stderr
+    cli.run("generate", "--sandbox", "--no-wait", "my-song")
+    listed = cli.run("history")
+    assert listed.lines[0].split()[2:4] == ["submitted", "my-song"]
+    assert listed.lines[0].startswith(time.strftime("%Y-"))
+    exported = cli.shell("suno-cover history --json | head -1 | python3 -m json.tool")
+    assert json.loads(exported.stdout)["music_task_id"] == "my-song"
