@@ -1,0 +1,98 @@
+"""Every exit code of the contract, produced by the program and read by a shell."""
+
+import asyncio
+import sys
+import time
+
+from suno_cover_cli.exits import ExitCode
+from suno_cover_cli.sandbox.app import Sandbox
+from tests.cli_fixtures import Cli
+from tests.crash_fixtures import environ_of
+
+PROGRAM = f'"{sys.executable}" -m suno_cover_cli'
+FAST = "--poll-interval 0.2 --quiet"
+# What ends by a signal: wait for the job to be known, send it, and let the shell say what it saw.
+SIGNALLED = """
+{program} generate sandbox-stuck-{name} --events {fast} > {name}.events & pid=$!
+until grep -qs job_submitted {name}.events; do sleep 0.05; done
+kill -{name} $pid
+wait $pid
+"""
+BODY = '{"code":200,"msg":"success","data":{"taskId":"cover-1","images":[]}}'
+VERIFY = "{program} verify body.json --webhook-key-file key --timestamp {stamp} --signature d3Jvbmc="
+
+SCRIPTS: dict[int, str] = {
+    # First, because it is tried again and again and takes longest.
+    ExitCode.UNAVAILABLE: "{program} generate sandbox-http-502-always {fast}",
+    ExitCode.OK: "{program} generate good {fast}",
+    ExitCode.FAILURE: "{program} generate sandbox-unknown-422 sandbox-failed-501 {fast}",
+    ExitCode.USAGE: "{program} generate ../up {fast}",
+    ExitCode.REFUSED: "{program} generate sandbox-unknown-422 {fast}",
+    ExitCode.ACCOUNT: "{program} generate sandbox-credits-402 {fast}",
+    ExitCode.JOB_FAILED: "{program} generate sandbox-failed-501-code {fast}",
+    ExitCode.IMAGES_MISSING: "{program} generate sandbox-image-html {fast}",
+    ExitCode.PENDING: "{program} generate sandbox-stuck --timeout 0.4 {fast}",
+    ExitCode.NO_TUNNEL: "{program} generate unheard --callback required {fast}",
+    ExitCode.BAD_SIGNATURE: VERIFY,
+    130: SIGNALLED.replace("{name}", "INT"),
+    143: SIGNALLED.replace("{name}", "TERM"),
+    129: SIGNALLED.replace("{name}", "HUP"),
+}
+OTHERS = {
+    "status of a job that is done": ("{program} status {done}", 0),
+    "status of an unknown job": (f"{{program}} status {'0' * 32}", 3),
+    "wait for a job that is done": ("{program} wait {done} {fast}", 0),
+    "resume with nothing left": ("SUNO_COVER_STATE_DIR=$PWD/other {program} resume", 0),
+    "history of an unknown job": ("{program} history nobody", 2),
+    "credits without a key": ("env -u SUNO_API_KEY {program} credits", 4),
+    "credits": ("{program} credits", 0),
+}
+
+
+def test_the_table_is_whole() -> None:
+    """No exit code can be added without a shell having seen it."""
+    assert set(SCRIPTS) == {*map(int, ExitCode), 129, 130, 143}
+
+
+async def shell_codes(cli: Cli, scripts: list[str], environ: dict[str, str]) -> list[int]:
+    """Run scripts, a few at a time, each in a bash of its own; return what bash ends with."""
+    places = asyncio.Semaphore(4)
+
+    async def run(script: str) -> int:
+        async with places:
+            child = await asyncio.create_subprocess_exec(
+                *("bash", "-c", script),
+                cwd=cli.cwd,
+                env={**cli.environ, **environ},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            return await asyncio.wait_for(child.wait(), 40)
+
+    return await asyncio.gather(*map(run, scripts))
+
+
+async def test_every_exit_code_is_seen_by_a_shell(cli: Cli) -> None:
+    """Each row of the table of exit codes is produced, signals included, and so is that of the small commands."""
+
+    def write_files() -> None:
+        (cli.cwd / "body.json").write_text(BODY)
+        key = cli.cwd / "key"
+        key.write_text("webhook-key-of-a-test")
+        key.chmod(0o600)
+
+    await asyncio.to_thread(write_files)
+    async with Sandbox(generation_s=0.1) as sandbox:
+        environ = environ_of(sandbox)
+        first = await cli.run_beside("generate", "done", "--json", "--quiet", **environ)
+        words = {
+            "program": PROGRAM,
+            "fast": FAST,
+            "done": first.objects[0]["task_id"],
+            "stamp": str(int(time.time())),
+        }
+        expected = {**{str(code): code for code in SCRIPTS}, **{name: code for name, (_, code) in OTHERS.items()}}
+        scripts = [*SCRIPTS.values(), *(script for script, _ in OTHERS.values())]
+        codes = await shell_codes(cli, [script.format(**words) for script in scripts], environ)
+    assert dict(zip(expected, codes, strict=True)) == expected
