@@ -1,0 +1,1 @@
+"""What a user would pick or write instead; honest, short, unchecked."""

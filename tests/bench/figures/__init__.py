@@ -1,0 +1,14 @@
+"""All figures, in the order of the table."""
+
+from tests.bench.figures import batch, callbacks, commands, covers, journal, startup, waiting
+from tests.bench.rows import Figure
+
+FIGURES: tuple[Figure, ...] = (
+    *startup.FIGURES,
+    *commands.FIGURES,
+    *covers.FIGURES,
+    *callbacks.FIGURES,
+    *waiting.FIGURES,
+    *batch.FIGURES,
+    *journal.FIGURES,
+)

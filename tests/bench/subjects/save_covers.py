@@ -1,0 +1,28 @@
+"""Saves the images named on standard input, as a running job does, and prints the seconds that took.
+
+``save_covers.py FOLDER CONNECTIONS``; the interpreter's start and the imports are not counted.
+"""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from suno_cover_cli.clock import SystemClock
+from suno_cover_cli.downloader import Downloader
+
+
+async def main(folder: Path, connections: int, urls: list[str]) -> None:
+    """Save all, so many at a time."""
+    async with Downloader(
+        allow_loopback=True, clock=SystemClock(), user_agent="suno-cover-bench", max_concurrent=connections
+    ) as downloader:
+        begun = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for n, url in enumerate(urls, 1):
+                group.create_task(downloader.save(url, folder, f"cover_{n}"))
+        sys.stdout.write(f"{time.perf_counter() - begun}\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), sys.stdin.read().split()))

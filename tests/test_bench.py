@@ -1,0 +1,181 @@
+"""The measuring itself: that its table says what was measured. How fast anything is, no test says."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.bench.__main__ import main, measure_all
+from tests.bench.figures import FIGURES
+from tests.bench.lab import BenchError, Lab
+from tests.bench.machine import Machine
+from tests.bench.rows import (
+    Figure,
+    Goal,
+    Row,
+    Unit,
+    at_least,
+    at_most,
+    at_most_above,
+    ratio_at_least,
+    ratio_at_most,
+)
+from tests.bench.samples import Samples, measure_pairs
+from tests.bench.table import as_json, as_markdown, as_text, cells_of
+
+MACHINE = Machine(
+    date="2026-01-02",
+    cpu="A | processor",
+    cores=2,
+    python="CPython 3",
+    system="Linux",
+    disk="ext4",
+    load=None,
+)
+ROW = Row(
+    figure="`status` | whole",
+    unit=Unit.SECONDS,
+    samples=Samples(ours=(0.3, 0.2, 0.4), baseline=(0.1, 0.2, 0.2)),
+    baseline="a script",
+    goal=ratio_at_most(1.15),
+    note="a note",
+)
+
+
+def test_one_figure_is_measured_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A figure gives one row with its baseline, ratio, goal and the machine, as text and as JSON."""
+    record = tmp_path / "record.json"
+    assert main(["--only", "version", "--short", "--folder", str(tmp_path), "--json", str(record)]) == 0
+    shown = capsys.readouterr().out
+    told = json.loads(record.read_text())
+    [row] = told["rows"]
+    assert len(row["samples"]["ours"]) == len(row["samples"]["baseline"]) > 10
+    assert row["figure"] == "`--version`"
+    for word in (told["machine"]["python"], "`--version`", "`python -c pass`", f"{row['ratio']:.2f}x", "7x"):
+        assert word in shown
+    assert list(tmp_path.iterdir()) == [record]
+
+
+def test_names_of_figures_are_told_apart() -> None:
+    """Every figure can be asked for by a name of its own."""
+    names = [figure.name for figure in FIGURES]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_pairs_are_taken_in_turn() -> None:
+    """Ours and the baseline are measured alternately, after one unmeasured run of each."""
+    order: list[str] = []
+
+    def measure(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    samples = measure_pairs(lambda: measure("ours"), lambda: measure("theirs"), 2)
+    assert order == ["ours", "theirs"] * 3
+    assert samples == Samples(ours=(3.0, 5.0), baseline=(4.0, 6.0))
+
+
+def test_the_ratio_is_that_of_neighbours() -> None:
+    """A machine that becomes twice as slow half-way changes neither ratio nor spread."""
+    calm = Samples(ours=(2.0, 2.0, 2.0, 2.0), baseline=(1.0, 1.0, 1.0, 1.0))
+    disturbed = Samples(ours=(2.0, 2.0, 4.0, 4.0), baseline=(1.0, 1.0, 2.0, 2.0))
+    assert disturbed.ratio == calm.ratio == 2.0
+    assert disturbed.spread == calm.spread == (2.0, 2.0)
+    assert disturbed.difference == 1.5
+
+
+@pytest.mark.parametrize(
+    ("goal", "good", "bad"),
+    [
+        (ratio_at_most(1.5), Samples(ours=(3.0,), baseline=(2.0,)), Samples(ours=(3.1,), baseline=(2.0,))),
+        (ratio_at_least(0.8), Samples(ours=(8.0,), baseline=(10.0,)), Samples(ours=(7.9,), baseline=(10.0,))),
+        (at_most(5), Samples(ours=(5.0,)), Samples(ours=(5.1,))),
+        (at_least(100), Samples(ours=(100.0,)), Samples(ours=(99.0,))),
+        (at_most_above(0.25), Samples(ours=(1.25,), baseline=(1.0,)), Samples(ours=(1.3,), baseline=(1.0,))),
+    ],
+)
+def test_a_goal_is_reached_up_to_its_bound(goal: Goal, good: Samples, bad: Samples) -> None:
+    """Each kind of goal is reached on its bound and missed beyond it, and says nothing without its baseline."""
+    assert goal.judge(good)
+    assert not goal.judge(bad)
+
+
+def test_a_goal_without_its_baseline_is_not_judged() -> None:
+    """Where there is nothing to compare with, a ratio is neither reached nor missed."""
+    assert ratio_at_most(1).judge(Samples(ours=(1.0,))) is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "text"),
+    [
+        (Unit.SECONDS, 0.00123, "1.23 ms"),
+        (Unit.SECONDS, 0.1234, "123 ms"),
+        (Unit.SECONDS, 12.34, "12.3 s"),
+        (Unit.PER_SECOND, 12345.6, "12,346/s"),
+        (Unit.BYTES, 20 * 1024.0, "20.0 KiB"),
+        (Unit.BYTES, 250 * 1024.0 * 1024.0, "250 MiB"),
+    ],
+)
+def test_values_are_shown_in_what_reads_well(unit: Unit, value: float, text: str) -> None:
+    """Seconds and bytes are shown with three digits in the unit that fits."""
+    assert unit.show(value) == text
+
+
+def test_a_row_shows_all_there_is_to_know() -> None:
+    """Median, baseline, ratio, quartiles, repetitions, goal, verdict and note each have a cell."""
+    expected = [
+        "300 ms",
+        "a script",
+        "200 ms",
+        "2.00x",
+        "1.50\u20132.50",
+        "3",
+        "\u2264 1.15x",
+        "NOT reached",
+        "a note",
+    ]
+    assert list(cells_of(ROW)[1:]) == expected
+
+
+def test_what_was_not_measured_is_told() -> None:
+    """A figure that needs a program which is not there says so instead of a number."""
+    row = replace(ROW, samples=None, note="not measured: no curl")
+    assert "not measured: no curl" in as_text([row], MACHINE)
+    assert json.loads(as_json([row], MACHINE))["rows"][0]["reached"] is None
+
+
+def test_markdown_keeps_its_columns() -> None:
+    """A bar inside a cell does not become a column of the table."""
+    heads, marks, body = as_markdown([ROW], MACHINE).splitlines()[2:5]
+    assert heads.count("|") == marks.count("|") == body.replace("\\|", "").count("|")
+
+
+def test_a_command_that_fails_is_no_figure(tmp_path: Path) -> None:
+    """The time of something that did not do its work is an error that quotes what it said."""
+    lab = Lab(tmp_path, is_short=True)
+    with pytest.raises(BenchError, match="No such option: --nonsense"):
+        lab.run(lab.program("--nonsense"))
+
+
+def test_what_breaks_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    """A figure that breaks and one that cannot be measured here each leave a row, and the next is measured."""
+
+    def break_down(_: Lab) -> Iterator[Row]:
+        raise BenchError("it fell over")
+
+    def look_for_tool(lab: Lab) -> Iterator[Row]:
+        yield replace(ROW, note=lab.tool("no-such-program"))
+
+    def measure(_: Lab) -> Iterator[Row]:
+        yield ROW
+
+    figures = [
+        Figure(name=name, measure=how)
+        for name, how in zip("abc", (break_down, look_for_tool, measure), strict=True)
+    ]
+    broken, missing, good = measure_all(figures, Lab(tmp_path, is_short=True))
+    assert (broken.is_failed, broken.note) == (True, "it fell over")
+    assert (missing.is_failed, missing.note) == (False, "not measured: no no-such-program")
+    assert good == ROW
