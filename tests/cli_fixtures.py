@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
@@ -113,11 +114,17 @@ class Cli:
 
     def shell(self, script: str, timeout_s: float = 30.0, **environ: str) -> Run:
         """Run a bash script in which ``suno-cover`` is the program."""
-        prelude = f'suno-cover() {{ "{sys.executable}" -m suno_cover_cli "$@"; }}\n'
+        folder = self.cwd.parent / "bin"
+        folder.mkdir(exist_ok=True)
+        program = folder / "suno-cover"
+        # A program of its own, as installed: what a script kills is the program, not a shell around it.
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(self.command())} "$@"\n')
+        program.chmod(0o755)
+        path = f"{folder}{os.pathsep}{self.environ['PATH']}"
         done = subprocess.run(
-            ["bash", "-c", prelude + script],
+            ["bash", "-c", script],
             cwd=self.cwd,
-            env={**self.environ, **environ},
+            env={**self.environ, "PATH": path, **environ},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -34,7 +34,8 @@ def test_every_variable_of_the_source_is_in_the_table() -> None:
                 path.read_text(encoding="utf-8"),
             )
         )
-    assert names == set(ENVIRONMENT)
+    # Handed to the desktop's own notifier on Windows, never read by us.
+    assert names - {"SUNO_COVER_TITLE", "SUNO_COVER_TEXT"} == set(ENVIRONMENT)
 
 
 def test_the_shell_script_runs_as_printed(cli: Cli) -> None:
@@ -54,12 +55,7 @@ def test_the_steps_of_the_actions_job_run_as_printed(cli: Cli) -> None:
     assert "pip install ." in lines
     for line in lines:
         if line != "pip install .":
-            bin_dir = cli.cwd.parent / "bin"
-            bin_dir.mkdir()
-            program = bin_dir / "suno-cover"
-            program.write_text(f'#!/bin/sh\nexec {" ".join(cli.command())} "$@"\n')
-            program.chmod(0o755)
-            run = cli.shell(f'unset -f suno-cover; PATH="{bin_dir}:$PATH"; {line}')
+            run = cli.shell(line)
             assert run.code == 0, run.stderr
             assert run.objects[0]["state"] == "succeeded"
 

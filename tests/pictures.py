@@ -1,0 +1,80 @@
+"""README's pictures, exported from the running program: ``python -m tests.pictures`` writes them.
+
+Each runs real commands in a folder of its own with colours on, and keeps what they printed, both streams as a
+terminal would mix them.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
+
+FOLDER = Path(__file__).parent.parent / ".github" / "screens"
+WIDTH = 100
+
+SCREENS = {
+    "generate": ["suno-cover generate --sandbox night-drive"],
+    "listen": [
+        "suno-cover listen --no-tunnel --count 2 --ready-file ready &",
+        'suno-cover trigger duplicate --to "$(suno-cover-url)" --task-id 21aee3c3c2a01fa5e030b3799fa4dd56',
+    ],
+    "history": [
+        "suno-cover generate --sandbox night-drive sandbox-refunded-531 >/dev/null 2>&1; suno-cover history"
+    ],
+}
+"""Name of the picture -> what is typed. ``suno-cover-url`` stands for copying the address from the screen."""
+
+_SHIM = """
+suno-cover() {{ "{python}" -m suno_cover_cli "$@"; }}
+suno-cover-url() {{ until [ -e ready ]; do sleep 0.1; done; grep -o 'http://[^"]*' ready | head -n 1; }}
+"""
+
+
+def screen_of(lines: list[str], folder: Path) -> str:
+    """Run what is typed and return what a terminal would show, escape sequences included."""
+    script = _SHIM.format(python=sys.executable)
+    for line in lines:
+        shown = line.replace('"$(suno-cover-url)"', "http://127.0.0.1:…/…").split(">/dev/null")[0]
+        shown = shown if ">/dev/null" not in line else line.rsplit("; ", 1)[1]
+        script += f"printf '$ %s\\n' '{shown}'\n{line}\n"
+    done = subprocess.run(
+        ["bash", "-c", f"exec 2>&1\n{script}wait"],
+        cwd=folder,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "FORCE_COLOR": "1",
+            "COLUMNS": str(WIDTH),
+            "TERM": "xterm-256color",
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout
+
+
+def main() -> None:
+    """Write every picture."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, lines in SCREENS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            shown = screen_of(lines, Path(folder))
+        console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True, color_system="truecolor")
+        console.print(Text.from_ansi(shown.rstrip()))
+        console.save_svg(
+            str(FOLDER / f"{name}.svg"), title="suno-cover", theme=MONOKAI, unique_id=f"screen-{name}"
+        )
+
+
+if __name__ == "__main__":
+    main()
