@@ -24,7 +24,7 @@ class NotACallbackError(Exception):
     """The bytes are not a callback; the text says why, in words of our own."""
 
 
-class CallbackContent(msgspec.Struct, frozen=True):
+class CallbackContent(msgspec.Struct, frozen=True, gc=False):
     """The body of a callback, made plain and still not believed.
 
     Attributes:
@@ -40,7 +40,7 @@ class CallbackContent(msgspec.Struct, frozen=True):
     image_urls: tuple[str, ...]
 
 
-class ReceivedCallback(msgspec.Struct, frozen=True, kw_only=True):
+class ReceivedCallback(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request that was a callback.
 
     Attributes:

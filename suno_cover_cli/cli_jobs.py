@@ -290,6 +290,9 @@ def history(
             show_default=False,
         ),
     ] = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="List recorded callbacks instead; TASK_ID is a cover task's.")
+    ] = False,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Show what became of every job, the newest first; --json exports it, one object a line.
@@ -300,7 +303,9 @@ def history(
     from suno_cover_cli.commands import history as command
     from suno_cover_cli.output import Output, standard_streams
 
-    options = command.HistoryOptions(task_id=task_id, state=state, limit=limit, prunes=prune, keep_days=keep_days)
+    options = command.HistoryOptions(
+        task_id=task_id, state=state, limit=limit, prunes=prune, keep_days=keep_days, events=events
+    )
     command.run(options, Output(standard_streams(), clock=SystemClock(), is_json=as_json))
 
 

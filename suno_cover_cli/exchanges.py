@@ -20,7 +20,7 @@ Responder = Callable[[ReceivedCallback], Awaitable[Answer]]
 """Decides the answer to an accepted callback; may take its time."""
 
 
-class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request and what it was answered.
 
     Attributes:

@@ -12,12 +12,12 @@ from suno_cover_cli.clock import Clock, within
 from suno_cover_cli.database import DatabaseError
 from suno_cover_cli.recordings import RecordingStore
 
-_MAX_WAITING = 4000
+_MAX_WAITING = 10_000
 _MAX_WAITING_BYTES = 32 * 1024 * 1024
 # A commit costs nearly the same for one event as for many. The larger the crowd that came, the longer the next one
 # is let gather: by a millisecond an event, which nobody notices until there are hundreds.
 _GATHER_S_PER_EVENT = 0.001
-_LONGEST_GATHER_S = 0.25
+_LONGEST_GATHER_S = 0.5
 _LEAVING_S = 1.0
 
 OnWritten = Callable[[Sequence[ReceivedCallback], int | None], None]

@@ -100,7 +100,7 @@ class RecordingStore:
             self._unmeasured_bytes = 0
         return first
 
-    async def load_newest(self, limit: int | None = None) -> list[Recording]:
+    async def load_newest(self, limit: int | None = None, *, task_id: str | None = None) -> list[Recording]:
         """Return what is kept, oldest first; with a limit, the newest so many.
 
         Raises:
@@ -109,8 +109,8 @@ class RecordingStore:
 
         def operation(connection: sqlite3.Connection) -> list[Recording]:
             found = connection.execute(
-                f"SELECT {_COLUMNS} FROM recordings ORDER BY n DESC LIMIT ?",  # noqa: S608 -- a constant
-                (self._keep_events if limit is None else limit,),
+                f"SELECT {_COLUMNS} FROM recordings WHERE ?1 IS NULL OR task_id = ?1 ORDER BY n DESC LIMIT ?2",  # noqa: S608 -- a constant
+                (task_id, self._keep_events if limit is None else limit),
             )
             return [_recording_of(row) for row in found][::-1]
 

@@ -26,8 +26,10 @@ def clean(text: object, limit: int = 500) -> str:
     business: foreign text is always handed to Rich as plain ``Text``.
     """
     shown = str(text)[: limit * 8]
-    shown = _BLANKS.sub(" ", _ESCAPE.sub("", shown))
-    shown = _UNPRINTABLE.sub("", shown).strip()
+    if not (shown.isascii() and shown.isprintable()) or "  " in shown:  # most texts are harmless as they are
+        shown = _BLANKS.sub(" ", _ESCAPE.sub("", shown))
+        shown = _UNPRINTABLE.sub("", shown)
+    shown = shown.strip()
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from suno_cover_cli.commands.context import Context, ServiceOptions
+from suno_cover_cli.commands.recorded_events import list_events
 from suno_cover_cli.database import Database
 from suno_cover_cli.errors import UsageError
 from suno_cover_cli.exits import ExitCode
@@ -45,6 +46,7 @@ class HistoryOptions(msgspec.Struct, frozen=True, kw_only=True):
         limit: How many to list; 0 means all, ``None`` a screenful or, as JSON, all.
         prunes: Forget jobs instead of showing them.
         keep_days: Forget none younger; ``None`` means two weeks, or any age for a job that is named.
+        events: List recorded callbacks instead of jobs; ``task_id`` is then that of a cover task.
     """
 
     task_id: str | None = None
@@ -52,6 +54,7 @@ class HistoryOptions(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     prunes: bool = False
     keep_days: float | None = None
+    events: bool = False
 
 
 def run(options: HistoryOptions, output: Output) -> NoReturn:
@@ -63,13 +66,20 @@ def history(options: HistoryOptions, context: Context) -> Coroutine[Any, Any, Ex
     """Check the options, and return the rest of the command.
 
     Raises:
-        UsageError: No such state.
+        UsageError: No such state, or options that do not go together.
     """
+    if options.events and (options.prunes or options.state is not None):
+        raise UsageError("--events goes with neither --state nor --prune", hint="It lists recorded callbacks.")
     if options.state is not None and options.state not in _STATES:
         raise UsageError(
             f'there is no state "{clean(options.state, 40)}"', hint=f"Use one of {', '.join(_STATES)}."
         )
     settings, _ = context.settings(ServiceOptions())
+    if options.events:
+        limit = _DEFAULT_LIMIT if options.limit is None and not context.output.is_json else options.limit
+        return list_events(
+            settings.state_dir, context.output, limit=limit or None, task_id=options.task_id, newest_first=True
+        )
     return _history(options, settings.state_dir, context)
 
 

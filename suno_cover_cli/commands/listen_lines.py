@@ -51,6 +51,7 @@ class LinesView:
         self._clock = clock
         self._verbosity = verbosity
         self._lines: list[str] = []
+        self._stamp = (-1, "")
         self._strangers_second = 0.0
         self._strangers_shown = 0
 
@@ -87,8 +88,10 @@ class LinesView:
             self._lines = []
 
     def _add(self, ts: float, arrow: str, tone: Tone, number: str, text: str) -> None:
-        stamp = self._paint(time.strftime("%H:%M:%S", time.localtime(ts)), "faint")
-        self._lines.append(f"{stamp} {self._paint(arrow, tone)} {number} {text}")
+        second = int(ts)
+        if second != self._stamp[0]:
+            self._stamp = second, self._paint(time.strftime("%H:%M:%S", time.localtime(second)), "faint")
+        self._lines.append(f"{self._stamp[1]} {self._paint(arrow, tone)} {number} {text}")
 
     def _add_details(self, headers: Headers, body: bytes) -> None:
         if self._verbosity > 0:
@@ -139,8 +142,8 @@ def describe_recording(recording: Recording) -> str:
     """Say in one line what was recorded."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(recording.ts))
     return (
-        f"{recording.n:>5}  {stamp}  {recording.id}  {recording.task_id}  {_describe_code(recording.code)}, "
-        f"{format_bytes(len(recording.body))}, signature {recording.signature}"
+        f"{recording.n:>5}  {stamp}  {recording.task_id}  {_describe_code(recording.code)}, "
+        f"{format_bytes(len(recording.body))}, signature {recording.signature}, {recording.id}"
     )
 
 

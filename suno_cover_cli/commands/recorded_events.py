@@ -10,18 +10,32 @@ from suno_cover_cli.output import Output
 from suno_cover_cli.recordings import RecordingStore
 
 
-async def list_events(state_dir: Path, output: Output) -> int:
-    """Print what is recorded, oldest first; under ``--json`` as lines of events.
+async def list_events(
+    state_dir: Path,
+    output: Output,
+    *,
+    limit: int | None = None,
+    task_id: str | None = None,
+    newest_first: bool = False,
+) -> ExitCode:
+    """Print what is recorded; under ``--json`` as lines of events.
+
+    Args:
+        state_dir: Folder of the journal.
+        output: Streams.
+        limit: The newest so many, ``None`` for all.
+        task_id: Of this cover task alone.
+        newest_first: Otherwise the newest comes last, where a long list ends.
 
     Raises:
         SunoCoverError: The journal cannot be read.
     """
     async with Database(state_dir / "journal.sqlite3") as database:
-        recordings = await RecordingStore(database).load_newest()
-    for recording in recordings:
+        recordings = await RecordingStore(database).load_newest(limit, task_id=task_id)
+    for recording in reversed(recordings) if newest_first else recordings:
         output.write_line(
             ascii_line(recording_line(recording)) if output.is_json else describe_recording(recording)
         )
     if not recordings and not output.is_json:
-        output.write_words("No event has been recorded. suno-cover listen records what it accepts.")
+        output.write_words("No such event has been recorded. suno-cover listen records what it accepts.")
     return ExitCode.OK
