@@ -10,6 +10,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -72,6 +73,9 @@ _MIGRATIONS = (
     CREATE INDEX recordings_by_task ON recordings (task_id);
     """,
 )
+
+SCHEMA_VERSION = len(_MIGRATIONS)
+"""What ``user_version`` of a file is that this program has written."""
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -265,13 +269,11 @@ def _open(path: Path) -> sqlite3.Connection:
     if not path.exists():
         # Made by us first, so that nobody else may read it: SQLite would follow the umask.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    # Looked at without SQLite first: even a reader of SQLite's may leave traces in a file in WAL mode.
-    _refuse_newer(path, _version_in_header(path))
+    _refuse_newer(path, _version_before_opening(path))
     connection = sqlite3.connect(
         path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
     )
     try:
-        _refuse_newer(path, _version_of(connection))
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         # macOS: its fsync leaves the data in the drive's cache. Elsewhere this changes nothing.
@@ -285,11 +287,16 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _version_in_header(path: Path) -> int:
+def _version_before_opening(path: Path) -> int:
+    """Read the version and change nothing: an ordinary connection would tidy up when it is closed."""
     with path.open("rb") as file:
         header = file.read(_VERSION_OFFSET + 4)
     if len(header) < _VERSION_OFFSET + 4 or not header.startswith(_MAGIC):
         return 0
+    if path.with_name(f"{path.name}-wal").exists():
+        # What was written last is there, and only SQLite can read it.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+            return _version_of(reader)
     return int.from_bytes(header[_VERSION_OFFSET:])
 
 

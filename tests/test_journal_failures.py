@@ -52,19 +52,30 @@ async def test_a_fault_in_a_step_reaches_its_caller_and_nobody_else(tmp_path: Pa
         assert await asyncio.wait_for(database.run(lambda _: 1), 5) == 1
 
 
-async def test_a_newer_journal_is_refused_and_not_touched(tmp_path: Path) -> None:
-    """A file of a newer version is told with exit 2, and not a byte of the folder changes."""
-    path = tmp_path / "journal.sqlite3"
+@pytest.mark.parametrize("is_in_use", [False, True])
+async def test_a_newer_journal_is_refused_and_not_touched(tmp_path: Path, *, is_in_use: bool) -> None:
+    """A file of a newer version is told with exit 2 and stays as it is, its last writes included."""
+    path, wal = tmp_path / "journal.sqlite3", tmp_path / "journal.sqlite3-wal"
 
     def make() -> None:
-        with contextlib.closing(sqlite3.connect(path)) as connection:
+        newer = tmp_path / "newer.sqlite3"
+        with contextlib.closing(sqlite3.connect(newer)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("CREATE TABLE future (x)")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.execute("PRAGMA user_version = 99")
+            connection.execute("INSERT INTO future VALUES (1)")
             connection.commit()
+            # As a crash leaves it: the last writes are in the log only.
+            path.write_bytes(newer.read_bytes())
+            wal.write_bytes(newer.with_name("newer.sqlite3-wal").read_bytes())
+        if not is_in_use:
+            path.write_bytes(newer.read_bytes())
+            wal.unlink()
 
     def state() -> list[tuple[str, int, bytes]]:
-        return [(file.name, file.stat().st_mtime_ns, file.read_bytes()) for file in sorted(tmp_path.iterdir())]
+        files = [file for file in sorted(tmp_path.iterdir()) if file.is_file() and not file.name.endswith("-shm")]
+        return [(file.name, file.stat().st_mtime_ns, file.read_bytes()) for file in files]
 
     await asyncio.to_thread(make)
     before = await asyncio.to_thread(state)
