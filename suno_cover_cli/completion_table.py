@@ -22,6 +22,7 @@ COMMANDS: dict[str, Command] = {
             "replay": "Send a recorded callback again, byte for byte, to any ...",
             "verify": "Check the signature of recorded callbacks",
             "sandbox": "Serve an imitation of the service on this machine, for ...",
+            "doctor": "Check key, service, tunnel, images and folders, and name ...",
             "completion": "Print the script that makes TAB work in a shell",
             "config": "Look at the settings file, and change it",
         },
@@ -165,6 +166,7 @@ COMMANDS: dict[str, Command] = {
                 meaning="Forget jobs that have ended, or those of --state or TASK_ID",
             ),
             Option(names=("--keep-days",), kind="", meaning="With --prune"),
+            Option(names=("--events",), kind=None, meaning="List recorded callbacks instead"),
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
@@ -302,6 +304,36 @@ COMMANDS: dict[str, Command] = {
         ),
         arguments=("files",),
         repeats=True,
+        commands={},
+    ),
+    "doctor": Command(
+        options=(
+            Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
+            Option(
+                names=("--output", "-o"), kind="dirs", meaning="Folder that receives one folder per cover task"
+            ),
+            Option(
+                names=("--callback",), kind="auto|required|off", meaning="Open a tunnel for the service's callback"
+            ),
+            Option(
+                names=("--tunnel", "--no-tunnel"), kind=None, meaning="Open a real tunnel and call back through it"
+            ),
+            Option(
+                names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
+            ),
+            Option(names=("--listen-host",), kind="", meaning="Listener's address"),
+            Option(names=("--listen-port",), kind="", meaning="Listener's port, 0 for any"),
+            Option(names=("--domain",), kind="", meaning="ngrok domain of your own"),
+            Option(names=("--ngrok-path",), kind="files", meaning="ngrok agent to use"),
+            Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
+            Option(names=("--base-url",), kind="", meaning="Address of the service"),
+            Option(names=("--api-key-file",), kind="files", meaning="Read the API key from a file or stdin"),
+            Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
+            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
+            Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
+        ),
+        arguments=(),
+        repeats=False,
         commands={},
     ),
     "completion": Command(
