@@ -25,17 +25,23 @@ from tests.journal_fixtures import Listening
 
 
 class OpenChannel:
-    """A channel whose losses are the test's to decide; open from the start."""
+    """A channel whose losses are the test's to decide; open from the start.
+
+    Attributes:
+        watched: Set while somebody waits for the next loss.
+    """
 
     def __init__(self, url: str) -> None:
         self.url: str | None = url
         self._known_url = url
         self._down = asyncio.Event()
         self._up = asyncio.Event()
+        self.watched = asyncio.Event()
 
     def lose(self) -> None:
         """Let no callback through from now on."""
         self.url = None
+        self.watched.clear()
         self._up.clear()
         self._down.set()
 
@@ -51,6 +57,7 @@ class OpenChannel:
 
     async def wait_lost(self) -> str:
         """Wait for the next loss."""
+        self.watched.set()
         await self._down.wait()
         return "the test said so"
 
