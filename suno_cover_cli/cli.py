@@ -4,6 +4,7 @@ Nothing here imports more than Typer and the base: ``--help``, ``--version`` and
 parts are loaded. Each command's body imports and calls its module in ``commands``.
 """
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -26,6 +27,9 @@ def main() -> NoReturn:
         # Asked by scripts in every run: not worth loading a parser for.
         _print_version()
         sys.exit(0)
+    # What is imported now stays to the end. Looking for garbage in it meanwhile took a tenth of a whole command;
+    # the runner switches the collector on again.
+    gc.disable()
     from suno_cover_cli.exits import ExitCode, ToldExit
 
     try:

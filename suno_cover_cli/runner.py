@@ -5,6 +5,7 @@ shell sees what happened. A second signal ends it at once.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -39,6 +40,10 @@ def run(command: Command, output: Output, *, on_interrupt: Callable[[], str | No
         output: Told of errors; finished before the process ends.
         on_interrupt: Says how to go on after a signal, or ``None`` when there is nothing to go on with.
     """
+    if not gc.isenabled():
+        # It was off while the program was loaded. All of that stays, and need never be looked through.
+        gc.freeze()
+        gc.enable()
     ending = _Ending()
     code: int = ExitCode.FAILURE
     try:

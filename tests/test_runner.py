@@ -204,3 +204,22 @@ run(work, output)
     child = start(body)
     assert child.communicate(timeout=10)[1].startswith("error: early\n")
     assert child.returncode == 4
+
+
+def test_the_collector_is_at_work_while_a_command_runs() -> None:
+    """Switched off while the program is loaded, it is on again when work begins, and spares what was loaded."""
+    child = start(
+        """
+import gc
+
+gc.disable()
+
+async def work():
+    print(gc.isenabled(), gc.get_freeze_count() > 10_000)
+    return 0
+
+run(lambda: work(), output)
+"""
+    )
+    stdout, stderr = child.communicate(timeout=10)
+    assert (stdout, stderr) == ("True True\n", "")
