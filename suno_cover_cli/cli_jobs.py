@@ -6,16 +6,6 @@ import typer
 
 from suno_cover_cli import cli_options as opt
 
-CallbackOption = Annotated[
-    str | None,
-    typer.Option(
-        "--callback",
-        metavar="auto|required|off",
-        help="Open a tunnel for the service's callback: try, insist, or only poll. (default: auto)",
-        rich_help_panel=opt.TUNNEL,
-    ),
-]
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the application."""
@@ -36,7 +26,7 @@ def generate(
     ] = None,
     input_file: opt.InputOption = None,
     output: opt.OutputOption = None,
-    callback: CallbackOption = None,
+    callback: opt.CallbackOption = None,
     public_url: opt.PublicUrlOption = None,
     listen_host: opt.ListenHostOption = "127.0.0.1",
     listen_port: opt.ListenPortOption = 0,

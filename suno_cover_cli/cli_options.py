@@ -163,6 +163,15 @@ InputOption = Annotated[
     str | None,
     typer.Option("--input", "-i", metavar="FILE|-", help="Ids, one a line; # starts a comment."),
 ]
+CallbackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--callback",
+        metavar="auto|required|off",
+        help="Open a tunnel for the service's callback: try, insist, or only poll. (default: auto)",
+        rich_help_panel=TUNNEL,
+    ),
+]
 PublicUrlOption = Annotated[
     str | None,
     typer.Option(

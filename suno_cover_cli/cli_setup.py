@@ -11,7 +11,62 @@ from suno_cover_cli import cli_options as opt
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the application."""
     app.command(context_settings={"allow_interspersed_args": False})(sandbox)
+    app.command()(doctor)
     app.command()(completion)
+
+
+def doctor(
+    as_json: opt.JsonOption = False,
+    output: opt.OutputOption = None,
+    callback: opt.CallbackOption = None,
+    tunnel: Annotated[
+        bool,
+        typer.Option(
+            "--tunnel/--no-tunnel", help="Open a real tunnel and call back through it.", rich_help_panel=opt.TUNNEL
+        ),
+    ] = True,
+    public_url: opt.PublicUrlOption = None,
+    listen_host: opt.ListenHostOption = "127.0.0.1",
+    listen_port: opt.ListenPortOption = 0,
+    domain: opt.DomainOption = None,
+    ngrok_path: opt.NgrokPathOption = None,
+    provider: opt.ProviderOption = None,
+    base_url: opt.BaseUrlOption = None,
+    api_key_file: opt.ApiKeyFileOption = None,
+    webhook_key_file: opt.WebhookKeyFileOption = None,
+    profile: opt.ProfileOption = None,
+) -> None:
+    """Check key, service, tunnel, images and folders, and name the fix for what is wrong.
+
+    Changes nothing and asks nothing. Exit code: 1 when a check failed, else 0.
+    """
+    from suno_cover_cli.clock import SystemClock
+    from suno_cover_cli.commands import doctor as command
+    from suno_cover_cli.commands.callback_options import CallbackOptions
+    from suno_cover_cli.commands.context import ServiceOptions
+    from suno_cover_cli.commands.doctor_options import DoctorOptions
+    from suno_cover_cli.output import Output, standard_streams
+
+    options = DoctorOptions(
+        service=ServiceOptions(
+            provider=provider,
+            base_url=base_url,
+            api_key_file=api_key_file,
+            webhook_key_file=webhook_key_file,
+            profile=profile,
+        ),
+        output=output,
+        callback=callback,
+        callbacks=CallbackOptions(
+            public_url=public_url,
+            listen_host=listen_host,
+            listen_port=listen_port,
+            domain=domain,
+            ngrok_path=ngrok_path,
+        ),
+        opens_tunnel=tunnel,
+    )
+    command.run(options, Output(standard_streams(), clock=SystemClock(), is_json=as_json))
 
 
 def sandbox(

@@ -51,12 +51,14 @@ def format_duration(seconds: float) -> str:
 
 
 def format_bytes(size: int) -> str:
-    """Write bytes as ``312 B``, ``64.0 KiB`` or ``1.9 MiB``."""
+    """Write bytes as ``312 B``, ``64.0 KiB``, ``1.9 MiB`` or ``78.5 GiB``."""
     if size < 1024:  # noqa: PLR2004 -- one KiB
         return f"{size} B"
-    if size < 1024 * 1024:
+    if size < 1024**2:
         return f"{size / 1024:.1f} KiB"
-    return f"{size / 1024 / 1024:.1f} MiB"
+    if size < 1024**3:
+        return f"{size / 1024**2:.1f} MiB"
+    return f"{size / 1024**3:.1f} GiB"
 
 
 def format_count(count: int, noun: str) -> str:

@@ -1,6 +1,6 @@
 """Chooses what a person sees: nothing, plain lines, or a live display."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 import msgspec
@@ -56,9 +56,16 @@ def choose_screen(
     return ChosenScreen(plain, output.write_line)
 
 
+def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
+    """Tell whether to colour: on a terminal that can, or where somebody insists; never against NO_COLOR."""
+    if environ.get("NO_COLOR"):
+        return False
+    return bool(environ.get("FORCE_COLOR")) or (is_terminal and environ.get("TERM") != "dumb")
+
+
 def plain_writer(output: Output) -> Callable[[Line], None]:
     """Return a printer of single lines, coloured when somebody insists on colour in a pipe."""
-    if output.streams.environ.get("FORCE_COLOR") and not output.streams.environ.get("NO_COLOR"):
+    if wants_colour(output.streams.environ, is_terminal=False):
         from suno_cover_cli.screen import make_console, styled
 
         console = make_console(output.streams.stderr)

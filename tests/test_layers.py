@@ -1,0 +1,166 @@
+"""Who may import whom, and which library belongs to whom: the picture in README, held against the code."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "suno_cover_cli"
+
+# Layer -> its modules. A module belongs to the first layer one of whose patterns fits its name.
+LAYERS = {
+    "base": (
+        *("__init__", "exits", "errors", "models", "events", "clock", "text", "settings", "config_file", "keys"),
+        *("durations", "folders", "naming", "environment", "atomic_file", "task_ids", "callbacks", "sample_names"),
+    ),
+    "completion": ("completion*",),
+    "config": ("config_edit",),
+    "service": ("api", "answers", "codes", "limiter"),
+    "tunnel": ("tunnel", "ngrok*", "agent_guard"),
+    "channel": ("channel", "probe", "proof"),
+    "listener": ("listener*", "binding", "connections", "exchanges", "inbox", "signature"),
+    "download": ("downloader", "image*", "addresses"),
+    "journal": ("journal*", "database", "run_locks", "recorder", "recordings"),
+    "output": ("output", "words", "plain", "screen", "runner"),
+    "pictures": ("preview*", "terminal"),
+    "desktop": ("desktop",),
+    "senders": ("delivery", "samples"),
+    "doctor": ("doctor*",),
+    "workflow": ("workflow", "batch", "job_run", "covers", "metadata", "poller", "ports", "awake", "submits"),
+    "sandbox": ("sandbox", "sandbox.*"),
+    "commands": ("commands", "commands.*"),
+    "cli": ("cli", "cli_*", "__main__"),
+}
+
+# What a layer may import besides itself and the base.
+MAY_ALSO_USE = {
+    "channel": {"tunnel"},
+    "commands": set(LAYERS) - {"cli", "completion"},
+    "cli": {"commands", "completion", "output"},
+    "sandbox": set(),
+}
+
+# Single modules that others may know: data without I/O, and constants.
+SHARED = {
+    "journal_rows": {"workflow"},
+    "codes": {"workflow"},
+    "signature": {"senders"},
+}
+
+# The sandbox imitates the service from its contract: of the client it may know only this.
+SANDBOX_KNOWS = {"clock", "errors", "exits", "text"}
+
+OWNERS = {
+    "typer": ("cli", "cli_*"),
+    "rich": ("screen", "preview_encoder"),
+    "textual_image": ("preview_encoder",),
+    "pyngrok": ("ngrok*",),
+    "sqlite3": ("database", "journal*", "recordings", "completion"),
+    "tomlkit": ("config_edit",),
+    "platformdirs": ("folders",),
+    "filelock": ("run_locks", "ngrok_home"),
+    "PIL": ("imagecheck", "preview_encoder", "sandbox.pictures"),
+    "tenacity": ("api", "downloader"),
+    "multidict": ("delivery",),
+    "aiohttp": ("api", "downloader", "imagehost", "probe", "delivery", "doctor*", "listener*", "sandbox.*"),
+    "aiohttp.web": ("listener*", "sandbox.*"),
+}
+
+
+def modules() -> dict[str, ast.Module]:
+    """Return every module of the package, parsed, by its name inside it."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+        found[name] = ast.parse(path.read_text("utf-8"))
+    return found
+
+
+MODULES = modules()
+
+
+def imports_of(tree: ast.Module) -> Iterator[str]:
+    """Yield the full name of everything a module imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(name: str) -> set[str]:
+    """Return the modules of the package that a module imports."""
+    found = set()
+    for imported in imports_of(MODULES[name]):
+        top, _, rest = imported.partition(".")
+        if top == "suno_cover_cli":
+            # "from package.module import name" and "from package import module" look the same.
+            candidates = (rest, rest.rpartition(".")[0])
+            found.add(next((one for one in candidates if one in MODULES), "__init__"))
+    return found - {"__init__", name}
+
+
+def layer_of(name: str) -> str | None:
+    """Return the layer a module belongs to."""
+    return next((layer for layer, patterns in LAYERS.items() if fits(name, patterns)), None)
+
+
+def fits(name: str, patterns: tuple[str, ...]) -> bool:
+    """Tell whether a name fits one of some patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def is_allowed(importer: str, imported: str) -> bool:
+    """Tell whether one module may import another."""
+    here, there = layer_of(importer), layer_of(imported)
+    if here == "sandbox":
+        return there == "sandbox" or imported in SANDBOX_KNOWS
+    if here is None or there in {here, "base"}:
+        return here is not None
+    return there in MAY_ALSO_USE.get(here, set()) or here in SHARED.get(imported, set())
+
+
+def test_every_module_has_its_layer() -> None:
+    """A new module is given a place in the picture before it lands."""
+    assert [name for name in MODULES if layer_of(name) is None] == []
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_imports_what_its_layer_may(name: str) -> None:
+    """Adapters know the base and themselves, the workflow no adapter, the commands all of them."""
+    assert [imported for imported in sorted(own_imports(name)) if not is_allowed(name, imported)] == []
+
+
+def test_the_base_leans_on_nothing_above_it() -> None:
+    """The base imports the standard library, msgspec and, for folders, platformdirs."""
+    libraries = {
+        imported.partition(".")[0]
+        for name in MODULES
+        if layer_of(name) == "base"
+        for imported in imports_of(MODULES[name])
+    }
+    foreign = libraries - sys.stdlib_module_names - {"suno_cover_cli"}
+    assert foreign == {"msgspec", "platformdirs"}
+
+
+@pytest.mark.parametrize("library", sorted(OWNERS))
+def test_a_library_has_its_owners_and_no_others(library: str) -> None:
+    """Each library is imported by the modules that own it; each owner named here really uses it."""
+    users = {
+        name
+        for name, tree in MODULES.items()
+        if any(imported == library or imported.startswith(f"{library}.") for imported in imports_of(tree))
+    }
+    assert sorted(name for name in users if not fits(name, OWNERS[library])) == []
+    assert [pattern for pattern in OWNERS[library] if not any(fits(name, (pattern,)) for name in users)] == []
+
+
+def test_every_library_has_an_owner() -> None:
+    """A library that is imported anywhere is in the list of owners, save what is everybody's."""
+    everybodys = {"msgspec", "yarl", "suno_cover_cli"}
+    used = {imported.partition(".")[0] for tree in MODULES.values() for imported in imports_of(tree)}
+    assert used - sys.stdlib_module_names - everybodys - {name.partition(".")[0] for name in OWNERS} == set()
