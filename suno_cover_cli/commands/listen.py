@@ -67,12 +67,12 @@ async def _listen(plan: ListenPlan, context: Context, unfinished: Unfinished) ->
         async with open_session(plan, context, face=face, book=book, goal=goal, unfinished=unfinished) as session:
             end = await session.run()
     except SunoCoverError as error:
-        face.tell_end("error", book, error)
+        await face.tell_end("error", book, error)
         return error.exit_code
     except asyncio.CancelledError:
-        face.tell_end("interrupted", book)
+        await face.tell_end("interrupted", book)
         raise
-    face.tell_end(end.reason, book)
+    await face.tell_end(end.reason, book)
     return end.code
 
 

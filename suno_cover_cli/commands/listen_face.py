@@ -1,5 +1,7 @@
 """The face of ``listen``: what stdout is, what stderr says, in each way of running it."""
 
+import asyncio
+
 import msgspec
 
 from suno_cover_cli.clock import Clock
@@ -141,8 +143,8 @@ class ListenFace:
         for line in lines_of(event):
             self._words.say(line)
 
-    def tell_end(self, reason: str, book: EventBook, error: SunoCoverError | None = None) -> None:
-        """It is over; the last words."""
+    async def tell_end(self, reason: str, book: EventBook, error: SunoCoverError | None = None) -> None:
+        """It is over; the last words. Returns once stderr has taken them, or does not."""
         self._printer.begin(None)
         self._printer.tell_dropped()
         if self._options.json:
@@ -155,7 +157,7 @@ class ListenFace:
             if error.hint:
                 self._say("", clean(error.hint))
         self._say("ended", describe_counts(book))
-        self._words.finish()
+        await asyncio.to_thread(self._words.finish)
 
     def _say(self, label: str, text: str, tone: str = "plain") -> None:
         self._words.say(Line(label, text, tone))  # type: ignore[arg-type]

@@ -110,31 +110,28 @@ class LinesView:
 
 
 def describe_arrival(event: ListenEvent) -> str:
-    """Say what came: task, code with its meaning, images, size."""
+    """Say what came: task, code with its meaning, images, size; on one line of 80 characters as a rule."""
     callback = event.callback
-    parts = [
-        f"{callback.task_id} {_describe_code(callback.code)}",
-        "1 image" if len(callback.image_urls) == 1 else f"{len(callback.image_urls)} images",
-        format_bytes(len(callback.body)),
-    ]
-    if callback.duplicate_of is not None:
-        parts.append("a duplicate" if event.duplicate_of is None else f"a duplicate of {event.duplicate_of}")
+    parts = [f"{callback.task_id} {_describe_code(callback.code)}"]
+    if callback.code == CODE_OK or callback.image_urls:
+        parts.append("1 image" if len(callback.image_urls) == 1 else f"{len(callback.image_urls)} images")
+    parts.append(format_bytes(len(callback.body)))
     if callback.code != CODE_OK and callback.message:
         parts.append(f'"{clean(callback.message, 120)}"')
     return ", ".join(parts)
 
 
 def describe_answer(event: ListenEvent, exchange: Exchange) -> str:
-    """Say what it was answered, how fast, and what its signature is worth."""
+    """Say what it was answered, how fast, whether it was here before, and what its signature is worth."""
+    callback = event.callback
     by = f" from {event.forwarded.url}" if event.forwarded is not None and event.forwarded.status else ""
     parts = [f"{exchange.status}{by} in {_describe_latency(exchange.latency_ms)}"]
     if exchange.is_answer_lost:
         parts.append("but the sender had hung up")
-    parts.append(f"signature {event.callback.signature}")
-    if exchange.reason:
-        parts.append(exchange.reason)
-    else:
-        parts.append(event.callback.id)
+    if callback.duplicate_of is not None:
+        parts.append("a duplicate" if event.duplicate_of is None else f"a duplicate of {event.duplicate_of}")
+    parts.append(f"signature {callback.signature}")
+    parts.append(exchange.reason or callback.id)
     return ", ".join(parts)
 
 
