@@ -38,6 +38,8 @@ from suno_cover_cli.words import Line, format_bytes, format_duration, lines_of
 
 _STYLES = {"plain": "", "good": "green", "warning": "yellow", "bad": "red"}
 _MAX_ROWS = 6
+_ROW_MARGIN = 5  # spinner, gaps and the last column, which some terminals wrap at
+_LEAST_NAME = 8
 _IDLE_REFRESH_S = 1.0
 _BUSY_REFRESH_S = 0.125
 
@@ -186,12 +188,16 @@ class LiveScreen:
 
     def _describe(self, view: _JobView) -> Text:
         now = self._clock.monotonic()
-        parts = [view.name, view.state, format_duration(round(now - view.started))]
+        parts = [view.state, format_duration(round(now - view.started))]
         if view.has_callback or self._channel:
             parts.append(self._channel or "callback open")
         if view.next_read_at is not None:
             parts.append(f"next check in {max(0, round(view.next_read_at - now))} s")
-        return Text("  ".join(parts))
+        news = "  ".join(parts)
+        # On a narrow terminal the id gives way, not the news.
+        name = Text(view.name)
+        name.truncate(max(self._console.width - len(news) - _ROW_MARGIN, _LEAST_NAME), overflow="ellipsis")
+        return Text.assemble(name, "  ", news)
 
     def _counts(self) -> str:
         ended = sum(self._ends.values())

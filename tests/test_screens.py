@@ -1,0 +1,192 @@
+"""What people see, on real pseudo-terminals: live and plain screens, quiet, colours, narrow and dumb terminals."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from suno_cover_cli.cli import build_app
+from suno_cover_cli.completion_table import COMMANDS
+from tests.cli_fixtures import Cli
+from tests.terminal_fixtures import PLAIN, Terminal, strip_escapes
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="there are no pseudo-terminals elsewhere")
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
+DRAWING = ("\x1b[?25l", "\x1b[2K", "\x1b[1A")
+
+
+def run_on_terminal(
+    cli: Cli, *words: str, columns: int = 80, streams: str = "02", **environ: str
+) -> tuple[int, str, str]:
+    """Run the program on a terminal; return its code, what the terminal was sent, and a stdout that is a pipe."""
+    with Terminal(columns, 40, answer=PLAIN) as terminal:
+        terminal.start(
+            cli.command(*words),
+            environ={**cli.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", **environ},
+            cwd=cli.cwd,
+            streams=streams,
+        )
+        code, stdout = terminal.finish()
+        return code, terminal.sent.decode("utf-8", "replace"), stdout
+
+
+def test_a_terminal_gets_a_live_line_that_leaves_only_what_happened(cli: Cli) -> None:
+    """Elapsed time, channel and next check are drawn while a job runs; at the end plain lines remain."""
+    code, sent, stdout = run_on_terminal(cli, "generate", "--sandbox", "x", "--preview", "off")
+    assert code == 0
+    assert "next check in" in sent
+    assert "callback open" in sent
+    assert any(sign in sent for sign in DRAWING)
+    assert COLOUR.search(sent)
+    assert sent.count("\x1b[?25l") == sent.count("\x1b[?25h"), "the cursor is given back"
+    assert len(stdout.splitlines()) == 2
+    assert "done       x: 2 covers" in strip_escapes(sent)
+
+
+def test_paths_are_printed_once_where_stdout_is_the_same_terminal(cli: Cli) -> None:
+    """With stdout and stderr on one terminal each saved path appears once, whole, for copying."""
+    code, sent, _ = run_on_terminal(cli, "generate", "--sandbox", "x", "--preview", "off", streams="012")
+    assert code == 0
+    lines = strip_escapes(sent).splitlines()
+    assert [line for line in lines if line.startswith("covers/")] == sorted(
+        {line for line in lines if line.startswith("covers/")}, key=lines.index
+    )
+    assert len([line for line in lines if line.endswith((".png", "cover_1.png"))]) == 2
+
+
+def test_quiet_says_nothing_when_all_is_well_and_errors_all_the_same(cli: Cli) -> None:
+    """--quiet leaves stderr empty for a success, on a terminal and in a pipe, and tells what went wrong."""
+    code, sent, stdout = run_on_terminal(cli, "generate", "--sandbox", "x", "--quiet")
+    assert (code, sent) == (0, "")
+    assert len(stdout.splitlines()) == 2
+    piped = cli.run("generate", "--sandbox", "x", "--quiet")
+    assert (piped.code, piped.stderr) == (0, "")
+    failed = cli.run("generate", "--sandbox", "sandbox-failed-501", "--quiet")
+    assert failed.code == 6
+    assert "failed" in failed.stderr
+
+
+def test_a_pipe_gets_plain_lines(cli: Cli) -> None:
+    """In a pipe there is one line per change, without colours, bars or cursor movements."""
+    run = cli.run("generate", "--sandbox", "x")
+    assert run.code == 0
+    assert "\x1b" not in run.stderr + run.stdout
+    labels = [line.split()[0] for line in run.stderr.splitlines()]
+    assert labels[-1] == "done"
+    assert {"callback", "submitted", "saved"} <= set(labels)
+
+
+def test_no_color_takes_the_colours_and_leaves_the_rest(cli: Cli) -> None:
+    """NO_COLOR keeps the live line and drops every colour, FORCE_COLOR notwithstanding."""
+    _, sent, _ = run_on_terminal(
+        cli, "generate", "--sandbox", "y", "--preview", "off", NO_COLOR="1", FORCE_COLOR="1"
+    )
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]", sent)
+    assert "next check in" in sent
+
+
+def test_force_color_colours_a_pipe_and_draws_nothing(cli: Cli) -> None:
+    """FORCE_COLOR brings colours into a log, but no cursor movements and no bars."""
+    run = cli.run("generate", "--sandbox", "x", FORCE_COLOR="1")
+    assert COLOUR.search(run.stderr)
+    assert not any(sign in run.stderr for sign in DRAWING)
+    assert "\x1b" not in run.stdout
+
+
+def test_a_dumb_terminal_gets_plain_lines(cli: Cli) -> None:
+    """TERM=dumb means lines without a single escape sequence."""
+    code, sent, _ = run_on_terminal(cli, "generate", "--sandbox", "x", TERM="dumb")
+    assert code == 0
+    assert "\x1b" not in sent
+    assert "done       x: 2 covers" in sent
+
+
+def test_a_foreign_text_draws_nothing(cli: Cli) -> None:
+    """Escape sequences and markup in a service's words are neither obeyed nor shown on a terminal."""
+    code, sent, _ = run_on_terminal(cli, "generate", "--sandbox", "sandbox-hostile-text", "--preview", "off")
+    assert code == 6
+    assert "owned" not in sent
+    assert "\x1b[31mred" not in sent
+    assert "[bold red]markup[/bold red]" in strip_escapes(sent).replace("\n", " ")
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_the_live_line_never_wraps(cli: Cli, columns: int) -> None:
+    """Whatever the width, what is drawn over and over stays on one line, because it could not be wiped else."""
+    _, sent, _ = run_on_terminal(cli, "generate", "--sandbox", "x" * 60, "--preview", "off", columns=columns)
+    drawn = [
+        part
+        for part in re.split(r"[\r\n]", strip_escapes(sent))
+        if "callback open" in part or "submitting" in part
+    ]
+    assert any("next check in" in line for line in drawn)
+    assert max(map(len, drawn)) <= columns
+
+
+def test_many_jobs_are_counted_on_one_line(cli: Cli) -> None:
+    """Above a handful of jobs only their number and states are drawn, and their ends are told."""
+    ids = [f"song-{n}" for n in range(9)]
+    code, sent, stdout = run_on_terminal(cli, "generate", "--sandbox", *ids)
+    assert code == 0
+    assert re.search(r"\d/9 jobs", sent)
+    assert strip_escapes(sent).count("done       song-") == 9
+    assert len(stdout.splitlines()) == 18
+
+
+def test_verbose_tells_versions_settings_and_every_read(cli: Cli) -> None:
+    """-v starts with what a report of a fault needs, and tells each read with the time of the next."""
+    run = cli.run("generate", "--sandbox", "x", "-v", "--callback", "off", "--poll-interval", "0.2")
+    assert run.code == 0
+    assert re.search(r"^version    suno-cover \d", run.stderr, re.MULTILINE)
+    assert "setting    callback = off (--callback)" in run.stderr
+    assert run.stderr.count("next check in") >= 2
+    assert len(run.lines) == 2
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_doctor_wraps_at_the_edge_of_the_terminal(cli: Cli, columns: int) -> None:
+    """On a terminal no line of the report is wider than it, unless a single word is; verdicts have colours."""
+    code, sent, _ = run_on_terminal(
+        cli, "doctor", columns=columns, streams="012", SUNO_BASE_URL="http://127.0.0.1:9", HOME=str(Path("/h"))
+    )
+    assert code == 1
+    assert re.search(r"\x1b\[31mfail", sent)
+    lines = [line.rstrip() for line in strip_escapes(sent).splitlines()]
+    too_long = [line for line in lines if len(line) > columns and len(line.split()[-1]) < columns - 24]
+    assert too_long == []
+    assert any(line.startswith(" " * 23 + "fix:") or "fix: " in line for line in lines)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_help_fits_the_terminal(columns: int) -> None:
+    """The help of every command fits its terminal, and no option goes without words."""
+    app = build_app()
+    for path in COMMANDS:
+        shown = CliRunner().invoke(
+            app, [*path.split(), "--help"], prog_name="suno-cover", env={"COLUMNS": str(columns), "TERM": "dumb"}
+        )
+        lines = shown.stdout.splitlines()
+        assert shown.exit_code == 0
+        assert max(map(len, lines)) <= columns
+        assert "Usage: suno-cover" in shown.stdout
+        assert all(option.meaning for option in COMMANDS[path].options), path
+
+
+def test_a_closed_stderr_stops_nothing(cli: Cli) -> None:
+    """With nobody to read stderr the covers are saved all the same."""
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *cli.command("generate", "--sandbox", "x")],
+        cwd=cli.cwd,
+        env=cli.environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 2
