@@ -136,8 +136,8 @@ PollIntervalOption = Annotated[
         "--poll-interval",
         metavar="TIME",
         parser=duration,
-        help="Between reads of one job: 30, 0.5, 30s, 15m, 1h.",
-        show_default="30s",
+        help="Between reads of one job: 30, 0.5, 30s, 15m, 1h. (default: 30s)",
+        show_default=False,
     ),
 ]
 TimeoutOption = Annotated[
@@ -146,8 +146,8 @@ TimeoutOption = Annotated[
         "--timeout",
         metavar="TIME",
         parser=duration,
-        help="For a whole job; the job itself goes on at the service.",
-        show_default="15m",
+        help="For a whole job; the job itself goes on at the service. (default: 15m)",
+        show_default=False,
     ),
 ]
 ConcurrencyOption = Annotated[

@@ -88,8 +88,8 @@ def sandbox(
             "--generation-time",
             metavar="TIME",
             parser=opt.duration,
-            help="How long a cover takes.",
-            show_default="2s",
+            help="How long a cover takes. (default: 2s)",
+            show_default=False,
         ),
     ] = 2.0,
     time_scale: Annotated[
