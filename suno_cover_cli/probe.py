@@ -26,18 +26,21 @@ class HttpProbe:
     Args:
         user_agent: Sent with every fetch.
         timeout_s: For one fetch, in the machine's own seconds.
+        expects_https: Get ready for TLS on entering; otherwise that is left to the first https URL.
     """
 
-    def __init__(self, *, user_agent: str, timeout_s: float = 5.0) -> None:
+    def __init__(self, *, user_agent: str, timeout_s: float = 5.0, expects_https: bool = True) -> None:
         self._user_agent = user_agent
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._expects_https = expects_https
+        self._trust: asyncio.Task[ssl.SSLContext] | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        # Reading a machine's certificates takes tens of milliseconds; the listener answers meanwhile.
-        tls = await asyncio.to_thread(ssl.create_default_context)
+        if self._expects_https:
+            self._read_trust()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls, force_close=True),
+            connector=aiohttp.TCPConnector(force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={
                 "User-Agent": self._user_agent,
@@ -52,8 +55,17 @@ class HttpProbe:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._trust is not None:
+            self._trust.cancel()
+            await asyncio.gather(self._trust, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
+
+    def _read_trust(self) -> "asyncio.Task[ssl.SSLContext]":
+        """Read this machine's certificates, once: it takes tens of milliseconds, so in a thread."""
+        if self._trust is None:
+            self._trust = asyncio.create_task(asyncio.to_thread(ssl.create_default_context))
+        return self._trust
 
     async def fetch(self, url: str) -> str:
         """Return the body of a 200 answer as text, at most 4 KiB of it.
@@ -64,7 +76,8 @@ class HttpProbe:
         if self._session is None:
             raise RuntimeError("HttpProbe is used before it is entered")
         try:
-            async with self._session.get(url, allow_redirects=False) as answer:
+            tls = await asyncio.shield(self._read_trust()) if url.startswith("https:") else True
+            async with self._session.get(url, allow_redirects=False, ssl=tls) as answer:
                 code = ngrok_errors.find_code(answer.headers.get("Ngrok-Error-Code"))
                 if code is not None:
                     raise ngrok_errors.explain_code(code)

@@ -50,12 +50,16 @@ async def misbehaving() -> AsyncIterator[str]:
     await runner.cleanup()
 
 
+@pytest.mark.parametrize("expects_https", [True, False])
 @pytest.mark.usefixtures("_trust")
 async def test_through_a_tunnel(
-    ngrok_standin: Standins, tunnels: TunnelMaker, plain_listener: PlainListener
+    ngrok_standin: Standins, tunnels: TunnelMaker, plain_listener: PlainListener, expects_https: bool
 ) -> None:
     """With the authority in SSL_CERT_FILE, our own answer comes back through TLS; the request says who asks."""
-    async with tunnels(ngrok_standin(), plain_listener.local_url) as tunnel, HttpProbe(user_agent=AGENT) as probe:
+    async with (
+        tunnels(ngrok_standin(), plain_listener.local_url) as tunnel,
+        HttpProbe(user_agent=AGENT, expects_https=expects_https) as probe,
+    ):
         assert await probe.fetch(tunnel.url + plain_listener.probe_path) == plain_listener.probe_answer
     headers = plain_listener.requests[0]
     assert headers["ngrok-skip-browser-warning"]

@@ -37,11 +37,13 @@ async def open_callbacks(
             clock=context.clock,
         )
     )
-    probe = await stack.enter_async_context(HttpProbe(user_agent=context.user_agent))
+    tunnel = choose_tunnel(context, options, settings, local_url=listener.local_url)
+    is_plain = tunnel.url.startswith("http:")
+    probe = await stack.enter_async_context(HttpProbe(user_agent=context.user_agent, expects_https=not is_plain))
     channel = await stack.enter_async_context(
         CallbackChannel(
             listener,
-            choose_tunnel(context, options, settings, local_url=listener.local_url),
+            tunnel,
             sink=sink,
             clock=context.clock,
             probe=probe.fetch,
