@@ -1,7 +1,6 @@
 """What ``-v`` says before anything happens: versions, and every setting with its source."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 from suno_cover_cli.config_file import FILE_KEYS
 from suno_cover_cli.output import Output
@@ -14,6 +13,8 @@ PACKAGES = ("suno-cover", "aiohttp", "msgspec", "Pillow", "pyngrok", "rich", "ty
 
 def package_versions() -> dict[str, str]:
     """Return the versions of this program and of what it leans on. Blocks: it reads files."""
+    from importlib.metadata import PackageNotFoundError, version
+
     found = {}
     for name in PACKAGES:
         try:
