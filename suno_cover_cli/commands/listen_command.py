@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ URL_VARIABLE = "SUNO_CALLBACK_URL"
 _POLITE_S = 1.0
 
 
-async def run_program(command: Sequence[str], *, url: str, has_stdout: bool) -> int:
+async def run_program(command: Sequence[str], url: str, *, has_stdout: bool) -> int:
     """Run a program to its end and return its exit code as a shell would. It never outlives this call.
 
     Args:
@@ -27,7 +28,7 @@ async def run_program(command: Sequence[str], *, url: str, has_stdout: bool) -> 
     environ = {**os.environ, URL_VARIABLE: url}
     try:
         child = await asyncio.create_subprocess_exec(
-            *command, env=environ, stdout=None if has_stdout else sys.__stderr__
+            *command, env=environ, stdout=None if has_stdout else sys.__stderr__ or subprocess.DEVNULL
         )
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else clean(error, 100)
