@@ -16,13 +16,15 @@ from typing import Any
 
 import pytest
 import trustme
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from suno_cover_cli.clock import Clock, SystemClock
 from suno_cover_cli.commands.callback_options import CallbackOptions
 from suno_cover_cli.commands.context import Context, ServiceOptions
 from suno_cover_cli.commands.doctor import examine
 from suno_cover_cli.commands.doctor_options import DoctorOptions
+from suno_cover_cli.doctor import CheckResult, Examiner, Finding
+from suno_cover_cli.errors import UnavailableError
 from suno_cover_cli.output import Output, Streams
 from suno_cover_cli.sandbox.app import Sandbox
 from tests.cli_fixtures import Cli
@@ -418,6 +420,38 @@ async def test_an_address_of_ones_own_is_tried_instead_of_ngrok(doctor: Doctor) 
     assert report["tunnel"][0] == "warn"
     assert "does not lead to our listener" in report["tunnel"][1]
     assert "ngrok agent" not in report.checks
+
+
+async def test_a_way_that_lets_probes_through_and_callbacks_not_is_told(doctor: Doctor) -> None:
+    """A firewall that answers POST by itself is found out by a callback of our own through the public address."""
+    port = closed_port()
+
+    async def filter_posts(request: web.BaseRequest) -> web.Response:
+        if request.method == "POST":
+            return web.Response(status=403)
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}{request.path}") as answer:
+            return web.Response(body=await answer.read())
+
+    runner = web.ServerRunner(web.Server(filter_posts), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    callbacks = CallbackOptions(public_url=f"http://127.0.0.1:{runner.addresses[0][1]}", listen_port=port)
+    report = await doctor(options={"callbacks": callbacks}, SUNO_BASE_URL="http://127.0.0.1:9")
+    await runner.cleanup()
+    assert report["tunnel"][0] == "pass"
+    assert report["public"][0] == "warn"
+    assert "HTTP 403" in report["public"][1]
+
+
+async def test_nobody_is_sent_to_where_they_are() -> None:
+    """Hints of other commands that point to the doctor lose that part here."""
+    results: list[CheckResult] = []
+
+    async def fail() -> Finding:
+        raise UnavailableError("no way", hint="Check the proxy; suno-cover doctor shows which step fails.")
+
+    assert not await Examiner("group", SystemClock(), results.append).check("name", fail)
+    assert [(result.message, result.hint) for result in results] == [("no way", "Check the proxy")]
 
 
 async def test_a_port_in_use_is_told(doctor: Doctor) -> None:
