@@ -1,9 +1,12 @@
 """The service over HTTP: submit, read, balance. Retries live here; what an answer means lives in answers."""
 
+import asyncio
 import random
+import urllib.request
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -15,7 +18,7 @@ from suno_cover_cli.errors import AnswerLostError, UnavailableError
 from suno_cover_cli.events import RequestRetried, Sink
 from suno_cover_cli.limiter import Priority, RequestLimiter
 from suno_cover_cli.models import Envelope, JobRecord, Submission
-from suno_cover_cli.settings import Provider
+from suno_cover_cli.settings import Provider, is_loopback_url
 from suno_cover_cli.text import Secret, clean
 
 _MAX_BODY_BYTES = 1024 * 1024
@@ -82,8 +85,11 @@ class SunoApi:
         self._user_agent = user_agent
         self._policy = policy or RetryPolicy()
         self._session: aiohttp.ClientSession | None = None
+        self._proxy: str | None = None
 
     async def __aenter__(self) -> Self:
+        # Once for all calls: aiohttp's trust_env would look at the environment and at .netrc for each of them.
+        self._proxy = await asyncio.to_thread(_find_proxy, self._base_url)
         self._session = aiohttp.ClientSession(
             headers={
                 "Authorization": f"Bearer {self._key.reveal()}",
@@ -95,7 +101,6 @@ class SunoApi:
             # connect is left open: it would count the wait for a pooled connection too.
             timeout=aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=30),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=True,
             auto_decompress=True,
         )
         return self
@@ -223,7 +228,12 @@ class SunoApi:
         async with self._limiter.slot(priority):
             try:
                 async with self._session.request(
-                    method, self._base_url + path, params=params, data=body, allow_redirects=False
+                    method,
+                    self._base_url + path,
+                    params=params,
+                    data=body,
+                    proxy=self._proxy,
+                    allow_redirects=False,
                 ) as response:
                     status = response.status
                     retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
@@ -235,6 +245,16 @@ class SunoApi:
         except UnavailableError as error:
             error.retry_after_s = retry_after_s
             raise
+
+
+def _find_proxy(base_url: str) -> str | None:
+    """Return the proxy that the environment or the system asks for on the way to an address. Blocks."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if is_loopback_url(base_url) or urllib.request.proxy_bypass(host):
+        return None
+    address = urllib.request.getproxies().get(parts.scheme)
+    return address if not address or "://" in address else f"http://{address}"
 
 
 def _is_worth_repeating(error: BaseException) -> bool:

@@ -185,7 +185,11 @@ class CoverSaver:
     async def _save_one(
         self, job: int, task_id: str, n: int, url: str, *, folder: Path, stem: str, overwrite: bool
     ) -> SavedImage:
+        is_existing = True
+
         def tell_progress(received_bytes: int, total_bytes: int | None) -> None:
+            nonlocal is_existing
+            is_existing = False
             self._sink.emit(
                 ImageProgressed(
                     job=job, task_id=task_id, n=n, received_bytes=received_bytes, total_bytes=total_bytes
@@ -195,9 +199,9 @@ class CoverSaver:
         def tell_retry(reason: str) -> None:
             self._sink.emit(ImageRetried(job=job, task_id=task_id, n=n, reason=clean(reason, 200)))
 
-        existing = None if overwrite else await self._saver.find_saved(folder, stem, url)
-        image = existing or await self._saver.save(
+        # The saver looks for itself whether the image is there; then no byte of it arrives.
+        image = await self._saver.save(
             url, folder, stem, overwrite=overwrite, on_progress=tell_progress, on_retry=tell_retry
         )
-        self._sink.emit(ImageSaved(job=job, task_id=task_id, n=n, image=image, is_existing=existing is not None))
+        self._sink.emit(ImageSaved(job=job, task_id=task_id, n=n, image=image, is_existing=is_existing))
         return image

@@ -34,6 +34,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
         service: Base URL, or ``sandbox``: ids mean nothing without it.
         provider: For the journal.
         output: Folder that receives the folder of the job, as shown to the user.
+        absolute_output: The same for the journal, which is read from elsewhere.
         options: Kept in the journal for a restart.
         music_task_id: Set for a job to be submitted.
         task_id: Set for a job that is known by its cover task id.
@@ -44,6 +45,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     service: str
     provider: str
     output: Path
+    absolute_output: str
     options: JobOptions
     music_task_id: str | None = None
     task_id: str | None = None

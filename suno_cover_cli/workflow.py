@@ -312,6 +312,6 @@ def _wanted_row(request: JobRequest) -> JobRow:
         music_task_id=request.music_task_id,
         task_id=request.task_id,
         state=RowState.SUBMITTING if request.task_id is None else RowState.SUBMITTED,
-        output=str(request.output.absolute()),
+        output=request.absolute_output,
         options=request.options,
     )

@@ -29,6 +29,7 @@ def requests(*codes: ExitCode) -> list[JobRequest]:
             service="s",
             provider="p",
             output=Path("o"),
+            absolute_output="/o",
             options=JobOptions(),
             music_task_id=f"{code.name}-{n}",
         )

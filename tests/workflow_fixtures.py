@@ -122,6 +122,7 @@ class Rig:
             service="test",
             provider="sunoapi",
             output=self.output,
+            absolute_output=str(self.output),
             options=JobOptions(**options),  # type: ignore[arg-type]
             music_task_id=music_task_id,
             task_id=task_id,

@@ -86,13 +86,14 @@ async def _run(
 def _requests(
     ids: TaskIds, settings: Settings, options: JobCommandOptions, parts: JobParts
 ) -> Iterator[JobRequest]:
-    kept = kept_options(settings, options)
+    kept, absolute_output = kept_options(settings, options), str(settings.output.absolute())
     for n, task_id in enumerate(ids.ids, 1):
         yield JobRequest(
             n=n,
             service=parts.service_name,
             provider=parts.provider_name,
             output=settings.output,
+            absolute_output=absolute_output,
             options=kept,
             music_task_id=task_id if options.submits else None,
             task_id=None if options.submits else task_id,

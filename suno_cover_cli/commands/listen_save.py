@@ -83,6 +83,7 @@ class CoverSaves:
             service=self._parts.service_name,
             provider=self._parts.provider_name,
             output=self._output,
+            absolute_output=str(self._output.absolute()),
             options=self._kept,
             task_id=task_id,
         )

@@ -231,6 +231,7 @@ def _requests(rows: list[JobRow]) -> Iterator[JobRequest]:
             service=row.service,
             provider=row.provider,
             output=Path(row.output),
+            absolute_output=row.output,
             options=row.options,
             music_task_id=row.music_task_id,
             task_id=row.task_id,
