@@ -24,7 +24,14 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from suno_cover_cli.addresses import AddressGuard
 from suno_cover_cli.clock import Clock
 from suno_cover_cli.errors import ImageError
-from suno_cover_cli.imagecheck import SNIFF_BYTES, DamagedImageError, ImageChecker, NotAnImageError, sniff
+from suno_cover_cli.imagecheck import (
+    SNIFF_BYTES,
+    DamagedImageError,
+    ImageChecker,
+    NotAnImageError,
+    load_decoder,
+    sniff,
+)
 from suno_cover_cli.imagefiles import ImageFolder, PartFile
 from suno_cover_cli.imagehost import AttemptError, ImageHosts, is_packed, read_body, read_retry_after
 from suno_cover_cli.models import SavedImage
@@ -108,6 +115,10 @@ class Downloader:
         # Every save waits for its own last step, so the threads are idle unless somebody was in a hurry.
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._hosts.__aexit__(exc_type, exc, traceback)
+
+    def prepare(self) -> None:
+        """Load the decoder in a thread, beside whatever else is waited for; returns at once."""
+        self._threads.submit(load_decoder)
 
     async def find_saved(self, folder: Path, stem: str, url: str) -> SavedImage | None:
         """Return the whole picture that is already in ``folder`` under ``stem``, whatever its format.

@@ -147,6 +147,11 @@ class ImageChecker:
         return width, height
 
 
+def load_decoder() -> None:
+    """Import what reads most covers, ahead of the first one. Blocks for tens of milliseconds."""
+    _find_reader(ImageFormat.PNG)
+
+
 def _check_chunks(file: ReadableFile) -> None:
     """Read a PNG's chunks with their checksums up to the end mark: decoding its pixels looks at neither.
 

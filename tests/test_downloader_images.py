@@ -3,6 +3,8 @@
 import io
 import random
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -177,3 +179,27 @@ def test_noise_is_no_picture() -> None:
         for _ in range(20):
             with pytest.raises(ImageError):
                 check(head + noise.randbytes(300))
+
+
+def test_the_decoder_is_loaded_ahead_of_the_first_picture() -> None:
+    """Nothing of the decoder is there before it is wanted; once prepared, it is loaded while nobody waits for it."""
+    script = """
+import asyncio, sys
+from suno_cover_cli.clock import SystemClock
+from suno_cover_cli.downloader import Downloader
+
+def is_loaded():
+    return "PIL.PngImagePlugin" in sys.modules
+
+async def main():
+    async with Downloader(allow_loopback=True, clock=SystemClock(), user_agent="test") as downloader:
+        before = is_loaded()
+        downloader.prepare()
+        while not is_loaded():
+            await asyncio.sleep(0)
+        print(before, is_loaded())
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.stdout, done.stderr) == ("False True\n", "")

@@ -186,6 +186,8 @@ async def open_workflow(
         listener, channel = await open_callbacks(
             stack, context, callbacks, settings, webhook_key=start.webhook_key, sink=sink
         )
+    if options.wait:
+        saver.prepare()
     workflow = await stack.enter_async_context(
         CoverWorkflow(
             service=api,
