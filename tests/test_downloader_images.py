@@ -182,7 +182,7 @@ def test_noise_is_no_picture() -> None:
 
 
 def test_the_decoder_is_loaded_ahead_of_the_first_picture() -> None:
-    """Nothing of the decoder is there before it is wanted; once prepared, it is loaded while nobody waits for it."""
+    """Nothing of the decoder is there before it is wanted; once prepared, it loads while nobody waits."""
     script = """
 import asyncio, sys
 from suno_cover_cli.clock import SystemClock
