@@ -65,7 +65,7 @@ async def test_callbacks_come_by_the_public_url(agent: NgrokStandin, tmp_path: P
 async def test_a_cut_network_is_told_within_15_s_and_mended(
     agent: NgrokStandin, tmp_path: Path, word: str
 ) -> None:
-    """Whether the agent says so or not, a loss is told within 15 s; when the network is back, ready comes again."""
+    """Whether the agent says so or not, a loss is told within 15 s; with the network, ready comes back."""
     clock = ScaledClock(5)
     async with listening(tmp_path, clock=clock, **options_of(agent)) as run:
         cut_at = clock.monotonic()
@@ -154,7 +154,7 @@ async def test_a_public_url_that_leads_elsewhere_is_exit_9(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_no_agent_outlives_a_signal(cli: Cli, ngrok_standin: Make, number: signal.Signals) -> None:
-    """Ended by a signal, SIGKILL included on Linux, listen leaves no agent, and its token was in no command line."""
+    """Ended by a signal, SIGKILL included on Linux, listen leaves no agent and showed no token."""
     if number is signal.SIGKILL and not hasattr(os, "pidfd_open"):
         pytest.skip("the guard needs Linux")
     agent = ngrok_standin()
