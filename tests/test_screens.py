@@ -90,11 +90,12 @@ def test_no_color_takes_the_colours_and_leaves_the_rest(cli: Cli) -> None:
 
 
 def test_force_color_colours_a_pipe_and_draws_nothing(cli: Cli) -> None:
-    """FORCE_COLOR brings colours into a log, but no cursor movements and no bars."""
+    """FORCE_COLOR brings colours into a log, but no cursor movements and no bars; NO_COLOR goes before it."""
     run = cli.run("generate", "--sandbox", "x", FORCE_COLOR="1")
     assert COLOUR.search(run.stderr)
     assert not any(sign in run.stderr for sign in DRAWING)
     assert "\x1b" not in run.stdout
+    assert "\x1b" not in cli.run("generate", "--sandbox", "x", FORCE_COLOR="1", NO_COLOR="1").stderr
 
 
 def test_a_dumb_terminal_gets_plain_lines(cli: Cli) -> None:

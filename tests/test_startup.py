@@ -57,6 +57,13 @@ def unwatched(cli: Cli) -> dict[str, str]:
     return {name: value for name, value in cli.environ.items() if not name.startswith("COV")}
 
 
+@pytest.fixture
+def cli(cli: Cli) -> Cli:
+    """The program without coverage's tracer, which loads a database of its own and takes its time."""
+    cli.environ = {name: value for name, value in cli.environ.items() if not name.startswith("COV")}
+    return cli
+
+
 def loaded(cli: Cli, *words: str, **environ: str) -> set[str]:
     """Run the program and return the top-level names of what it has loaded."""
     done = subprocess.run(
