@@ -52,11 +52,6 @@ app()
 """
 
 
-def unwatched(cli: Cli) -> dict[str, str]:
-    """Return the environment without coverage, which loads and costs more than what is looked at here."""
-    return {name: value for name, value in cli.environ.items() if not name.startswith("COV")}
-
-
 @pytest.fixture
 def cli(cli: Cli) -> Cli:
     """The program without coverage's tracer, which loads a database of its own and takes its time."""
@@ -69,7 +64,7 @@ def loaded(cli: Cli, *words: str, **environ: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, *words],
         cwd=cli.cwd,
-        env={**unwatched(cli), **environ},
+        env={**cli.environ, **environ},
         capture_output=True,
         text=True,
         timeout=20,
@@ -136,12 +131,12 @@ def test_version_and_tab_cost_a_few_starts_of_python(cli: Cli, tmp_path: Path) -
     """--version and one TAB take at most seven times as long as Python takes to do nothing."""
     program = installed(tmp_path)
     cli.run("history")
-    tab = {**unwatched(cli), "_SUNO_COVER_COMPLETE": "bash"}
+    tab = {**cli.environ, "_SUNO_COVER_COMPLETE": "bash"}
 
     def nothing() -> float:
-        return run_s([sys.executable, "-c", "pass"], unwatched(cli))
+        return run_s([sys.executable, "-c", "pass"], cli.environ)
 
-    assert compare(lambda: run_s([*program, "--version"], unwatched(cli)), nothing) < 7 * SLACK
+    assert compare(lambda: run_s([*program, "--version"], cli.environ), nothing) < 7 * SLACK
     assert compare(lambda: run_s([*program, "generate", "--"], tab), nothing) < 7 * SLACK
     assert compare(lambda: run_s([*program, "wait", ""], tab), nothing) < 7 * SLACK
 
@@ -153,7 +148,7 @@ def test_help_costs_little_more_than_the_parser_itself(cli: Cli, tmp_path: Path)
     program = installed(tmp_path)
     bare = tmp_path / "bare.py"
     bare.write_text(BARE_APP.replace("NAMES", repr(list(COMMANDS[""].commands))).replace('\\"', '"'))
-    environ = {**unwatched(cli), "COLUMNS": "80"}
+    environ = {**cli.environ, "COLUMNS": "80"}
     ratio = compare(
         lambda: run_s([*program, "--help"], environ), lambda: run_s([sys.executable, str(bare), "--help"], environ)
     )
