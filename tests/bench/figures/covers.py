@@ -50,7 +50,7 @@ def measure_callback_to_covers(lab: Lab) -> Iterator[Row]:
             )
             return time.perf_counter() - begun
 
-        samples = measure_pairs(lambda: _save_after_callback(lab, service), baseline, lab.choose(7, 25))
+        samples = measure_pairs(lambda: _save_after_callback(lab, service), baseline, lab.choose(5, 25))
         yield Row(
             figure="callback arrives \N{RIGHTWARDS ARROW} both 2 MiB covers checked and renamed",
             unit=Unit.SECONDS,
@@ -104,7 +104,7 @@ def measure_many_covers(lab: Lab) -> Iterator[Row]:
     with lab.serve() as service:
         task_ids = [submit(service, lab.new_id("image-slow")) for _ in range(_COVERS // 2)]
         urls = [url for task_id in task_ids for url in _image_urls(service, task_id)]
-        for tool in ("aria2c", "curl"):
+        for tool in lab.choose(("aria2c",), ("aria2c", "curl")):
             figure = f"{_COVERS} covers, server with 50 ms latency, {_CONNECTIONS} connections"
             try:
                 command = _download_command(lab, tool, urls)

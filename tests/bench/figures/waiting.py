@@ -30,7 +30,7 @@ def measure_tunnel(lab: Lab) -> Iterator[Row]:
         yield Row(
             figure="tunnel: start of process \N{RIGHTWARDS ARROW} job submitted",
             unit=Unit.SECONDS,
-            samples=measure_pairs(ours, standin.open_alone, lab.choose(5, 15)),
+            samples=measure_pairs(ours, standin.open_alone, lab.choose(4, 15)),
             baseline=f"the agent alone, spawn \N{RIGHTWARDS ARROW} endpoint (stand-in, {START_S} s as a real one)",
             goal=at_most_above(0.3),
         )
@@ -38,7 +38,7 @@ def measure_tunnel(lab: Lab) -> Iterator[Row]:
 
 def measure_waiting(lab: Lab) -> Iterator[Row]:
     """One job that waits for its callback through a tunnel; by default it is also read every 30 s."""
-    window_s = lab.choose(12.0, _MINUTE_S)
+    window_s = lab.choose(8.0, _MINUTE_S)
     with lab.serve("--generation-time", "1h") as service:
         standin = StandIn.install(lab.new_folder())
         command = lab.program("generate", "--callback", "required", "--events", lab.new_id())
