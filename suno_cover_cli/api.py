@@ -18,6 +18,7 @@ from suno_cover_cli.errors import AnswerLostError, UnavailableError
 from suno_cover_cli.events import RequestRetried, Sink
 from suno_cover_cli.limiter import Priority, RequestLimiter
 from suno_cover_cli.models import Envelope, JobRecord, Submission
+from suno_cover_cli.retries import repeat
 from suno_cover_cli.settings import Provider, is_loopback_url
 from suno_cover_cli.text import Secret, clean
 
@@ -186,15 +187,18 @@ class SunoApi:
         return await self._repeat("balance", attempt)
 
     async def _repeat(self, call: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(_is_worth_repeating),
-            stop=stop_after_attempt(self._policy.max_attempts),
-            wait=self._delay_s,
-            before_sleep=lambda state: self._tell_retry(call, state),
-            sleep=self._clock.sleep,
-            reraise=True,
-        )
-        return await retrying(attempt)
+        async def go_on(again: Callable[[], Awaitable[T]]) -> T:
+            retrying = AsyncRetrying(
+                retry=retry_if_exception(_is_worth_repeating),
+                stop=stop_after_attempt(self._policy.max_attempts),
+                wait=self._delay_s,
+                before_sleep=lambda state: self._tell_retry(call, state),
+                sleep=self._clock.sleep,
+                reraise=True,
+            )
+            return await retrying(again)
+
+        return await repeat(attempt, go_on, worth_repeating=UnavailableError)
 
     def _delay_s(self, state: RetryCallState) -> float:
         policy, error = self._policy, _error_of_attempt(state)

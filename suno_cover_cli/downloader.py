@@ -10,7 +10,7 @@ import functools
 import os
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -35,6 +35,7 @@ from suno_cover_cli.imagecheck import (
 from suno_cover_cli.imagefiles import ImageFolder, PartFile
 from suno_cover_cli.imagehost import AttemptError, ImageHosts, is_packed, read_body, read_retry_after
 from suno_cover_cli.models import SavedImage
+from suno_cover_cli.retries import repeat
 from suno_cover_cli.text import clean
 
 _FLUSH_BYTES = 256 * 1024
@@ -165,16 +166,20 @@ class Downloader:
         self._guard.check_url(url)
         files = ImageFolder(folder, stem, self._checker)
         transfer = _Transfer(url, files, PartFile(folder, stem), overwrite=overwrite, on_progress=on_progress)
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(AttemptError),
-            stop=self._is_enough,
-            wait=self._delay_s,
-            before_sleep=None if on_retry is None else lambda state: on_retry(_failure_of(state).message),
-            sleep=self._clock.sleep,
-            reraise=True,
-        )
+
+        async def go_on(again: Callable[[], Awaitable[SavedImage]]) -> SavedImage:
+            retrying = AsyncRetrying(
+                retry=retry_if_exception_type(AttemptError),
+                stop=self._is_enough,
+                wait=self._delay_s,
+                before_sleep=None if on_retry is None else lambda state: on_retry(_failure_of(state).message),
+                sleep=self._clock.sleep,
+                reraise=True,
+            )
+            return await retrying(again)
+
         try:
-            return await retrying(self._attempt, transfer)
+            return await repeat(lambda: self._attempt(transfer), go_on, worth_repeating=AttemptError)
         except BaseException:
             await self._run(transfer.part.discard)
             raise

@@ -15,6 +15,7 @@ LAYERS = {
     "base": (
         *("__init__", "exits", "errors", "models", "events", "clock", "text", "settings", "config_file", "keys"),
         *("durations", "folders", "naming", "environment", "atomic_file", "task_ids", "callbacks", "sample_names"),
+        "retries",
     ),
     "completion": ("completion*",),
     "config": ("config_edit",),
