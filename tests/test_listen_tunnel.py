@@ -61,6 +61,19 @@ async def test_callbacks_come_by_the_public_url(agent: NgrokStandin, tmp_path: P
     assert not agent.living()
 
 
+async def test_an_answer_that_is_owed_goes_out_before_the_tunnel_closes(
+    agent: NgrokStandin, tmp_path: Path
+) -> None:
+    """Interrupted while a callback from outside is being answered, listen closes its tunnel after the answer."""
+    async with listening(tmp_path, json=False, delay_s=0.4, **options_of(agent)) as run:
+        posting = asyncio.ensure_future(post_outside(agent, run.url))
+        await run.wait_until(lambda: "-->" in run.stdout)
+        await run.interrupt()
+        assert await posting == 200
+    assert "<-- 1 200" in run.stdout
+    assert not agent.living()
+
+
 @pytest.mark.parametrize("word", ["cut", "cut-quietly"])
 async def test_a_cut_network_is_told_within_15_s_and_mended(
     agent: NgrokStandin, tmp_path: Path, word: str

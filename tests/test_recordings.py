@@ -86,6 +86,9 @@ async def test_the_newest_thousand_are_kept(tmp_path: Path) -> None:
         kept = await store.load_newest()
         assert [kept[0].n, kept[-1].n, len(kept)] == [201, 1200, 1000]
         assert [one.n for one in await store.load_newest(2)] == [1199, 1200]
+    with sqlite3.connect(tmp_path / "journal.sqlite3") as connection:
+        # The list has a limit of its own; what counts is what is on disk.
+        assert connection.execute("SELECT count(*), min(n) FROM recordings").fetchone() == (1000, 201)
 
 
 async def test_a_crowd_larger_than_the_record_is_numbered_whole(tmp_path: Path) -> None:
