@@ -202,6 +202,7 @@ async def test_two_generates_and_one_resume_run_each_job_once(cli: Cli) -> None:
         resumed = await cli.run_beside("resume", "--json", **environ)
         assert (resumed.code, resumed.stdout) == (0, "")
         assert "6 jobs are being run by another process" in resumed.stderr
+        assert "Nothing to resume" not in resumed.stderr
         assert second.stderr is not None
         async with asyncio.timeout(10):
             while b"another run is working on song-0" not in await second.stderr.readline():

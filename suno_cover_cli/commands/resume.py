@@ -121,8 +121,9 @@ class _Resumption:
             self._sink = await open_sink(stack, self._context, self._options, len(rows), self._unfinished)
             early.open(self._sink)
             self._tell_busy(len(claims) - len(rows))
-            if not rows:
+            if not claims:
                 self._context.output.write_words("Nothing to resume: every job of the journal has ended.")
+            if not rows:
                 return ExitCode.OK
             ready: list[JobRow] = []
             for account, group in _grouped(rows).items():
