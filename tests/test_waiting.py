@@ -95,7 +95,8 @@ async def test_every_further_loss_wakes_the_jobs_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_counted", [False, True])
 async def test_a_machine_that_slept_wakes_to_one_read_a_job(tmp_path: Path, *, is_counted: bool) -> None:
     """Eight hours asleep cost one read for each job and no deadline, whichever way the system counts sleep."""
-    jobs, interval_s, clock = 3, 600.0, SleepyClock(SPEED)
+    # Slow enough that a busy machine's pauses are not taken for sleep.
+    jobs, interval_s, clock = 2, 200.0, SleepyClock(12)
     timing = Timing(poll_interval_s=interval_s, timeout_s=3000.0)
     async with rig(tmp_path, clock=clock, timing=timing) as it, asyncio.TaskGroup() as group:
         running = await start_stuck(it, group, jobs)
