@@ -31,7 +31,8 @@ from suno_cover_cli.settings import Settings
 from suno_cover_cli.text import Secret
 
 # Of the two seconds after a signal: answers that are owed first, then the record and the tunnel's agent.
-_CLOSING_S = 1.5
+_CLOSING_S = 1.3
+_RELAY_S = 0.2  # part of the same two seconds
 # Without its tunnel this command is nothing: the first run waits for the agent's download.
 _DOWNLOAD_S = 120.0
 
@@ -162,6 +163,9 @@ async def _open_way(
             extra_s=_DOWNLOAD_S,
         )
     )
+    # The agent still has to carry the last answer out: one that was written a moment ago is lost with it, and the
+    # service would call again.
+    stack.push_async_callback(context.clock.sleep, _RELAY_S)
     return msgspec.structs.replace(way, channel=channel, inspector=lambda: tunnel.inspector)
 
 
