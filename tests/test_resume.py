@@ -246,6 +246,21 @@ async def test_a_profile_opens_its_own_service(commands: Commands) -> None:
         assert not current.request_log
 
 
+async def test_a_broken_profile_costs_only_its_own_jobs(commands: Commands) -> None:
+    """A profile whose key cannot be one does not stop the jobs of the current service."""
+    async with Sandbox(generation_s=0.0) as current:
+        await commands.leave("a", environ=environ_of(current))
+
+        def write_config() -> None:
+            config = Path(commands.environ["SUNO_COVER_CONFIG"])
+            config.write_text('[profiles.other]\nbase-url = "https://other.test"\napi-key = "two words"\n')
+            config.chmod(0o600)
+
+        await asyncio.to_thread(write_config)
+        run = await commands.resume(environ=environ_of(current))
+        assert (run.code, [job["state"] for job in run.objects]) == (0, ["succeeded"]), run.stderr
+
+
 async def test_who_insists_on_callbacks_is_left_when_there_is_no_way_in(commands: Commands) -> None:
     """``--callback required`` of the first run holds: that job stays and is told; the others go on by polling."""
     async with Sandbox(generation_s=0.0) as sandbox:
