@@ -19,8 +19,15 @@ from suno_cover_cli.commands.job_options import JobCommandOptions
 from suno_cover_cli.commands.job_parts import Unfinished
 from suno_cover_cli.errors import SunoCoverError
 from suno_cover_cli.output import Output, Streams
+from tests.starter import Starter, reads_at_start
 
 _MAX_RUN_S = 40.0
+
+START_ENVIRON = {
+    "PYTHONWARNINGS": "error",
+    **{name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "COV_"))},
+}
+"""What Python and the watching of its coverage read when they start."""
 
 __all__ = ["CallbackOptions", "Cli", "InProcess", "Run"]
 
@@ -45,9 +52,15 @@ class Run:
 
 
 class Cli:
-    """The program in a process of its own, with a home of its own."""
+    """The program in a process of its own, with a home of its own.
 
-    def __init__(self, tmp_path: Path) -> None:
+    Args:
+        tmp_path: Holds that home, the folder to work in, the state and the settings.
+        starter: Runs the program without loading its libraries each time.
+    """
+
+    def __init__(self, tmp_path: Path, starter: Starter) -> None:
+        self._starter = starter
         self.home = tmp_path / "home"
         self.cwd = tmp_path / "work"
         self.home.mkdir()
@@ -57,8 +70,7 @@ class Cli:
             "HOME": str(self.home),
             "SUNO_COVER_STATE_DIR": str(tmp_path / "state"),
             "SUNO_COVER_CONFIG": str(tmp_path / "config.toml"),
-            "PYTHONWARNINGS": "error",
-            **{name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "COV_"))},
+            **START_ENVIRON,
         }
 
     def command(self, *args: str) -> list[str]:
@@ -79,17 +91,25 @@ class Cli:
 
     def run(self, *args: str, stdin: str = "", timeout_s: float = 30.0, **environ: str) -> Run:
         """Run the program to its end."""
-        done = subprocess.run(
-            self.command(*args),
+        if reads_at_start(environ):
+            done = subprocess.run(
+                self.command(*args),
+                cwd=self.cwd,
+                env={**self.environ, **environ},
+                input=stdin.encode(),
+                capture_output=True,
+                timeout=timeout_s,
+                check=False,
+            )
+            return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
+        code, stdout, stderr = self._starter.run(
+            args,
+            environ={**self.environ, **environ},
             cwd=self.cwd,
-            env={**self.environ, **environ},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
+            stdin=stdin.encode(),
+            timeout_s=timeout_s,
         )
-        return Run(done.returncode, done.stdout, done.stderr)
+        return Run(code, stdout.decode(), stderr.decode())
 
     async def begin(self, *args: str, **environ: str) -> asyncio.subprocess.Process:
         """Start the program beside servers that live in the test's own loop."""
@@ -104,13 +124,7 @@ class Cli:
 
     async def run_beside(self, *args: str, **environ: str) -> Run:
         """Run the program to its end beside servers that live in the test's own loop."""
-        child = await self.begin(*args, **environ)
-        try:
-            stdout, stderr = await asyncio.wait_for(child.communicate(), _MAX_RUN_S)
-        finally:
-            if child.returncode is None:
-                child.kill()
-        return Run(child.returncode or 0, stdout.decode(), stderr.decode())
+        return await asyncio.to_thread(self.run, *args, timeout_s=_MAX_RUN_S, **environ)
 
     def shell(self, script: str, timeout_s: float = 30.0, **environ: str) -> Run:
         """Run a bash script in which ``suno-cover`` is the program."""

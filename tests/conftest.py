@@ -1,12 +1,14 @@
 """Fixtures for everybody: no blocking calls in our own code while a loop runs, an environment of one's own."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from blockbuster import blockbuster_ctx
 
-from tests.cli_fixtures import Cli, InProcess
+from tests.cli_fixtures import START_ENVIRON, Cli, InProcess
+from tests.starter import Starter
 
 pytest_plugins = ["tests.tunnel_fixtures"]
 
@@ -18,10 +20,17 @@ def _no_blocking_calls() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def starter() -> Iterator[Starter]:
+    """Run the real program without loading its libraries each time."""
+    with Starter({"PATH": os.environ["PATH"], **START_ENVIRON}) as starter:
+        yield starter
+
+
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
+def cli(tmp_path: Path, starter: Starter) -> Cli:
     """Run the real program in an environment with an empty home and no settings."""
-    return Cli(tmp_path)
+    return Cli(tmp_path, starter)
 
 
 @pytest.fixture
