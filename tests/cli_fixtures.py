@@ -19,7 +19,10 @@ from suno_cover_cli.commands.job_options import JobCommandOptions
 from suno_cover_cli.commands.job_parts import Unfinished
 from suno_cover_cli.errors import SunoCoverError
 from suno_cover_cli.output import Output, Streams
-from tests.starter import Starter, reads_at_start
+from tests.starter import Started, StartedBeside, Starter
+from tests.terminal_fixtures import Terminal
+
+PACKAGE = "suno_cover_cli"
 
 _MAX_RUN_S = 40.0
 
@@ -74,57 +77,42 @@ class Cli:
         }
 
     def command(self, *args: str) -> list[str]:
-        """Return the words that start the program."""
-        return [sys.executable, "-m", "suno_cover_cli", *args]
+        """Return the words that start the program from nothing."""
+        return [sys.executable, "-m", PACKAGE, *args]
 
-    def start(self, *args: str, **environ: str) -> "subprocess.Popen[str]":
-        """Start the program and return at once."""
-        return subprocess.Popen(
-            self.command(*args),
-            cwd=self.cwd,
-            env={**self.environ, **environ},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    def start(self, *args: str, stdin: str = "", module: str = PACKAGE, **environ: str) -> Started:
+        """Start the program, or another module, and return at once."""
+        return self._starter.start(
+            args, environ={**self.environ, **environ}, cwd=self.cwd, stdin=stdin.encode(), module=module
         )
 
-    def run(self, *args: str, stdin: str = "", timeout_s: float = 30.0, **environ: str) -> Run:
-        """Run the program to its end."""
-        if reads_at_start(environ):
-            done = subprocess.run(
-                self.command(*args),
-                cwd=self.cwd,
-                env={**self.environ, **environ},
-                input=stdin.encode(),
-                capture_output=True,
-                timeout=timeout_s,
-                check=False,
-            )
-            return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
-        code, stdout, stderr = self._starter.run(
+    def start_on(
+        self, terminal: Terminal, *args: str, streams: str = "02", module: str = PACKAGE, **environ: str
+    ) -> None:
+        """Start the program, or another module, on a terminal; streams that are not the terminal's are pipes."""
+        started = self._starter.start(
             args,
-            environ={**self.environ, **environ},
+            environ={**self.environ, "TERM": "xterm-256color", **environ},
             cwd=self.cwd,
-            stdin=stdin.encode(),
-            timeout_s=timeout_s,
+            tty=terminal.name,
+            on_tty=streams,
+            module=module,
         )
-        return Run(code, stdout.decode(), stderr.decode())
+        terminal.own(started)
 
-    async def begin(self, *args: str, **environ: str) -> asyncio.subprocess.Process:
+    def run(self, *args: str, stdin: str = "", module: str = PACKAGE, **environ: str) -> Run:
+        """Run the program, or another module, to its end."""
+        with self.start(*args, stdin=stdin, module=module, **environ) as started:
+            stdout, stderr = started.communicate(_MAX_RUN_S)
+            return Run(started.wait(), stdout.decode(), stderr.decode())
+
+    async def begin(self, *args: str, **environ: str) -> StartedBeside:
         """Start the program beside servers that live in the test's own loop."""
-        return await asyncio.create_subprocess_exec(
-            *self.command(*args),
-            cwd=self.cwd,
-            env={**self.environ, **environ},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        return await StartedBeside.make(await asyncio.to_thread(self.start, *args, **environ))
 
     async def run_beside(self, *args: str, **environ: str) -> Run:
         """Run the program to its end beside servers that live in the test's own loop."""
-        return await asyncio.to_thread(self.run, *args, timeout_s=_MAX_RUN_S, **environ)
+        return await asyncio.to_thread(self.run, *args, **environ)
 
     def shell(self, script: str, timeout_s: float = 30.0, **environ: str) -> Run:
         """Run a bash script in which ``suno-cover`` is the program."""

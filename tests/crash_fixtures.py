@@ -12,6 +12,7 @@ from PIL import Image
 
 from suno_cover_cli.sandbox.app import RECORD_PATH, SUBMIT_PATH, Sandbox
 from tests.cli_fixtures import Cli, Run
+from tests.starter import StartedBeside
 
 _PATIENCE_S = 20.0
 POLL = ("--poll-interval", "0.2", "--rate", "off")
@@ -94,9 +95,7 @@ class Crash:
                 task.cancel()
             await asyncio.gather(reading, due, return_exceptions=True)
 
-    async def _read(self, child: asyncio.subprocess.Process) -> None:
-        assert child.stdout is not None
-        assert child.stderr is not None
+    async def _read(self, child: StartedBeside) -> None:
         errors = asyncio.create_task(child.stderr.read())
         async for line in child.stdout:
             if not line.endswith(b"\n"):

@@ -2,24 +2,28 @@
 
 Most of a short run is Python loading libraries: about 0.3 s of processor time, hundreds of times in this suite.
 What is started here is a process of its own all the same, with its own arguments, environment, folder, streams,
-signals and end. What is about the start itself (what is loaded and when, how long it takes), about a terminal or
-about a shell starts the program from nothing, with ``Cli.command``.
+terminal, signals and end. What is about the start itself (what is loaded and when, how long it takes) or about a
+shell starts the program from nothing, with ``Cli.command``.
 """
 
+import asyncio
+import fcntl
 import gc
 import importlib
 import io
 import json
 import os
 import runpy
+import select
 import selectors
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Self, TextIO, cast
 
@@ -41,17 +45,85 @@ PRELOADED = (
     "tenacity",
     "typer.main",
 )
-"""What nearly every run loads. None of it reads the environment while it is loaded, but for what is below."""
+"""What nearly every run loads.
 
-READ_AT_START = ("PYTHON", "SSL_", "LANG", "LC_")
-"""Beginnings of the names that Python and its libraries read while they are loaded."""
+While it is loaded, none of it reads variables that a test sets, but for ``SSL_CERT_FILE``: what is trusted by a
+client that was given no context of its own is settled then.
+"""
 
 _N_STREAMS = 3
 
 
-def reads_at_start(environ: Mapping[str, str]) -> bool:
-    """Tell whether a run with these variables has to start from nothing."""
-    return any(name.startswith(READ_AT_START) for name in environ)
+class Started:
+    """A run of the program, with what ``subprocess.Popen`` offers for one.
+
+    Attributes:
+        pid: Its process number.
+        stdout: What it writes there, when that is a pipe.
+        stderr: The same.
+        returncode: Its exit code, minus the signal that ended it; ``None`` as far as is known.
+    """
+
+    def __init__(self, pid: int, end: io.FileIO, stdout: io.FileIO, stderr: io.FileIO) -> None:
+        self.pid = pid
+        self.stdout = stdout
+        self.stderr = stderr
+        self.returncode: int | None = None
+        self._end = end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.poll() is None:
+            self.kill()
+            self.wait()
+        for file in (self.stdout, self.stderr):
+            file.close()
+
+    def fileno(self) -> int:
+        """Return a file that can be read once the program has ended."""
+        return self._end.fileno()
+
+    def poll(self) -> int | None:
+        """Return the exit code if it has one yet."""
+        with suppress(TimeoutError):
+            return self.wait(0)
+        return None
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Wait for the end and return the exit code.
+
+        Raises:
+            TimeoutError: It was still running after that time.
+        """
+        if self.returncode is None:
+            if not select.select([self], [], [], timeout_s)[0]:
+                raise TimeoutError("the program still runs")
+            self.returncode = os.waitstatus_to_exitcode(int(self._end.read()))
+            self._end.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it without asking."""
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout_s: float) -> tuple[bytes, bytes]:
+        """Read all that it writes, wait for its end, and return both streams.
+
+        Raises:
+            TimeoutError: It was still running after that time.
+        """
+        end = time.monotonic() + timeout_s
+        told = _read_all((self.stdout, self.stderr), end)
+        self.wait(max(0.0, end - time.monotonic()))
+        return told[self.stdout], told[self.stderr]
 
 
 class Starter:
@@ -80,65 +152,127 @@ class Starter:
         self._socket.close()
         self._process.wait()
 
-    def run(
-        self, args: Sequence[str], *, environ: Mapping[str, str], cwd: Path, stdin: bytes, timeout_s: float
-    ) -> tuple[int, bytes, bytes]:
-        """Run the program to its end, as ``subprocess.run`` does.
+    def start(
+        self,
+        args: Sequence[str],
+        *,
+        environ: dict[str, str],
+        cwd: Path,
+        stdin: bytes = b"",
+        tty: str | None = None,
+        on_tty: str = "02",
+        module: str = "suno_cover_cli",
+    ) -> Started:
+        """Start the program with pipes for its streams.
 
-        Returns:
-            Its exit code (minus the signal that ended it), its standard output and its standard error.
-
-        Raises:
-            TimeoutError: It was still running after that time; it has been killed.
+        Args:
+            args: What follows the program's name.
+            environ: All its variables.
+            cwd: The folder it runs in.
+            stdin: What it can read there.
+            tty: A terminal that is to be its own, in a session of its own.
+            on_tty: The streams that are that terminal, by number.
+            module: What to run instead of the program.
         """
         pipes = [os.pipe() for _ in range(_N_STREAMS + 2)]
         (in_r, in_w), (out_r, out_w), (err_r, err_w), (end_r, end_w), (what_r, what_w) = pipes
-        with ExitStack() as stack:
-            end = stack.enter_context(os.fdopen(end_r, "rb"))
-            readers = {number: stack.enter_context(os.fdopen(number, "rb", 0)) for number in (out_r, err_r)}
-            given = stack.enter_context(os.fdopen(in_w, "wb", 0))
-            socket.send_fds(self._socket, [b"r"], [in_r, out_w, err_w, end_w, what_r])
-            for number in (in_r, out_w, err_w, end_w, what_r):
-                os.close(number)
-            with os.fdopen(what_w, "w") as what:
-                json.dump({"args": list(args), "environ": dict(environ), "cwd": str(cwd)}, what)
-            pid = int(end.readline())
-            with suppress(BrokenPipeError):  # it may not care for what it is given
-                given.write(stdin)
-            given.close()
-            try:
-                told = _read_all(readers, time.monotonic() + timeout_s)
-                status = int(end.readline())
-            except BaseException:
-                os.kill(pid, signal.SIGKILL)
-                raise
-        return os.waitstatus_to_exitcode(status), told[out_r], told[err_r]
+        theirs = [in_r, out_w, err_w, end_w, what_r]
+        socket.send_fds(self._socket, [b"r"], theirs)
+        for number in theirs:
+            os.close(number)
+        told = {"module": module, "args": args, "environ": environ, "cwd": str(cwd), "tty": tty, "on_tty": on_tty}
+        with os.fdopen(what_w, "w") as what:
+            json.dump(told, what)
+        end = io.FileIO(end_r)
+        pid = b""
+        while not pid.endswith(b"\n"):
+            pid += end.read(1) or b"\n"
+        with suppress(BrokenPipeError), os.fdopen(in_w, "wb") as given:  # it may not care for what it is given
+            given.write(stdin)
+        return Started(int(pid), end, io.FileIO(out_r), io.FileIO(err_r))
 
 
-def _read_all(readers: Mapping[int, io.FileIO], end: float) -> dict[int, bytes]:
-    told = dict.fromkeys(readers, b"")
+class StartedBeside:
+    """A run of the program beside servers in the test's own loop, with what ``asyncio`` offers for one."""
+
+    def __init__(self, started: Started, stdout: asyncio.StreamReader, stderr: asyncio.StreamReader) -> None:
+        self._started = started
+        self.pid = started.pid
+        self.stdout = stdout
+        self.stderr = stderr
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().add_reader(started, self._end)
+
+    @classmethod
+    async def make(cls, started: Started) -> Self:
+        """Take over what has just been started."""
+        return cls(started, await _open_reader(started.stdout), await _open_reader(started.stderr))
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, minus the signal that ended it; ``None`` while it runs."""
+        return self._started.returncode
+
+    async def wait(self) -> int:
+        """Wait for the end and return the exit code."""
+        return await asyncio.shield(self._ended)
+
+    async def communicate(self) -> tuple[bytes, bytes]:
+        """Read all that it writes, wait for its end, and return both streams."""
+        stdout, stderr, _ = await asyncio.gather(self.stdout.read(), self.stderr.read(), self.wait())
+        return stdout, stderr
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it without asking."""
+        self.send_signal(signal.SIGKILL)
+
+    def _end(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._started)
+        self._ended.set_result(self._started.wait(0))
+
+
+async def _open_reader(file: io.FileIO) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+    return reader
+
+
+def _read_all(files: Sequence[io.FileIO], end: float) -> dict[io.FileIO, bytes]:
+    told = dict.fromkeys(files, b"")
     with selectors.DefaultSelector() as selector:
-        for number in readers:
-            selector.register(number, selectors.EVENT_READ)
+        for file in files:
+            selector.register(file, selectors.EVENT_READ)
         while selector.get_map():
             ready = selector.select(end - time.monotonic())
             if not ready and time.monotonic() >= end:
                 raise TimeoutError(f"the program still runs; it has said {told}")
             for key, _ in ready:
-                if piece := os.read(key.fd, 65536):
-                    told[key.fd] += piece
+                file = cast("io.FileIO", key.fileobj)
+                if piece := file.read(65536):
+                    told[file] += piece
                 else:
-                    selector.unregister(key.fd)
+                    selector.unregister(file)
     return told
 
 
 # --- the process that forks -----------------------------------------------------------------------------------
 
 
-def serve(asked: socket.socket) -> None:
+def serve(asked: socket.socket) -> str | None:
     """Load the libraries, then run the program for everyone who asks, until nobody can ask any more.
 
-    Returns in the child that is to be the program, and at the end.
+    Returns:
+        In a child that is to be the program, the module to run; ``None`` at the end.
     """
     for name in PRELOADED:
         importlib.import_module(name)
@@ -148,17 +282,16 @@ def serve(asked: socket.socket) -> None:
     while True:
         message, numbers, _, _ = socket.recv_fds(asked, 1, _N_STREAMS + 2)
         if not message:
-            return
+            return None
         if os.fork() == 0:
             asked.close()
-            _keep(*numbers)
-            return
+            return _keep(*numbers)
         for number in numbers:
             os.close(number)
 
 
-def _keep(in_r: int, out_w: int, err_w: int, end_w: int, what_r: int) -> None:
-    """Fork the program, tell its number and how it ended. Returns in the program."""
+def _keep(in_r: int, out_w: int, err_w: int, end_w: int, what_r: int) -> str:
+    """Fork the program, tell its number and how it ended. Returns in the program, with the module to run."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with os.fdopen(what_r) as what:
         told = json.load(what)
@@ -174,6 +307,8 @@ def _keep(in_r: int, out_w: int, err_w: int, end_w: int, what_r: int) -> None:
     for number, stream in enumerate((in_r, out_w, err_w)):
         os.dup2(stream, number)
         os.close(stream)
+    if told["tty"] is not None:
+        _take_terminal(told["tty"], told["on_tty"])
     sys.stdin, sys.stdout, sys.stderr = (
         _renewed(sys.stdin, "r"),
         _renewed(sys.stdout, "w"),
@@ -183,6 +318,17 @@ def _keep(in_r: int, out_w: int, err_w: int, end_w: int, what_r: int) -> None:
     os.environ.clear()
     os.environ.update(told["environ"])
     sys.argv[1:] = told["args"]
+    return str(told["module"])
+
+
+def _take_terminal(tty: str, streams: str) -> None:
+    """Leave the session for one of its own on a terminal, as a shell there would have made it."""
+    os.setsid()
+    terminal = os.open(tty, os.O_RDWR)
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    for number in map(int, streams):
+        os.dup2(terminal, number)
+    os.close(terminal)
 
 
 def _renewed(stream: TextIO, mode: str) -> TextIO:
@@ -195,10 +341,9 @@ def _renewed(stream: TextIO, mode: str) -> TextIO:
 def main() -> None:
     """Serve; then, in a child, be the program."""
     with socket.socket(fileno=int(sys.argv[1])) as asked:
-        before = os.getpid()
-        serve(asked)
-    if os.getpid() != before:
-        runpy.run_module("suno_cover_cli", run_name="__main__", alter_sys=True)
+        module = serve(asked)
+    if module is not None:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -6,21 +6,17 @@ import io
 import os
 import re
 import select
-import signal
 import struct
-import subprocess
-import sys
 import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from PIL import Image, ImageChops, ImageStat
 
-ON_TERMINAL = str(Path(__file__).parent / "standins" / "on_terminal.py")
+from tests.starter import Started
 
 Answerer = Callable[[bytes], bytes]
 """Everything the terminal has been sent so far -> what it says now, once; empty for nothing yet."""
@@ -53,44 +49,38 @@ class Terminal:
         self._stop = threading.Event()
         self._reader = threading.Thread(target=self._read_all, daemon=True)
         self._changed = threading.Condition()
-        self.process: subprocess.Popen[bytes] | None = None
+        self._started: Started | None = None
 
     def __enter__(self) -> Self:
         self._reader.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process is not None and self.process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.kill(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        if self.process is not None and self.process.stdout is not None:
-            self.process.stdout.close()
+        if self._started is not None:
+            self._started.__exit__(None, None, None)
         self._stop.set()
         self._reader.join()
         os.close(self._leader)
         os.close(self._follower)
 
-    def start(self, command: list[str], *, environ: dict[str, str], cwd: Path, streams: str = "02") -> None:
-        """Start a program; streams that are not the terminal's are a pipe (stdout) or nothing."""
-        self.process = subprocess.Popen(
-            [sys.executable, ON_TERMINAL, os.ttyname(self._follower), streams, *command],
-            env=environ,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+    @property
+    def name(self) -> str:
+        """The path of the device that programs open."""
+        return os.ttyname(self._follower)
+
+    def own(self, started: Started) -> None:
+        """Take charge of a program that was started on it."""
+        self._started = started
 
     def finish(self, timeout_s: float = 20.0) -> tuple[int, str]:
         """Wait for the end of the program and return its code and what it wrote to a stdout that is a pipe."""
-        assert self.process is not None
-        stdout, _ = self.process.communicate(timeout=timeout_s)
+        assert self._started is not None
+        stdout, _ = self._started.communicate(timeout_s)
         # What was written before the end is in the terminal's buffer; wait until it has been read.
         end = time.monotonic() + 5
         while select.select([self._leader], [], [], 0.05)[0] and time.monotonic() < end:
             time.sleep(0.01)
-        return self.process.returncode, stdout.decode()
+        return self._started.wait(), stdout.decode()
 
     def type(self, keys: bytes) -> None:
         """Press keys."""

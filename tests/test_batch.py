@@ -166,7 +166,6 @@ async def test_an_interrupted_batch_says_what_is_left(cli: Cli) -> None:
     async with Sandbox(generation_s=0.05) as sandbox:
         names = [f"sandbox-stuck-{n}" for n in range(5)]
         child = await cli.begin("generate", *names, "--concurrency", "2", "--events", **environ_of(sandbox))
-        assert child.stdout is not None
         submitted = 0
         while submitted < 2:
             submitted += json.loads(await child.stdout.readline())["type"] == "job_submitted"
@@ -195,7 +194,6 @@ async def test_two_generates_and_one_resume_run_each_job_once(cli: Cli) -> None:
         environ = environ_of(sandbox)
         command = ("generate", *names, "--poll-interval", "0.3", "--rate", "off")
         first = await cli.begin(*command, "--events", **environ)
-        assert first.stdout is not None
         while json.loads(await first.stdout.readline())["type"] != "job_submitted":
             pass
         second = await cli.begin(*command, **environ)

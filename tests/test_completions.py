@@ -200,7 +200,7 @@ def shell(request: pytest.FixtureRequest, cli: Cli, history: dict[str, str]) -> 
     with Terminal(120, 40, answer=PLAIN) as terminal:
         path = f"{folder}{os.pathsep}{history['PATH']}"
         environ = {**history, "PATH": path, "TERM": "xterm", "LANG": "C.UTF-8"}
-        terminal.start([program, *arguments], environ=environ, cwd=cli.cwd, streams="012")
+        cli.start_on(terminal, program, *arguments, streams="012", module="tests.standins.become", **environ)
         file = completions.SCRIPTS_FOLDER / FILE_NAMES[name]
         # The mark is put together by the shell, so that the echo of the setup is not taken for the prompt.
         typed = setup.format(file=file, folder=completions.SCRIPTS_FOLDER, ready="rea''dy>")

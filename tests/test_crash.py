@@ -24,6 +24,7 @@ from tests.crash_fixtures import (
     environ_of,
     finish,
 )
+from tests.starter import StartedBeside
 from tests.tunnel_fixtures import NgrokStandin, wait_until
 
 IDS = ("song-1", "song-2", "sandbox-answer-lost-3", "sandbox-slow-4")
@@ -113,7 +114,7 @@ class ServiceProcess:
     def __init__(self, cli: Cli, folder: Path) -> None:
         self._cli = cli
         self._state = folder / "service.jsonl"
-        self._child: asyncio.subprocess.Process | None = None
+        self._child: StartedBeside | None = None
         self._port = 0
         self.environ: dict[str, str] = {}
 
@@ -124,7 +125,6 @@ class ServiceProcess:
             *("--port", str(self._port), "--state-file", str(self._state)),
             *("--generation-time", "0.5", "--image-bytes", "65536"),
         )
-        assert self._child.stdout is not None
         lines = [(await self._child.stdout.readline()).decode().strip() for _ in range(2)]
         exports = (line.removeprefix("export ").split("=", 1) for line in lines)
         self.environ = {name: value.strip("'") for name, value in exports}

@@ -224,7 +224,6 @@ async def test_a_signal_ends_it_within_two_seconds(cli: Cli, number: signal.Sign
         child = await cli.begin(
             "generate", music, "--events", SUNO_BASE_URL=sandbox.url, SUNO_API_KEY=sandbox.api_key
         )
-        assert child.stdout is not None
         while json.loads(await child.stdout.readline())["type"] != moment:
             pass
         sent = time.monotonic()

@@ -63,7 +63,6 @@ async def test_no_token_is_on_any_command_line(cli: Cli, ngrok_standin: Make) ->
             SUNO_API_KEY=sandbox.api_key,
             **agent.environ,
         )
-        assert child.stdout is not None
         while json.loads(await child.stdout.readline())["type"] != "tunnel_opened":
             pass
         lines = command_lines()
@@ -168,7 +167,6 @@ async def test_an_agent_that_dies_while_waiting_makes_the_job_poll_at_once(cli: 
             SUNO_API_KEY=sandbox.api_key,
             **agent.environ,
         )
-        assert child.stdout is not None
         while json.loads(await child.stdout.readline())["type"] != "job_submitted":
             pass
         await asyncio.to_thread(agent.kill)
@@ -194,7 +192,6 @@ async def test_sigkill_leaves_no_agent(cli: Cli, ngrok_standin: Make) -> None:
             SUNO_API_KEY=sandbox.api_key,
             **agent.environ,
         )
-        assert child.stdout is not None
         while json.loads(await child.stdout.readline())["type"] != "tunnel_opened":
             pass
         assert agent.living()

@@ -106,8 +106,6 @@ async def test_an_answer_that_would_take_too_long_does_not_keep_it(cli: Cli) -> 
 async def test_a_reader_that_leaves_ends_it_quietly(cli: Cli) -> None:
     """When the reader of stdout is gone, the next line ends listen without a word about pipes."""
     child = await cli.begin("listen", "--no-tunnel", "--ready-file", "ready")
-    assert child.stdout is not None
-    assert child.stderr is not None
     await asyncio.to_thread(wait_until, (cli.cwd / "ready").exists, "listen to be ready")
     child.stdout._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 -- asyncio has no other way to close it
     url = (cli.cwd / "ready").read_text().strip()

@@ -172,7 +172,6 @@ async def test_no_agent_outlives_a_signal(cli: Cli, ngrok_standin: Make, number:
         pytest.skip("the guard needs Linux")
     agent = ngrok_standin()
     child = await cli.begin("listen", "--json", **agent.environ)
-    assert child.stdout is not None
     assert json.loads(await child.stdout.readline())["type"] == "ready"
     assert agent.living()
     assert not [line for line in command_lines().values() if agent.token in line]

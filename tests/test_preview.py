@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -31,7 +30,8 @@ from tests.terminal_fixtures import (
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="there are no pseudo-terminals elsewhere")
 
-PROCESS = str(Path(__file__).parent / "standins" / "afterwards_process.py")
+PROCESS = "tests.standins.afterwards_process"
+TRUECOLOR = {"COLORTERM": "truecolor"}
 
 
 @pytest.fixture
@@ -46,14 +46,9 @@ def pictures(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def environ_of(cli: Cli, **more: str) -> dict[str, str]:
-    """Return the environment of a colourful terminal."""
-    return {**cli.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **more}
-
-
 def show(cli: Cli, terminal: Terminal, pictures: list[Path], **environ: str) -> str:
     """Show pictures on a terminal, and return what the program wrote to stdout."""
-    terminal.start([sys.executable, PROCESS, *map(str, pictures)], environ=environ_of(cli, **environ), cwd=cli.cwd)
+    cli.start_on(terminal, *map(str, pictures), module=PROCESS, **(TRUECOLOR | environ))
     code, stdout = terminal.finish()
     assert code == 0
     return stdout
@@ -157,14 +152,8 @@ def test_keys_typed_ahead_are_left_for_the_shell(cli: Cli, pictures: list[Path])
 
 def test_a_stream_that_is_no_terminal_is_asked_and_sent_nothing(cli: Cli, pictures: list[Path]) -> None:
     """In a pipe there is no question and no picture."""
-    done = subprocess.run(
-        [sys.executable, PROCESS, *map(str, pictures)],
-        env=environ_of(cli),
-        capture_output=True,
-        timeout=20,
-        check=True,
-    )
-    assert done.stdout + done.stderr == b""
+    run = cli.run(*map(str, pictures), module=PROCESS, TERM="xterm-256color", **TRUECOLOR)
+    assert (run.code, run.stdout, run.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"NO_COLOR": "1"}])
@@ -199,8 +188,7 @@ async def test_an_encoder_that_takes_too_long_is_ended(pictures: list[Path]) -> 
 def test_generate_shows_what_it_saved_unless_told_otherwise(cli: Cli) -> None:
     """A run on a terminal ends with its covers on the screen; with --preview off it does not."""
     with Terminal(100, 40, answer=KITTY) as terminal:
-        command = cli.command("generate", "--sandbox", "x")
-        terminal.start(command, environ=environ_of(cli), cwd=cli.cwd)
+        cli.start_on(terminal, "generate", "--sandbox", "x", **TRUECOLOR)
         code, stdout = terminal.finish()
         shown = decode_kitty(terminal.sent)
     paths = sorted(cli.cwd / line for line in stdout.splitlines())
@@ -208,7 +196,7 @@ def test_generate_shows_what_it_saved_unless_told_otherwise(cli: Cli) -> None:
     assert len(paths) == 2
     assert all(looks_like(picture, path) for picture, path in zip(shown, paths, strict=True))
     with Terminal(100, 40, answer=KITTY) as terminal:
-        terminal.start([*command, "--preview", "off"], environ=environ_of(cli), cwd=cli.cwd)
+        cli.start_on(terminal, "generate", "--sandbox", "x", "--preview", "off", **TRUECOLOR)
         assert terminal.finish()[0] == 0
     assert b"\x1b[c" not in terminal.sent
     assert cli.run("generate", "--sandbox", "x", "--preview", "big").code == 2

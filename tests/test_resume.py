@@ -71,7 +71,6 @@ async def test_jobs_that_were_never_submitted_are_submitted_with_callbacks(cli: 
         environ = environ_of(sandbox)
         names = [f"song-{n}" for n in range(3)]
         child = await cli.begin("generate", *names, "--concurrency", "1", "--events", **environ)
-        assert child.stdout is not None
         while json.loads(await child.stdout.readline())["type"] != "job_submitted":
             pass
         child.kill()

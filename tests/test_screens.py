@@ -24,12 +24,7 @@ def run_on_terminal(
 ) -> tuple[int, str, str]:
     """Run the program on a terminal; return its code, what the terminal was sent, and a stdout that is a pipe."""
     with Terminal(columns, 40, answer=PLAIN) as terminal:
-        terminal.start(
-            cli.command(*words),
-            environ={**cli.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", **environ},
-            cwd=cli.cwd,
-            streams=streams,
-        )
+        cli.start_on(terminal, *words, streams=streams, **environ)
         code, stdout = terminal.finish()
         return code, terminal.sent.decode("utf-8", "replace"), stdout
 

@@ -1,6 +1,6 @@
 """Ends a job with the given pictures, as a command does, and prints on stdout what the terminal was taken for.
 
-``afterwards_process.py PICTURE...``
+``python -m tests.standins.afterwards_process PICTURE...``
 """
 
 import asyncio
