@@ -1,13 +1,12 @@
 """The generated parts of README: ``--write`` renews them, a test tells when they are stale."""
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 import typer.main
+from typer.testing import CliRunner
 
 from suno_cover_cli.cli import PROGRAM, build_app
 from suno_cover_cli.exits import ExitCode
@@ -84,16 +83,9 @@ def commands() -> str:
 
 
 def _help_of(name: str) -> str:
-    environ = {**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    environ.pop("FORCE_COLOR", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "suno_cover_cli", name, "--help"],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+    environ = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1", "TERM": "dumb", "FORCE_COLOR": None}
+    shown = CliRunner().invoke(build_app(), [name, "--help"], prog_name=PROGRAM, env=environ).stdout
+    return "\n".join(line.rstrip() for line in shown.strip("\n").splitlines())
 
 
 PARTS = {

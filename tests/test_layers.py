@@ -2,8 +2,8 @@
 
 import ast
 import sys
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,32 +71,34 @@ OWNERS = {
 }
 
 
-def modules() -> dict[str, ast.Module]:
-    """Return every module of the package, parsed, by its name inside it."""
+def modules() -> dict[str, Path]:
+    """Return the file of every module of the package, by the module's name inside it."""
     found = {}
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
-        found[name] = ast.parse(path.read_text("utf-8"))
+        found[".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)] = path
     return found
 
 
 MODULES = modules()
 
 
-def imports_of(tree: ast.Module) -> Iterator[str]:
-    """Yield the full name of everything a module imports, wherever in it."""
-    for node in ast.walk(tree):
+@cache
+def imports_of(name: str) -> frozenset[str]:
+    """Return the full name of everything a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(found)
 
 
 def own_imports(name: str) -> set[str]:
     """Return the modules of the package that a module imports."""
     found = set()
-    for imported in imports_of(MODULES[name]):
+    for imported in imports_of(name):
         top, _, rest = imported.partition(".")
         if top == "suno_cover_cli":
             # "from package.module import name" and "from package import module" look the same.
@@ -139,10 +141,7 @@ def test_a_module_imports_what_its_layer_may(name: str) -> None:
 def test_the_base_leans_on_nothing_above_it() -> None:
     """The base imports the standard library, msgspec and, for folders, platformdirs."""
     libraries = {
-        imported.partition(".")[0]
-        for name in MODULES
-        if layer_of(name) == "base"
-        for imported in imports_of(MODULES[name])
+        imported.partition(".")[0] for name in MODULES if layer_of(name) == "base" for imported in imports_of(name)
     }
     foreign = libraries - sys.stdlib_module_names - {"suno_cover_cli"}
     assert foreign == {"msgspec", "platformdirs"}
@@ -153,8 +152,8 @@ def test_a_library_has_its_owners_and_no_others(library: str) -> None:
     """Each library is imported by the modules that own it; each owner named here really uses it."""
     users = {
         name
-        for name, tree in MODULES.items()
-        if any(imported == library or imported.startswith(f"{library}.") for imported in imports_of(tree))
+        for name in MODULES
+        if any(imported == library or imported.startswith(f"{library}.") for imported in imports_of(name))
     }
     assert sorted(name for name in users if not fits(name, OWNERS[library])) == []
     assert [pattern for pattern in OWNERS[library] if not any(fits(name, (pattern,)) for name in users)] == []
@@ -163,5 +162,5 @@ def test_a_library_has_its_owners_and_no_others(library: str) -> None:
 def test_every_library_has_an_owner() -> None:
     """A library that is imported anywhere is in the list of owners, save what is everybody's."""
     everybodys = {"msgspec", "yarl", "suno_cover_cli"}
-    used = {imported.partition(".")[0] for tree in MODULES.values() for imported in imports_of(tree)}
+    used = {imported.partition(".")[0] for name in MODULES for imported in imports_of(name)}
     assert used - sys.stdlib_module_names - everybodys - {name.partition(".")[0] for name in OWNERS} == set()
