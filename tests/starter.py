@@ -277,8 +277,6 @@ def serve(asked: socket.socket) -> str | None:
     for name in PRELOADED:
         importlib.import_module(name)
     gc.freeze()
-    # Each keeper is waited for by nobody: it tells what it has seen by itself.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         message, numbers, _, _ = socket.recv_fds(asked, 1, _N_STREAMS + 2)
         if not message:
@@ -288,11 +286,13 @@ def serve(asked: socket.socket) -> str | None:
             return _keep(*numbers)
         for number in numbers:
             os.close(number)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 def _keep(in_r: int, out_w: int, err_w: int, end_w: int, what_r: int) -> str:
     """Fork the program, tell its number and how it ended. Returns in the program, with the module to run."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with os.fdopen(what_r) as what:
         told = json.load(what)
     pid = os.fork()
