@@ -24,8 +24,9 @@ HEAVY = {
     "textual_image",
     "tomlkit",
 }
-# The best of several runs is what the program needs; a shared machine gets this much on top.
+# A shared machine gets this much on top.
 SLACK = 1.25
+MIN_PAIRS, MAX_PAIRS = 4, 32
 
 # Prints the names of loaded modules at the very end, however the program ends.
 WATCHED = """
@@ -114,10 +115,18 @@ def run_s(command: list[str], environ: dict[str, str]) -> float:
     return time.perf_counter() - began
 
 
-def compare(ours: Callable[[], float], theirs: Callable[[], float], runs: int = 5) -> float:
-    """Return how many times longer ours takes, measured turn by turn so that both meet the same load."""
-    pairs = [(ours(), theirs()) for _ in range(runs)]
-    return min(one for one, _ in pairs) / min(other for _, other in pairs)
+def is_within(times: float, ours: Callable[[], float], theirs: Callable[[], float]) -> bool:
+    """Tell whether ours takes at most so many times as long, taking turns so that both meet the same load.
+
+    The best of several runs is what a program needs. On a busy machine the best takes longer to come by: there are
+    more runs while it has not been seen.
+    """
+    pairs: list[tuple[float, float]] = []
+    while len(pairs) < MAX_PAIRS:
+        pairs += [(ours(), theirs()) for _ in range(MIN_PAIRS)]
+        if min(one for one, _ in pairs) <= times * SLACK * min(other for _, other in pairs):
+            return True
+    return False
 
 
 def installed(tmp_path: Path) -> list[str]:
@@ -136,9 +145,9 @@ def test_version_and_tab_cost_a_few_starts_of_python(cli: Cli, tmp_path: Path) -
     def nothing() -> float:
         return run_s([sys.executable, "-c", "pass"], cli.environ)
 
-    assert compare(lambda: run_s([*program, "--version"], cli.environ), nothing) < 7 * SLACK
-    assert compare(lambda: run_s([*program, "generate", "--"], tab), nothing) < 7 * SLACK
-    assert compare(lambda: run_s([*program, "wait", ""], tab), nothing) < 7 * SLACK
+    assert is_within(7, lambda: run_s([*program, "--version"], cli.environ), nothing)
+    assert is_within(7, lambda: run_s([*program, "generate", "--"], tab), nothing)
+    assert is_within(7, lambda: run_s([*program, "wait", ""], tab), nothing)
 
 
 def test_help_costs_little_more_than_the_parser_itself(cli: Cli, tmp_path: Path) -> None:
@@ -149,10 +158,11 @@ def test_help_costs_little_more_than_the_parser_itself(cli: Cli, tmp_path: Path)
     bare = tmp_path / "bare.py"
     bare.write_text(BARE_APP.replace("NAMES", repr(list(COMMANDS[""].commands))).replace('\\"', '"'))
     environ = {**cli.environ, "COLUMNS": "80"}
-    ratio = compare(
-        lambda: run_s([*program, "--help"], environ), lambda: run_s([sys.executable, str(bare), "--help"], environ)
+    assert is_within(
+        1.15,
+        lambda: run_s([*program, "--help"], environ),
+        lambda: run_s([sys.executable, str(bare), "--help"], environ),
     )
-    assert ratio < 1.15 * SLACK
 
 
 # --- typer's cap ----------------------------------------------------------------------------------------------
