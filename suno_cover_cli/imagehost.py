@@ -29,7 +29,7 @@ _NAME_CHECK_S = 5.0
 _PIECE_BYTES = 64 * 1024
 _MAX_RETRY_AFTER_S = 60.0
 _FEW_ATTEMPTS = 2
-_RESUME_HINT = "Run `suno-cover resume` in a while: it fetches what is missing."
+_RESUME_HINT = "Run suno-cover resume in a while: it fetches what is missing."
 
 
 class AttemptError(ImageError):
@@ -200,7 +200,7 @@ def check_status(response: aiohttp.ClientResponse) -> None:
         raise AttemptError(
             message,
             code="image_gone",
-            hint="Links live for about 14 days at most; `suno-cover resume` asks the service for fresh ones.",
+            hint="Links live for about 14 days at most; suno-cover resume asks the service for fresh ones.",
             max_attempts=None if status == 403 else _FEW_ATTEMPTS,  # noqa: PLR2004 -- a status
         )
     if status in {204, 408, 425, 429} or status >= 500:  # noqa: PLR2004 -- statuses
@@ -281,7 +281,7 @@ def _explain(error: Exception, url: URL) -> ImageError:
         return ImageError(
             f"the certificate of {host} is not trusted",
             code="image_unavailable",
-            hint="Behind a company proxy, point SSL_CERT_FILE at its authority; then run `suno-cover resume`.",
+            hint="Behind a company proxy, point SSL_CERT_FILE at its authority; then run suno-cover resume.",
         )
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ForbiddenAddressError):
         return forbidden_address(url)
@@ -289,7 +289,7 @@ def _explain(error: Exception, url: URL) -> ImageError:
     return AttemptError(
         _describe(error, host),
         code="image_truncated" if isinstance(error, aiohttp.ClientPayloadError) else None,
-        hint="Check HTTPS_PROXY, then run `suno-cover resume`." if is_proxy else None,
+        hint="Check HTTPS_PROXY, then run suno-cover resume." if is_proxy else None,
     )
 
 

@@ -62,7 +62,8 @@ class ListenFace:
             self.view = JsonView(self._printer.write)
             return
         paint = words_paint
-        if options.print_url or options.command:
+        is_on_stderr = options.print_url or bool(options.command)
+        if is_on_stderr:
             self._printer = ProductPrinter(
                 self._words.print_text,
                 self._words.waiting_bytes,
@@ -75,7 +76,13 @@ class ListenFace:
             if is_one_terminal:
                 # Two writers of one terminal would overtake each other.
                 self._words = WordsPrinter(output, paint=words_paint, print_text=output.write_line)
-        self.view = LinesView(self._printer.write, paint=paint, clock=clock, verbosity=options.verbosity)
+        self.view = LinesView(
+            self._printer.write,
+            paint=paint,
+            clock=clock,
+            verbosity=options.verbosity,
+            columns=lambda: output.words_columns if is_on_stderr else output.product_columns,
+        )
 
     def _product_printer(self) -> ProductPrinter:
         return ProductPrinter(
@@ -177,7 +184,8 @@ def describe_counts(book: EventBook) -> str:
     counts = book.counts
     parts = ["1 event" if counts["events"] == 1 else f"{counts['events']} events"]
     if counts["duplicates"]:
-        parts.append(f"{counts['duplicates']} of them duplicates")
+        kind = "a duplicate" if counts["duplicates"] == 1 else "duplicates"
+        parts.append(f"{counts['duplicates']} of them {kind}")
     if counts["refused"]:
         parts.append(f"{counts['refused']} refused")
     if counts["late"]:
