@@ -1,7 +1,7 @@
 """README's pictures, exported from the running program: ``python -m tests.pictures`` writes them.
 
 Each runs real commands in a folder of its own with colours on, and keeps what they printed, both streams as a
-terminal would mix them.
+terminal would mix them; once for readers of a dark page, once for those of a light one.
 """
 
 import os
@@ -12,11 +12,12 @@ from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
-from rich.terminal_theme import MONOKAI
+from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI, TerminalTheme
 from rich.text import Text
 
 FOLDER = Path(__file__).parent.parent / ".github" / "screens"
 WIDTH = 100
+THEMES = {"dark": MONOKAI, "light": DEFAULT_TERMINAL_THEME}
 
 SCREENS = {
     "generate": ["suno-cover generate --sandbox night-drive"],
@@ -63,17 +64,24 @@ def screen_of(lines: list[str], folder: Path) -> str:
     return done.stdout
 
 
+def picture_of(shown: str, theme: TerminalTheme, unique_id: str) -> str:
+    """Draw what a terminal shows as SVG, in the colours of a theme."""
+    console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(Text.from_ansi(shown.rstrip()))
+    drawn = console.export_svg(title="suno-cover", theme=theme, unique_id=unique_id)
+    # Some viewers drop the blanks before a text otherwise, and with them the columns.
+    return drawn.replace("<svg ", '<svg xml:space="preserve" ', 1)
+
+
 def main() -> None:
     """Write every picture."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, lines in SCREENS.items():
         with tempfile.TemporaryDirectory() as folder:
             shown = screen_of(lines, Path(folder))
-        console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True, color_system="truecolor")
-        console.print(Text.from_ansi(shown.rstrip()))
-        console.save_svg(
-            str(FOLDER / f"{name}.svg"), title="suno-cover", theme=MONOKAI, unique_id=f"screen-{name}"
-        )
+        for theme_name, theme in THEMES.items():
+            drawn = picture_of(shown, theme, f"screen-{name}")
+            (FOLDER / f"{name}-{theme_name}.svg").write_text(drawn, encoding="utf-8")
 
 
 if __name__ == "__main__":
