@@ -220,7 +220,7 @@ def test_the_doctor_wraps_at_the_edge_of_the_terminal(cli: Cli, columns: int) ->
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_help_fits_the_terminal(columns: int) -> None:
-    """The help of every command fits its terminal, and no option goes without words."""
+    """The help of every command fits its terminal, and no option goes without words or with half a name."""
     app = build_app()
     for path in COMMANDS:
         shown = CliRunner().invoke(
@@ -231,6 +231,7 @@ def test_help_fits_the_terminal(columns: int) -> None:
         assert max(map(len, lines)) <= columns
         assert "Usage: suno-cover" in shown.stdout
         assert all(option.meaning for option in COMMANDS[path].options), path
+        assert all(name in shown.stdout for option in COMMANDS[path].options for name in option.names), path
 
 
 def test_a_closed_stderr_stops_nothing(cli: Cli) -> None:
