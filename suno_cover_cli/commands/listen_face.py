@@ -10,7 +10,7 @@ from suno_cover_cli.commands.listen_json import EndLine, JsonView, ReadyLine, Re
 from suno_cover_cli.commands.listen_lines import LinesView
 from suno_cover_cli.commands.listen_options import ListenOptions
 from suno_cover_cli.commands.listen_output import MAX_WORDS_BYTES, ProductPrinter, WordsPrinter, choose_paint
-from suno_cover_cli.errors import SunoCoverError
+from suno_cover_cli.errors import SunoCoverError, TunnelError
 from suno_cover_cli.events import Event, JobEnded, JobPolled, JobStarted
 from suno_cover_cli.output import Output, error_object
 from suno_cover_cli.text import clean
@@ -52,6 +52,7 @@ class ListenFace:
         self._options = options
         self._output = output
         self._clock = clock
+        self._was_ready = False
         streams = output.streams
         is_one_terminal = streams.stdout_is_terminal and streams.stderr_is_terminal
         words_paint = choose_paint(streams, is_terminal=streams.stderr_is_terminal)
@@ -97,6 +98,7 @@ class ListenFace:
 
     def tell_ready(self, ready: Ready, before: Ready | None) -> None:
         """Callbacks get through; ``before`` is where they did before a loss."""
+        self._was_ready = True
         is_new = before is None or before.url != ready.url
         first: str | None = None
         if self._options.json:
@@ -163,6 +165,8 @@ class ListenFace:
             self._say("error", clean(error.message), "bad")
             if error.hint:
                 self._say("", clean(error.hint))
+            if isinstance(error, TunnelError) and not self._was_ready:
+                self._say("", "Without a tunnel, for this machine alone: suno-cover listen --no-tunnel")
         self._say("ended", describe_counts(book))
         await asyncio.to_thread(self._words.finish)
 
