@@ -7,7 +7,6 @@ host: the sessions are given proxies by hand, because aiohttp's ``trust_env`` br
 import asyncio
 import contextlib
 import email.utils
-import os
 import ssl
 import urllib.request
 import zlib
@@ -20,7 +19,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from suno_cover_cli.addresses import AddressGuard, ForbiddenAddressError, forbidden_address
-from suno_cover_cli.errors import ImageError
+from suno_cover_cli.errors import ImageError, reason_of
 from suno_cover_cli.text import clean
 
 _MAX_REDIRECTS = 5
@@ -307,8 +306,7 @@ def _describe(error: Exception, host: str) -> str:
         case TimeoutError():
             said = f"{host} was silent for too long"
         case aiohttp.ClientConnectorError():
-            reason = os.strerror(error.os_error.errno) if error.os_error.errno else "no reason given"
-            said = f"no connection to {host}: {reason}"
+            said = f"no connection to {host}: {clean(reason_of(error.os_error), 200)}"
         case _:
             said = f"the connection to {host} failed: {type(error).__name__}"
     return said
