@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from suno_cover_cli.answers import decode_envelope, read_credits, read_record, read_submission, read_title
 from suno_cover_cli.clock import Clock
-from suno_cover_cli.errors import AnswerLostError, UnavailableError
+from suno_cover_cli.errors import AnswerLostError, UnavailableError, reason_of
 from suno_cover_cli.events import RequestRetried, Sink
 from suno_cover_cli.limiter import Priority, RequestLimiter
 from suno_cover_cli.models import Envelope, JobRecord, Submission
@@ -300,7 +300,7 @@ def _network_error(error: BaseException, base_url: str) -> UnavailableError:
         )
     if isinstance(error, aiohttp.ClientConnectorError):
         return UnavailableError(
-            f"cannot connect to {where}: {clean(error.os_error, 200)}",
+            f"cannot connect to {where}: {clean(reason_of(error.os_error), 200)}",
             code="network",
             hint="Check the network and the proxy settings; suno-cover doctor shows which step fails.",
         )

@@ -191,8 +191,9 @@ def resume(
 ) -> None:
     """Finish every job that an earlier run left unfinished, however that run ended.
 
-    Service, folder, file names and callbacks are those of the run that began the job. --provider and --base-url
-    say whom the key at hand is for.
+    Service, folder, file names and callbacks are those of the run that began the job.
+
+    --provider and --base-url say whom the key at hand is for.
     """
     from suno_cover_cli.clock import SystemClock
     from suno_cover_cli.commands import resume as command

@@ -119,6 +119,7 @@ VerboseOption = Annotated[
         "--verbose",
         "-v",
         count=True,
+        metavar="",
         show_default=False,
         help="-v shows headers and requests that are no callbacks, -vv bodies too.",
         rich_help_panel=opt.OUTPUT,
@@ -168,8 +169,9 @@ def listen(
 ) -> None:
     """Show callbacks as they arrive, record them, send them on.
 
-    Two lines an event go to stdout: --> what came, <-- what was answered. The URL and whatever else people want to
-    know goes to stderr. With --json, stdout is NDJSON; with --print-url, the URL; with a command, the command's.
+    Two lines an event go to stdout: --> what came, <-- what was answered. Everything else goes to stderr.
+
+    With --json, stdout is NDJSON; with --print-url, the URL; with a command, the command's.
 
     The newest 1,000 events are recorded: suno-cover replay sends one again.
 

@@ -7,6 +7,8 @@ import typer
 
 from suno_cover_cli import cli_options as opt
 
+_BEHAVIOUR = "Behaviour"
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the application."""
@@ -90,16 +92,24 @@ def sandbox(
             parser=opt.duration,
             help="How long a cover takes. (default: 2s)",
             show_default=False,
+            rich_help_panel=_BEHAVIOUR,
         ),
     ] = 2.0,
     time_scale: Annotated[
         float,
         typer.Option(
-            "--time-scale", min=0.001, metavar="N", help="Divides every delay; 60 makes a minute a second."
+            "--time-scale",
+            min=0.001,
+            metavar="N",
+            help="Divides every delay; 60 makes a minute a second.",
+            rich_help_panel=_BEHAVIOUR,
         ),
     ] = 1.0,
     provider: Annotated[
-        str, typer.Option("--provider", metavar="sunoapi|kie", help="Whose habits to imitate.")
+        str,
+        typer.Option(
+            "--provider", metavar="sunoapi|kie", help="Whose habits to imitate.", rich_help_panel=_BEHAVIOUR
+        ),
     ] = "sunoapi",
     webhook_key_file: opt.WebhookKeyFileOption = None,
     profile: opt.ProfileOption = None,
@@ -107,11 +117,18 @@ def sandbox(
         Path | None, typer.Option("--state-file", metavar="FILE", help="Keep jobs here across restarts.")
     ] = None,
     image_bytes: Annotated[
-        int | None, typer.Option("--image-bytes", min=4096, metavar="N", help="Size of each picture.")
+        int | None,
+        typer.Option(
+            "--image-bytes", min=4096, metavar="N", help="Size of each picture.", rich_help_panel=_BEHAVIOUR
+        ),
     ] = None,
-    limit: Annotated[bool, typer.Option("--limit", help="Refuse more than 20 requests in 10 s.")] = False,
+    limit: Annotated[
+        bool,
+        typer.Option("--limit", help="Refuse more than 20 requests in 10 s.", rich_help_panel=_BEHAVIOUR),
+    ] = False,
     allow_remote_callbacks: Annotated[
-        bool, typer.Option("--allow-remote-callbacks", help="Call back other machines too.")
+        bool,
+        typer.Option("--allow-remote-callbacks", help="Call back other machines too.", rich_help_panel=_BEHAVIOUR),
     ] = False,
     ready_file: Annotated[
         Path | None, typer.Option("--ready-file", metavar="FILE", help="Write the export lines here once serving.")

@@ -20,7 +20,7 @@ from yarl import URL
 
 from suno_cover_cli.callbacks import Headers
 from suno_cover_cli.clock import Clock, within
-from suno_cover_cli.errors import UsageError
+from suno_cover_cli.errors import UsageError, reason_of
 from suno_cover_cli.settings import is_loopback_url
 from suno_cover_cli.text import clean
 
@@ -132,6 +132,9 @@ class CallbackSender:
             outcome = Outcome.ANSWERED
         except TimeoutError:
             outcome, error = Outcome.TIMED_OUT, f"no answer within {self._timeout_s:g} s"
+        except aiohttp.ClientConnectorError as fault:
+            reason = clean(reason_of(fault.os_error), 200)
+            outcome, error = Outcome.UNREACHABLE, f"cannot connect to {fault.host}:{fault.port}: {reason}"
         except (aiohttp.ClientError, OSError, ValueError) as fault:
             # ValueError: headers of a record that somebody edited can be none at all.
             outcome, error = Outcome.UNREACHABLE, clean(fault, 200) or type(fault).__name__

@@ -14,7 +14,7 @@ import msgspec
 
 from suno_cover_cli.clock import Clock
 from suno_cover_cli.doctor import Finding, failed, in_daemon_thread, passed, warned
-from suno_cover_cli.errors import UnavailableError
+from suno_cover_cli.errors import UnavailableError, reason_of
 from suno_cover_cli.settings import is_loopback_url
 from suno_cover_cli.text import clean
 
@@ -117,7 +117,7 @@ class PathCheck:
             try:
                 _, writer = await asyncio.open_connection(address, self._route.port)
             except OSError as error:
-                reason = error.strerror or str(error)
+                reason = reason_of(error)
                 continue
             writer.close()
             with suppress(OSError):

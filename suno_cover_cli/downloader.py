@@ -212,7 +212,7 @@ class Downloader:
                 raise ImageError(
                     f"the picture was not whole after {self._max_s:g} s",
                     code="image_unavailable",
-                    hint="Run `suno-cover resume` when the network is faster.",
+                    hint="Run suno-cover resume when the network is faster.",
                 ) from error
 
     async def _begin(self, transfer: "_Transfer", response: ClientResponse) -> None:

@@ -18,7 +18,12 @@ Nothing is told apart by its text::
     `-- SignatureError            10  a callback's signature is wrong or stale
 """
 
+import os
+import re
+
 from suno_cover_cli.exits import ExitCode
+
+_FIRST_NUMBER = re.compile(r"\[Errno (\d+)\]")
 
 
 class SunoCoverError(Exception):
@@ -134,3 +139,17 @@ class SignatureError(SunoCoverError):
 
     exit_code = ExitCode.BAD_SIGNATURE
     code = "bad_signature"
+
+
+def reason_of(error: OSError) -> str:
+    """Say in the system's own words why a connection could not be made: ``Connection refused``.
+
+    asyncio puts the address there instead, or, when a name has several, the errors of all of them. A name that
+    cannot be looked up brings words, but a number that is none of the system's.
+    """
+    said = error.strerror or str(error)
+    if "Connect call failed" not in said:
+        return said or "no reason given"
+    found = _FIRST_NUMBER.search(said)
+    number = error.errno or (int(found[1]) if found is not None else 0)
+    return os.strerror(number) if number else said

@@ -59,14 +59,14 @@ class NotAnImageError(ImageError):
     """The first bytes are those of no accepted format."""
 
     code = "image_not_an_image"
-    hint = "Run `suno-cover resume` in a while; the image host answers with something else at the moment."
+    hint = "Run suno-cover resume in a while; the image host answers with something else at the moment."
 
 
 class DamagedImageError(ImageError):
     """It begins like a picture, but is cut off or cannot be decoded."""
 
     code = "image_truncated"
-    hint = "Run `suno-cover resume` in a while: it fetches the missing picture again."
+    hint = "Run suno-cover resume in a while: it fetches the missing picture again."
 
 
 class TooManyPixelsError(ImageError):

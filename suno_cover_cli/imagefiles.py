@@ -272,12 +272,12 @@ def explain_os_errors(folder: Path) -> Iterator[None]:
             raise ImageError(
                 f"no room in {shown}: {reason}",
                 code="disk_full",
-                hint="Free some space, then run `suno-cover resume`.",
+                hint="Free some space, then run suno-cover resume.",
             ) from error
         raise ImageError(
             f"cannot write in {shown}: {reason}",
             code="folder_unwritable",
-            hint="Mend the folder's permissions or choose another with --output, then run `suno-cover resume`.",
+            hint="Mend the folder's permissions or choose another with --output, then run suno-cover resume.",
         ) from error
 
 

@@ -7,7 +7,6 @@ host: the sessions are given proxies by hand, because aiohttp's ``trust_env`` br
 import asyncio
 import contextlib
 import email.utils
-import os
 import ssl
 import urllib.request
 import zlib
@@ -20,7 +19,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from suno_cover_cli.addresses import AddressGuard, ForbiddenAddressError, forbidden_address
-from suno_cover_cli.errors import ImageError
+from suno_cover_cli.errors import ImageError, reason_of
 from suno_cover_cli.text import clean
 
 _MAX_REDIRECTS = 5
@@ -29,7 +28,7 @@ _NAME_CHECK_S = 5.0
 _PIECE_BYTES = 64 * 1024
 _MAX_RETRY_AFTER_S = 60.0
 _FEW_ATTEMPTS = 2
-_RESUME_HINT = "Run `suno-cover resume` in a while: it fetches what is missing."
+_RESUME_HINT = "Run suno-cover resume in a while: it fetches what is missing."
 
 
 class AttemptError(ImageError):
@@ -200,7 +199,7 @@ def check_status(response: aiohttp.ClientResponse) -> None:
         raise AttemptError(
             message,
             code="image_gone",
-            hint="Links live for about 14 days at most; `suno-cover resume` asks the service for fresh ones.",
+            hint="Links live for about 14 days at most; suno-cover resume asks the service for fresh ones.",
             max_attempts=None if status == 403 else _FEW_ATTEMPTS,  # noqa: PLR2004 -- a status
         )
     if status in {204, 408, 425, 429} or status >= 500:  # noqa: PLR2004 -- statuses
@@ -281,7 +280,7 @@ def _explain(error: Exception, url: URL) -> ImageError:
         return ImageError(
             f"the certificate of {host} is not trusted",
             code="image_unavailable",
-            hint="Behind a company proxy, point SSL_CERT_FILE at its authority; then run `suno-cover resume`.",
+            hint="Behind a company proxy, point SSL_CERT_FILE at its authority; then run suno-cover resume.",
         )
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ForbiddenAddressError):
         return forbidden_address(url)
@@ -289,7 +288,7 @@ def _explain(error: Exception, url: URL) -> ImageError:
     return AttemptError(
         _describe(error, host),
         code="image_truncated" if isinstance(error, aiohttp.ClientPayloadError) else None,
-        hint="Check HTTPS_PROXY, then run `suno-cover resume`." if is_proxy else None,
+        hint="Check HTTPS_PROXY, then run suno-cover resume." if is_proxy else None,
     )
 
 
@@ -307,8 +306,7 @@ def _describe(error: Exception, host: str) -> str:
         case TimeoutError():
             said = f"{host} was silent for too long"
         case aiohttp.ClientConnectorError():
-            reason = os.strerror(error.os_error.errno) if error.os_error.errno else "no reason given"
-            said = f"no connection to {host}: {reason}"
+            said = f"no connection to {host}: {clean(reason_of(error.os_error), 200)}"
         case _:
             said = f"the connection to {host} failed: {type(error).__name__}"
     return said

@@ -53,6 +53,7 @@ class NgrokTunnel:
         download_s: Granted on top of ``deadline_s`` when the agent has to be downloaded first. Without it, opening
             fails in time, the download goes on, and the next run finds it done.
         download_url: Archive to take instead of the one pyngrok knows.
+        may_update: Let an agent that is too old update itself, once.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class NgrokTunnel:
         use_proxy: bool = False,
         download_s: float = 0.0,
         download_url: str | None = None,
+        may_update: bool = True,
     ) -> None:
         self._plan = AgentPlan(
             local_url=local_url,
@@ -80,6 +82,7 @@ class NgrokTunnel:
             use_proxy=use_proxy,
             startup_s=deadline_s + download_s,
             download_url=download_url,
+            may_update=may_update,
         )
         self._clock = clock
         self._deadline_s = deadline_s

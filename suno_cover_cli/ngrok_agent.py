@@ -53,6 +53,7 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True):
     use_proxy: bool
     startup_s: float
     download_url: str | None
+    may_update: bool
 
 
 class AgentOpened(msgspec.Struct, frozen=True):
@@ -170,7 +171,7 @@ class AgentThread:
             try:
                 opened = self._open(home)
             except TunnelError as error:
-                if error.code != "ngrok_too_old" or self._stopping.is_set():
+                if error.code != "ngrok_too_old" or self._stopping.is_set() or not self._plan.may_update:
                     raise
                 self._update(agent)
                 opened = self._open(home)

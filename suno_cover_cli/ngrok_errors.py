@@ -45,7 +45,7 @@ _NO_TOKEN = Trouble(
 _BAD_TOKEN = Trouble(
     code="ngrok_bad_token",
     message="ngrok refused the authtoken from {source}: malformed, outdated or revoked",
-    hint=f"Copy the present one from {_TOKEN_PAGE}.",
+    hint=f"Copy the present one from {_TOKEN_PAGE}, then: export NGROK_AUTHTOKEN=...",
     is_permanent=True,
 )
 _SESSION_LIMIT = Trouble(

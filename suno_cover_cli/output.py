@@ -16,9 +16,10 @@ import msgspec
 from suno_cover_cli.clock import Clock
 from suno_cover_cli.errors import SunoCoverError
 from suno_cover_cli.events import Event, ImageSaved, JobEnded, JobSubmitted, Sink
-from suno_cover_cli.text import Redactor, clean
+from suno_cover_cli.text import Redactor, clean, fold
 
 _STOP = None
+_USUAL_COLUMNS = 80
 
 
 class Streams(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +63,16 @@ def standard_streams() -> Streams:
         stderr_is_terminal=sys.stderr.isatty() and os.environ.get("TERM") != "dumb",
         environ=os.environ,
     )
+
+
+def columns_of(stream: BinaryIO | TextIO, environ: Mapping[str, str]) -> int:
+    """Return how many columns a terminal has, as it says itself or as ``COLUMNS`` says; 80 where neither does."""
+    if (said := environ.get("COLUMNS", "")).isdecimal() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
+    except (OSError, ValueError):
+        return _USUAL_COLUMNS
 
 
 class LineWriter:
@@ -229,21 +240,43 @@ class Output:
         """Print one line of the product."""
         self._writer.write_line(self.redactor.redact(line))
 
-    def write_words(self, line: str) -> None:
-        """Print one line for people; a stderr that is gone is nobody's loss."""
+    @property
+    def product_columns(self) -> int:
+        """The width of the terminal that is stdout; 0 where it is none and nothing has to fit."""
+        streams = self.streams
+        return columns_of(streams.stdout, streams.environ) if streams.stdout_is_terminal else 0
+
+    @property
+    def words_columns(self) -> int:
+        """The width of the terminal that is stderr; 0 where it is none and nothing has to fit."""
+        streams = self.streams
+        return columns_of(streams.stderr, streams.environ) if streams.stderr_is_terminal else 0
+
+    def write_words(self, line: str, *, hang: int = 0) -> None:
+        """Print one line for people; a stderr that is gone is nobody's loss.
+
+        Args:
+            line: Folded where a terminal has no room for it.
+            hang: Blanks before what is folded.
+        """
         try:
-            self.streams.stderr.write(self.redactor.redact(line) + "\n")
+            for part in fold(self.redactor.redact(line), self.words_columns, " " * hang):
+                self.streams.stderr.write(part + "\n")
             self.streams.stderr.flush()
         except (OSError, ValueError):
             self.is_quiet = True
+
+    def write_labelled(self, label: str, text: str) -> None:
+        """Print ``label: text`` for people; what is folded stands below the text."""
+        self.write_words(f"{label}: {text}", hang=len(label) + 2)
 
     def write_error(self, error: SunoCoverError) -> None:
         """Tell an error and the next step to take; under ``--json`` on stdout as well."""
         if self.is_json:
             self.write_line(json_line(error_object(error)))
-        self.write_words(f"error: {clean(error.message)}")
+        self.write_labelled("error", clean(error.message))
         if error.hint:
-            self.write_words(f"hint: {error.hint}")
+            self.write_labelled("hint", error.hint)
 
     def _tell_closed(self) -> None:
         self.on_closed()

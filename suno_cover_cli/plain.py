@@ -1,14 +1,13 @@
 """What a log sees on stderr: one line per change and one heartbeat a minute, no drawing."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from suno_cover_cli.clock import Clock
 from suno_cover_cli.events import Event, JobEnded, JobPolled, JobStarted
-from suno_cover_cli.words import Line, format_duration, lines_of
+from suno_cover_cli.words import BatchTotals, Line, format_duration, lines_of
 
 _HEARTBEAT_S = 60.0
 _BATCH_JOBS = 6
@@ -44,7 +43,7 @@ class PlainScreen:
         self._job_count = job_count
         self._started = clock.monotonic()
         self._states: dict[int, str] = {}
-        self._ends: Counter[str] = Counter()
+        self._totals = BatchTotals(job_count)
         self._beating: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -58,6 +57,8 @@ class PlainScreen:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.wait({self._beating})
+        if self._job_count > _BATCH_JOBS and not self._is_quiet:
+            self._write(self._totals.line(self._clock.monotonic() - self._started))
 
     def emit(self, event: Event) -> None:
         """See :class:`events.Sink`."""
@@ -65,12 +66,12 @@ class PlainScreen:
             self._states[event.job] = "started"
         elif isinstance(event, JobEnded):
             self._states.pop(event.job, None)
-            self._ends[event.result.state] += 1
+            self._totals.add(event.result)
         elif isinstance(event, JobPolled):
             if self._states.get(event.job) == event.state and not self._is_verbose:
                 return
             self._states[event.job] = event.state
-        for line in lines_of(event, is_batch=self._is_batch):
+        for line in lines_of(event, is_batch=self._is_batch, names_jobs=self._job_count > 1):
             if not self._is_quiet or line.tone in {"warning", "bad"}:
                 self._write(line)
 
@@ -78,7 +79,7 @@ class PlainScreen:
         while True:
             await self._clock.sleep(_HEARTBEAT_S)
             elapsed = format_duration(self._clock.monotonic() - self._started)
-            ended = sum(self._ends.values())
-            told = ", ".join(f"{count} {state}" for state, count in sorted(self._ends.items()))
-            done = f"{ended} of {self._job_count} jobs ended ({told})" if ended else "no job has ended yet"
+            ends = self._totals.ends
+            told = ", ".join(f"{count} {state}" for state, count in sorted(ends.items()))
+            done = f"{ends.total()} of {self._job_count} jobs ended ({told})" if ends else "no job has ended yet"
             self._write(Line("waiting", f"{elapsed}; {done}; {len(self._states)} under way"))

@@ -138,12 +138,13 @@ class RecordingStore:
 
         recording = await self._database.run(operation)
         if recording is None:
-            what = "no event has been recorded" if name == "last" else f'no recorded event is "{clean(name, 60)}"'
-            raise UsageError(
-                what,
-                code="no_such_event",
-                hint="suno-cover listen --list shows what is kept; give a number, an id or last.",
-            )
+            if name == "last":
+                what = "no event has been recorded"
+                hint = "suno-cover listen records what it accepts; let it take a callback first."
+            else:
+                what = f'no recorded event is "{clean(name, 60)}"'
+                hint = "suno-cover listen --list shows what is kept; give a number, an id or last."
+            raise UsageError(what, code="no_such_event", hint=hint)
         return recording
 
     def _drop_beyond_room(self, connection: sqlite3.Connection) -> None:

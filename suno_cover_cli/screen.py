@@ -34,7 +34,7 @@ from suno_cover_cli.events import (
     TunnelRestored,
 )
 from suno_cover_cli.text import Redactor
-from suno_cover_cli.words import Line, format_bytes, format_duration, lines_of
+from suno_cover_cli.words import BatchTotals, Line, format_bytes, format_duration, lines_of
 
 _STYLES = {"plain": "", "good": "green", "warning": "yellow", "bad": "red"}
 _MAX_ROWS = 6
@@ -44,9 +44,11 @@ _IDLE_REFRESH_S = 1.0
 _BUSY_REFRESH_S = 0.125
 
 
-def styled(line: Line) -> Text:
-    """Make Rich text of a line: the label coloured, the rest as it is."""
-    return Text.assemble((f"{line.label:<10} ", _STYLES[line.tone]), line.text)
+def styled(line: Line, columns: int = 0) -> Text:
+    """Make Rich text of a line, folded for so many columns: the label coloured, the rest as it is."""
+    text = Text("\n".join(line.folded(columns)))
+    text.stylize(_STYLES[line.tone], 0, len(line.label))
+    return text
 
 
 class _JobView:
@@ -97,7 +99,7 @@ class LiveScreen:
         self._is_verbose = is_verbose
         self._started = clock.monotonic()
         self._jobs: dict[int, _JobView] = {}
-        self._ends: Counter[str] = Counter()
+        self._totals = BatchTotals(job_count)
         self._channel = ""
         self._spinner = Spinner("dots" if console.encoding.lower().startswith("utf") else "line")
         self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stderr=False)
@@ -116,6 +118,8 @@ class LiveScreen:
             await asyncio.wait({self._refreshing})
         self._live.update(Text(""))
         self._live.stop()
+        if self._is_batch:
+            self._print(self._totals.line(self._clock.monotonic() - self._started))
 
     def emit(self, event: Event) -> None:
         """See :class:`events.Sink`."""
@@ -123,9 +127,13 @@ class LiveScreen:
         if isinstance(event, ImageSaved) and self.shows_product:
             return
         if self._is_verbose or not isinstance(event, JobPolled):
-            for line in lines_of(event, is_batch=self._is_batch and not self._is_verbose):
-                shown = Line(line.label, self._redactor.redact(line.text), line.tone)
-                self._console.print(styled(shown), soft_wrap=True)
+            is_brief = self._is_batch and not self._is_verbose
+            for line in lines_of(event, is_batch=is_brief, names_jobs=self._job_count > 1):
+                self._print(line)
+
+    def _print(self, line: Line) -> None:
+        shown = Line(line.label, self._redactor.redact(line.text), line.tone)
+        self._console.print(styled(shown, self._console.width), soft_wrap=True)
 
     def write_product(self, line: str) -> None:
         """Print one line of the product above the display: stdout is this very terminal."""
@@ -141,7 +149,7 @@ class LiveScreen:
             self._jobs[event.job] = _JobView(name, self._clock.monotonic())
         elif isinstance(event, JobEnded):
             self._jobs.pop(event.job, None)
-            self._ends[event.result.state] += 1
+            self._totals.add(event.result)
         elif isinstance(event, JobEvent) and (view := self._jobs.get(event.job)) is not None:
             self._follow_job(view, event)
 
@@ -200,9 +208,9 @@ class LiveScreen:
         return Text.assemble(name, "  ", news)
 
     def _counts(self) -> str:
-        ended = sum(self._ends.values())
-        parts = [f"{ended}/{self._job_count} jobs"]
-        parts += [f"{count} {state}" for state, count in sorted(self._ends.items())]
+        ends = self._totals.ends
+        parts = [f"{ends.total()}/{self._job_count} jobs"]
+        parts += [f"{count} {state}" for state, count in sorted(ends.items())]
         states = Counter(view.state for view in self._jobs.values())
         parts += [f"{count} {state}" for state, count in sorted(states.items())]
         parts.append(format_duration(round(self._clock.monotonic() - self._started)))

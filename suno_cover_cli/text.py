@@ -33,6 +33,39 @@ def clean(text: object, limit: int = 500) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def fold(text: str, columns: int, indent: str = "") -> list[str]:
+    """Break one line at blanks so that a terminal need not break it within a word.
+
+    A word for which there is no room even on a line of its own stays where it is.
+
+    Args:
+        text: Without escape sequences.
+        columns: Of the terminal, whose last one stays empty because some wrap there; 0 means there is no edge.
+        indent: Before every line but the first.
+    """
+    room = columns - 1
+    if not columns or cells_of(text) <= room:
+        return [text]
+    lines = []
+    line, *words = text.split(" ")
+    for word in words:
+        if cells_of(line) + 1 + cells_of(word) <= room or cells_of(indent) + cells_of(word) > room:
+            line += f" {word}"
+        else:
+            lines.append(line.rstrip())
+            line = indent + word
+    return [*lines, line]
+
+
+def cells_of(text: str) -> int:
+    """Count the columns a text takes: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(2 if east_asian_width(char) in "WF" else not combining(char) for char in text)
+
+
 class Secret:
     """A value that is used but never shown: ``str``, ``repr`` and f-strings all give ``***``."""
 

@@ -1,5 +1,6 @@
 """Events in words for people: one line each, the same on a terminal and in a log."""
 
+from collections import Counter
 from typing import Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from suno_cover_cli.events import (
     ImageRetried,
     ImageSaved,
     JobEnded,
+    JobEvent,
     JobPolled,
     JobSubmitted,
     RequestRetried,
@@ -22,7 +24,11 @@ from suno_cover_cli.events import (
     WarningRaised,
 )
 from suno_cover_cli.models import JobResult, JobState, SavedImage
-from suno_cover_cli.text import clean
+from suno_cover_cli.text import clean, fold
+
+LABEL_CHARS = 10
+HANG_CHARS = LABEL_CHARS + 1
+"""Columns before a line's text."""
 
 Tone = Literal["plain", "good", "warning", "bad"]
 
@@ -35,7 +41,11 @@ class Line(msgspec.Struct, frozen=True):
     tone: Tone = "plain"
 
     def __str__(self) -> str:
-        return f"{self.label:<10} {self.text}"
+        return f"{self.label:<{LABEL_CHARS}} {self.text}"
+
+    def folded(self, columns: int) -> list[str]:
+        """Break it for a terminal of so many columns (0: of any), the text below itself."""
+        return fold(str(self), columns, " " * HANG_CHARS)
 
 
 def format_duration(seconds: float) -> str:
@@ -71,12 +81,15 @@ def describe_image(image: SavedImage) -> str:
     return f"{image.width}x{image.height} {image.format.upper()}, {format_bytes(image.bytes)}"
 
 
-def lines_of(event: Event, *, is_batch: bool = False) -> list[Line]:  # noqa: PLR0911 -- one case an event
+def lines_of(  # noqa: PLR0911 -- one case an event
+    event: Event, *, is_batch: bool = False, names_jobs: bool = False
+) -> list[Line]:
     """Say an event in words; nothing for events that only a live display shows.
 
     Args:
         event: What happened.
         is_batch: Many jobs run: only their ends and what is wrong are worth a line each.
+        names_jobs: There are several jobs, so each line has to say which one it is about.
     """
     match event:
         case JobEnded():
@@ -97,13 +110,19 @@ def lines_of(event: Event, *, is_batch: bool = False) -> list[Line]:  # noqa: PL
             delay = format_duration(event.delay_s)
             return [Line("service", f"{clean(event.reason)}; trying again in {delay}", "warning")]
         case ImageFailed():
-            return [Line("failed", f"image {event.n}: {clean(event.error)}", "bad")]
+            of = _name_of(event, " of ") if names_jobs else ""
+            return [Line("failed", f"image {event.n}{of}: {clean(event.error)}", "bad")]
         case _ if not is_batch:
-            return _job_lines(event)
+            return _job_lines(event, names_jobs=names_jobs)
     return []
 
 
-def _job_lines(event: Event) -> list[Line]:  # noqa: PLR0911 -- one case an event
+def _name_of(event: JobEvent, before: str) -> str:
+    name = event.music_task_id or event.task_id
+    return f"{before}{clean(name, 128)}" if name else ""
+
+
+def _job_lines(event: Event, *, names_jobs: bool) -> list[Line]:  # noqa: PLR0911 -- one case an event
     match event:
         case JobSubmitted() if event.is_existing:
             return [Line("found", f"{event.task_id}, made before for {clean(event.music_task_id)}")]
@@ -116,11 +135,14 @@ def _job_lines(event: Event) -> list[Line]:  # noqa: PLR0911 -- one case an even
             then = "" if event.next_s is None else f"; next check in {format_duration(event.next_s)}"
             return [Line("state", f"{event.task_id} is {event.state}{then}")]
         case CallbackReceived():
-            return [Line("callback", f"received (code {event.code}); asking the service")]
+            of = _name_of(event, " for ") if names_jobs else ""
+            return [Line("callback", f"received{of} (code {event.code}); asking the service")]
         case CallbackRejected():
-            return [Line("callback", f"ignored: {clean(event.reason)}", "warning")]
+            of = _name_of(event, " for ") if names_jobs else ""
+            return [Line("callback", f"ignored{of}: {clean(event.reason)}", "warning")]
         case ImageRetried():
-            return [Line("image", f"{event.n}: {clean(event.reason)}; trying again", "warning")]
+            of = _name_of(event, " of ") if names_jobs else ""
+            return [Line("image", f"{event.n}{of}: {clean(event.reason)}; trying again", "warning")]
         case ImageSaved():
             said = ", already there" if event.is_existing else ""
             return [Line("saved", f"{event.image.path} ({describe_image(event.image)}{said})", "good")]
@@ -137,6 +159,33 @@ def _end_lines(result: JobResult) -> list[Line]:
         return []
     covers = format_count(len(result.images), "cover")
     return [Line("done", f"{name}: {covers} in {format_duration(result.elapsed_s)} (via {result.via})", "good")]
+
+
+class BatchTotals:
+    """Counts what became of the jobs of a batch, for its last line."""
+
+    def __init__(self, job_count: int) -> None:
+        self._job_count = job_count
+        self.ends: Counter[str] = Counter()
+        self._covers = 0
+
+    def add(self, result: JobResult) -> None:
+        """Count one job that has ended."""
+        self.ends[result.state] += 1
+        self._covers += len(result.images)
+
+    def line(self, elapsed_s: float) -> Line:
+        """Sum up: ``12 jobs: 11 succeeded, 1 failed; 22 covers in 1.4 s``."""
+        told = [f"{count} {state}" for state, count in sorted(self.ends.items(), reverse=True)]
+        left = self._job_count - self.ends.total()
+        told += [f"{left} under way"] if left else []
+        is_good = self.ends[JobState.SUCCEEDED] == self._job_count
+        jobs, covers = format_count(self._job_count, "job"), format_count(self._covers, "cover")
+        return Line(
+            "total",
+            f"{jobs}: {', '.join(told)}; {covers} in {format_duration(elapsed_s)}",
+            "good" if is_good else "warning",
+        )
 
 
 def _with_hint(line: Line, hint: str) -> list[Line]:

@@ -295,6 +295,8 @@ def test_a_key_is_kept_from_stdin_and_used(cli: Cli) -> None:
     assert os.name != "posix" or stat.S_IMODE(path.stat().st_mode) == 0o600
     shown = cli.run("config", "show")
     assert "api-key      (set, not shown)" in shown.stdout
+    # However long a value is, the last column starts in the same place everywhere.
+    assert len({line.rindex("  ") for line in shown.lines}) == 1, shown.stdout
     assert str(path) in shown.stderr
     as_json = cli.run("config", "show", "--json")
     rows = {row["key"]: row for row in as_json.objects[0]["settings"]}

@@ -1,6 +1,9 @@
 """Handing callbacks to a receiver: the bytes, the headers, the time limit, the addresses that are refused."""
 
 import asyncio
+import errno
+import os
+import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -179,6 +182,7 @@ async def test_nobody_there_is_unreachable() -> None:
         unused.bind(("127.0.0.1", 0))
         delivery = await deliver(f"http://127.0.0.1:{unused.getsockname()[1]}/", b"body")
     assert delivery.outcome is Outcome.UNREACHABLE
+    assert re.fullmatch(rf"cannot connect to 127\.0\.0\.1:\d+: {os.strerror(errno.ECONNREFUSED)}", delivery.error)
     assert "127.0.0.1" in delivery.error
 
 

@@ -371,7 +371,7 @@ async def test_a_real_tunnel_is_opened_and_called_through(
         ("offline", "ngrok diagnose"),
         ("silent", "ngrok diagnose"),
         ("crash", "fell over"),
-        ("too-old-for-good", "ngrok update"),
+        ("too-old", "ngrok update"),
         ("warning-page", "curl"),
         (None, "--ngrok-path"),
     ],
@@ -383,7 +383,7 @@ async def test_each_trouble_with_ngrok_names_its_fix(
     variant: str | None,
     said: str,
 ) -> None:
-    """Whatever keeps the tunnel from opening is a warning with its own fix: jobs would be polled."""
+    """Whatever keeps the tunnel from opening is a warning with its fix, not mended: jobs would be polled."""
     standin = ngrok_standin(variant) if variant is not None else None
     if standin is not None:
         monkeypatch.setenv("SSL_CERT_FILE", str(standin.ca_file))

@@ -220,7 +220,7 @@ def test_full_disk(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FILL, str(tmp_path)], capture_output=True, text=True, check=True, timeout=30
     )
-    assert done.stdout == "disk_full Free some space, then run `suno-cover resume`. []\n"
+    assert done.stdout == "disk_full Free some space, then run suno-cover resume. []\n"
 
 
 def test_discarded_file_stays_away(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ async def test_an_event_is_a_pair_of_lines(tmp_path: Path) -> None:
     for line, pattern in zip(done.lines, expected, strict=True):
         assert re.fullmatch(pattern, line), line
     assert f"ready      {run.url}" in done.stderr
-    assert "ended      3 events, 1 of them duplicates" in done.stderr
+    assert "ended      3 events, 1 of them a duplicate" in done.stderr
 
 
 async def test_a_duplicate_names_the_first_of_its_like(tmp_path: Path) -> None:

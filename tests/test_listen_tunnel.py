@@ -149,6 +149,7 @@ async def test_no_tunnel_is_exit_9(
     assert [line["type"] for line in done.objects] == ["error", "end"]
     assert words in done.objects[0]["message"]
     assert done.objects[0]["hint"]
+    assert "suno-cover listen --no-tunnel" in done.stderr
     assert not agent.living()
 
 

@@ -67,7 +67,7 @@ def test_relative_links_lead_somewhere() -> None:
         for line in TEXT.splitlines()
         if line.startswith("#")
     }
-    for target in re.findall(r"\]\(([^)]+)\)", TEXT):
+    for target in re.findall(r"(?:\]\(|\b(?:src|srcset)=\")([^)\"]+)", TEXT):
         if target.startswith("#"):
             assert target[1:] in headings, target
         elif "://" not in target:

@@ -70,12 +70,13 @@ async def test_a_path_that_is_no_text_is_recorded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["last", "7", "evt_00000000", "99999999999999999999999", "' OR 1=1 --"])
 async def test_an_event_that_is_not_there_is_a_usage_error(tmp_path: Path, name: str) -> None:
-    """A number or id that is not recorded says so and where to look."""
+    """A number or id that is not recorded says so and where to look; where nothing is, how to record."""
     async with open_store(tmp_path) as store:
         with pytest.raises(UsageError) as raised:
             await store.find(name)
     assert raised.value.code == "no_such_event"
-    assert "--list" in raised.value.hint
+    assert ("--list" in raised.value.hint) is (name != "last")
+    assert "suno-cover listen" in raised.value.hint
 
 
 async def test_the_newest_thousand_are_kept(tmp_path: Path) -> None:

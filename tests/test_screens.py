@@ -133,6 +133,62 @@ def test_many_jobs_are_counted_on_one_line(cli: Cli) -> None:
     assert len(stdout.splitlines()) == 18
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_batch_is_summed_up(cli: Cli, is_terminal: bool) -> None:
+    """The last line for people says how many jobs of a batch ended how, and how many covers there are."""
+    words = ["generate", "--sandbox", "sandbox-failed-501", *(f"song-{n}" for n in range(7))]
+    if is_terminal:
+        code, sent, _ = run_on_terminal(cli, *words)
+        told = strip_escapes(sent)
+    else:
+        done = cli.run(*words)
+        code, told = done.code, done.stderr
+    assert code == 6
+    last = next(line for line in reversed(told.splitlines()) if line.strip())
+    assert re.fullmatch(r"total      8 jobs: 7 succeeded, 1 failed; 14 covers in \d+(\.\d)? s", last)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_what_happened_is_folded_at_blanks(cli: Cli, columns: int) -> None:
+    """On a terminal no line reaches the edge, and what is folded stands below its text, not below its label."""
+    ids = ["5c79be8e10f14bb28a4a5e5fd5b1f3a0", "sandbox-failed-501", "sandbox-image-404"]
+    _, sent, _ = run_on_terminal(cli, "generate", "--sandbox", *ids, "--preview", "off", columns=columns)
+    labels = {"callback", "submitted", "error", "image", "failed", "partial", "done", ""}
+    lines = [line for line in re.split(r"[\r\n]+", strip_escapes(sent)) if line[:10].strip() in labels]
+    assert max(map(len, lines)) < columns
+    assert any(line.startswith(" " * 11 + "Run the same command again") for line in lines)
+    assert all(line[10] == " " and line[11] != " " for line in lines if line[11:].strip())
+    whole = " ".join(line.strip() for line in lines)
+    assert "if it fails again, try another music task." in whole
+    assert "callback received for sandbox-failed-501 (code 501); asking the service" in re.sub(" +", " ", whole)
+
+
+def test_an_error_is_folded_below_its_text(cli: Cli) -> None:
+    """A hint that has no room on one line goes on below its first word."""
+    _, sent, _ = run_on_terminal(cli, "generate", "x", columns=60, streams="012", SUNO_API_KEY="")
+    lines = [line.rstrip() for line in strip_escapes(sent).splitlines()]
+    at = next(n for n, line in enumerate(lines) if line.startswith("hint: "))
+    assert lines[at + 1 :]
+    assert all(line.startswith(" " * 6) and line[6] != " " for line in lines[at + 1 :])
+    assert max(map(len, lines)) < 60
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_list_of_jobs_fits_the_terminal(cli: Cli, columns: int) -> None:
+    """Too narrow a terminal gets what has no room below the date, ids whole; a pipe gets a line for each job."""
+    music = "5c79be8e10f14bb28a4a5e5fd5b1f3a0"
+    assert cli.run("generate", "--sandbox", music, "sandbox-image-404").code == 7
+    _, sent, _ = run_on_terminal(cli, "history", columns=columns, streams="012")
+    lines = [line.rstrip() for line in strip_escapes(sent).splitlines()]
+    assert max(map(len, lines)) < columns
+    piped = cli.run("history").lines
+    assert len(piped) == 2
+    assert " ".join(" ".join(lines).split()) == " ".join(" ".join(piped).split())
+    folded = [line for line in lines if not line.startswith("20")]
+    assert folded
+    assert all(line.startswith(" " * 18) and line[18] != " " for line in folded)
+
+
 def test_verbose_tells_versions_settings_and_every_read(cli: Cli) -> None:
     """-v starts with what a report of a fault needs, and tells each read with the time of the next."""
     run = cli.run("generate", "--sandbox", "x", "-v", "--callback", "off", "--poll-interval", "0.2")
@@ -159,7 +215,7 @@ def test_the_doctor_wraps_at_the_edge_of_the_terminal(cli: Cli, columns: int) ->
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_help_fits_the_terminal(columns: int) -> None:
-    """The help of every command fits its terminal, and no option goes without words."""
+    """The help of every command fits its terminal, and no option goes without words or with half a name."""
     app = build_app()
     for path in COMMANDS:
         shown = CliRunner().invoke(
@@ -170,6 +226,7 @@ def test_help_fits_the_terminal(columns: int) -> None:
         assert max(map(len, lines)) <= columns
         assert "Usage: suno-cover" in shown.stdout
         assert all(option.meaning for option in COMMANDS[path].options), path
+        assert all(name in shown.stdout for option in COMMANDS[path].options for name in option.names), path
 
 
 def test_a_closed_stderr_stops_nothing(cli: Cli) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suno_cover_cli.text import Redactor, Secret, clean
+from suno_cover_cli.text import Redactor, Secret, cells_of, clean, fold
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,25 @@ def test_nothing_unprintable_survives(text: str) -> None:
 def test_a_long_escape_does_not_take_long() -> None:
     """A megabyte of half escape sequences is cut, not searched for ever."""
     assert len(clean("\x1b[" * 500_000)) <= 500
+
+
+@given(st.text(st.sampled_from("ab \u5bd2\u0301"), max_size=200), st.integers(8, 60))
+def test_folding_loses_nothing_and_keeps_within_the_edge(text: str, columns: int) -> None:
+    """Every word is there, in order, and only a line of one word that has no room anywhere is too long."""
+    words = [word for word in text.split(" ") if word]
+    lines = fold(" ".join(words), columns, "  ")
+    assert [word for line in lines for word in line.split(" ") if word] == words
+    for line in lines:
+        assert cells_of(line) < columns or any(2 + cells_of(word) >= columns for word in line.split())
+
+
+def test_folding_stands_below_the_text() -> None:
+    """What is folded is indented, blanks between columns stay, and without an edge nothing is folded."""
+    line = "state      one two three"
+    assert fold(line, 20, " " * 11) == ["state      one two", "           three"]
+    assert fold(line, 0, " " * 11) == [line]
+    assert fold(line, 25) == [line]
+    assert fold("\u5bd2\u5bd2 \u5bd2\u5bd2", 9) == ["\u5bd2\u5bd2", "\u5bd2\u5bd2"], "wide ones take two columns"
 
 
 def test_a_secret_shows_itself_nowhere() -> None:

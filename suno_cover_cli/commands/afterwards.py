@@ -95,7 +95,7 @@ class Afterwards:
     async def _open_folder(self, folder: Path) -> None:
         output = self._context.output
         if not await asyncio.to_thread(open_folder, folder, output.streams.environ):
-            output.write_words(f"warning: nothing here can open the folder {folder}")
+            output.write_labelled("warning", f"nothing here can open the folder {folder}")
 
 
 def _size_of(descriptor: int) -> os.terminal_size:

@@ -61,6 +61,7 @@ def choose_tunnel(
     *,
     local_url: str,
     download_s: float = 0.0,
+    may_update: bool = True,
 ) -> Tunnel:
     """Choose the way to the listener: the user's own address, none needed on this machine, or ngrok.
 
@@ -70,6 +71,7 @@ def choose_tunnel(
         settings: Merged.
         local_url: Of the listener.
         download_s: How long an agent that has to be downloaded first is waited for.
+        may_update: Let an agent that is too old update itself.
 
     Raises:
         UsageError: The public URL cannot be.
@@ -93,4 +95,5 @@ def choose_tunnel(
         clock=context.clock,
         notify=context.output.write_words,
         download_s=download_s,
+        may_update=may_update,
     )

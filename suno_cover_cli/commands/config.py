@@ -137,7 +137,7 @@ def _as_object(row: ShownSetting) -> dict[str, Any]:
 def _aligned(rows: list[ShownSetting], path: Path) -> list[str]:
     """Make a table of three columns; the file, told in full below it, goes by its name alone."""
     key_width = max(len(row.key) for row in rows)
-    value_width = min(max(len(row.shown) for row in rows), 36)
+    value_width = max(len(row.shown) for row in rows)
     return [
         f"{row.key:<{key_width}}  {row.shown:<{value_width}}  {clean(row.source.replace(str(path), path.name))}"
         for row in rows
@@ -187,7 +187,7 @@ def set_one(context: Context, key: str, value: str | None, profile: str | None) 
     context.output.write_words(f"{name} {shown} in {path}{table}")
     variable = VARIABLES.get(FILE_KEYS.get(name, ""))
     if variable and context.output.streams.environ.get(variable):
-        context.output.write_words(f"warning: {variable} is set in the environment and goes before it")
+        context.output.write_labelled("warning", f"{variable} is set in the environment and goes before it")
 
 
 def _read_secret(context: Context, name: str, value: str | None) -> str:

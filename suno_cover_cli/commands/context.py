@@ -70,7 +70,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         key, _ = load_api_key(settings.provider, where, key_file=options.api_key_file, stdin=stdin)
         self.output.redactor.add(key)
         if options.api_key_file is None and (line := hidden_profile_key(settings.provider, where)):
-            self.output.write_words(f"warning: {line}")
+            self.output.write_labelled("warning", line)
         return key
 
     def webhook_key(self, where: Sources, options: ServiceOptions) -> Secret | None:

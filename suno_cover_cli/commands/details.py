@@ -6,7 +6,7 @@ from suno_cover_cli.config_file import FILE_KEYS
 from suno_cover_cli.output import Output
 from suno_cover_cli.settings import Settings
 from suno_cover_cli.text import clean
-from suno_cover_cli.words import Line
+from suno_cover_cli.words import HANG_CHARS, Line
 
 PACKAGES = ("suno-cover", "aiohttp", "msgspec", "Pillow", "pyngrok", "rich", "typer")
 
@@ -27,7 +27,7 @@ def package_versions() -> dict[str, str]:
 def tell_details(output: Output, settings: Settings) -> None:
     """Say what a report of a fault should start with. Blocks: it reads files."""
     for line in [] if output.is_quiet else _detail_lines(settings):
-        output.write_words(str(line))
+        output.write_words(str(line), hang=HANG_CHARS)
 
 
 def _detail_lines(settings: Settings) -> list[Line]:

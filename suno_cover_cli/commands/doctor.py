@@ -1,8 +1,6 @@
 """``doctor``: look at everything a job needs, change nothing, name the fix."""
 
 import asyncio
-import shutil
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -26,6 +24,7 @@ from suno_cover_cli.keys import load_api_key, load_webhook_key
 from suno_cover_cli.output import Output, json_line
 from suno_cover_cli.runner import run as run_command
 from suno_cover_cli.settings import Sources, load_settings
+from suno_cover_cli.text import fold
 from suno_cover_cli.words import format_count
 
 _GROUPS: tuple[tuple[str, Callable[[Patient, Examiner], Coroutine[Any, Any, None]]], ...] = (
@@ -123,7 +122,7 @@ class _Printer:
         self._paint: Callable[[str, str], str] = lambda text, _tone: text
         streams = output.streams
         if streams.stdout_is_terminal:
-            self._width = shutil.get_terminal_size().columns
+            self._width = output.product_columns
         if wants_colour(streams.environ, is_terminal=streams.stdout_is_terminal):
             from suno_cover_cli.screen import make_paint
 
@@ -138,17 +137,12 @@ class _Printer:
         mark = self._paint(f"{result.status:<{_MARK_CHARS - 2}}", _TONES[result.status])
         label = f"{result.name:<12}"
         indent = " " * (2 + _MARK_CHARS - 2 + 2 + 12 + 1)
-        lines = self._wrapped(result.message, indent)
-        lines += self._wrapped(f"fix: {result.hint}", indent) if result.hint else []
-        self._write(f"  {mark}  {label} {lines[0]}")
-        for line in lines[1:]:
-            self._write(f"{indent}{line}")
-
-    def _wrapped(self, text: str, indent: str) -> list[str]:
-        if not self._width:
-            return [text]
-        room = max(self._width - len(indent) - 1, 20)
-        return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+        first, *more = fold(f"{indent}{result.message}", self._width, indent)
+        if result.hint:
+            more += fold(f"{indent}fix: {result.hint}", self._width, indent)
+        self._write(f"  {mark}  {label} {first.removeprefix(indent)}")
+        for line in more:
+            self._write(line)
 
     def print_end(self, results: list[CheckResult]) -> None:
         counts = Counter(result.status for result in results)

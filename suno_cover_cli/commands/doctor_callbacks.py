@@ -181,7 +181,11 @@ class _Ward:
         listener = self._known_listener
         try:
             tunnel = choose_tunnel(
-                patient.context, patient.options.callbacks, patient.settings, local_url=listener.local_url
+                patient.context,
+                patient.options.callbacks,
+                patient.settings,
+                local_url=listener.local_url,
+                may_update=False,
             )
         except UsageError as error:
             return failed(error.message, error.hint)

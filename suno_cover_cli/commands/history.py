@@ -18,7 +18,7 @@ from suno_cover_cli.models import JobState
 from suno_cover_cli.output import Output, json_line
 from suno_cover_cli.run_locks import RunLocks
 from suno_cover_cli.runner import run as run_command
-from suno_cover_cli.text import clean
+from suno_cover_cli.text import cells_of, clean, fold
 
 _DAY_S = 24 * 3600.0
 _EXPIRES_SOON_S = 3 * _DAY_S
@@ -102,9 +102,11 @@ async def _list(jobs: JobHistory, wanted: RowFilter, options: HistoryOptions, co
     limit = options.limit
     if limit is None and not output.is_json:
         limit = _DEFAULT_LIMIT
-    shown = 0
+    shown, columns = 0, output.product_columns
     async for row in jobs.find(wanted, limit=limit or None):
-        output.write_line(json_line(job_entry(row, now)) if output.is_json else _line_of(row, now))
+        lines = [json_line(job_entry(row, now))] if output.is_json else _lines_of(row, now, columns)
+        for line in lines:
+            output.write_line(line)
         shown += 1
     if output.is_json:
         return
@@ -116,10 +118,8 @@ async def _list(jobs: JobHistory, wanted: RowFilter, options: HistoryOptions, co
     expiring = await jobs.count_expiring(now=now, within_s=_EXPIRES_SOON_S)
     if expiring:
         are = "1 job has covers that are" if expiring == 1 else f"{expiring} jobs have covers that are"
-        output.write_words(
-            f"{are} not saved, and links that expire within {_EXPIRES_SOON_S / _DAY_S:g} days.\n"
-            "hint: Save them with: suno-cover resume"
-        )
+        output.write_words(f"{are} not saved, and links that expire within {_EXPIRES_SOON_S / _DAY_S:g} days.")
+        output.write_labelled("hint", "Save them with: suno-cover resume")
 
 
 async def _show_one(jobs: JobHistory, wanted: RowFilter, context: Context) -> None:
@@ -179,9 +179,22 @@ def job_entry(row: JobRow, now: float) -> dict[str, Any]:
     }
 
 
-def _line_of(row: JobRow, now: float) -> str:
-    ids = [clean(row.music_task_id or "-", 128), clean(row.task_id or "-", 128)]
-    return "  ".join([_moment(row.created_at), f"{row.state:<10}", *ids, _note_on(row, now)]).rstrip()
+def _lines_of(row: JobRow, now: float, columns: int) -> list[str]:
+    """Put a job on one line; on a terminal that is too narrow, what has no room stands below. Ids stay whole."""
+    moment = _moment(row.created_at)
+    start = f"{moment}  {row.state:<10}"
+    parts = [clean(row.music_task_id or "-", 128), clean(row.task_id or "-", 128), _note_on(row, now)]
+    line = "  ".join([start, *parts]).rstrip()
+    if not columns or cells_of(line) < columns:
+        return [line]
+    indent = " " * (len(moment) + 2)
+    lines = [f"{start}  {parts[0]}"]
+    for part in filter(None, parts[1:]):
+        if cells_of(lines[-1]) + 2 + cells_of(part) < columns:
+            lines[-1] += f"  {part}"
+        else:
+            lines += fold(f"{indent}{part}", columns, indent)
+    return lines
 
 
 def _note_on(row: JobRow, now: float) -> str:

@@ -10,7 +10,7 @@ from suno_cover_cli.commands.listen_json import EndLine, JsonView, ReadyLine, Re
 from suno_cover_cli.commands.listen_lines import LinesView
 from suno_cover_cli.commands.listen_options import ListenOptions
 from suno_cover_cli.commands.listen_output import MAX_WORDS_BYTES, ProductPrinter, WordsPrinter, choose_paint
-from suno_cover_cli.errors import SunoCoverError
+from suno_cover_cli.errors import SunoCoverError, TunnelError
 from suno_cover_cli.events import Event, JobEnded, JobPolled, JobStarted
 from suno_cover_cli.output import Output, error_object
 from suno_cover_cli.text import clean
@@ -52,6 +52,7 @@ class ListenFace:
         self._options = options
         self._output = output
         self._clock = clock
+        self._was_ready = False
         streams = output.streams
         is_one_terminal = streams.stdout_is_terminal and streams.stderr_is_terminal
         words_paint = choose_paint(streams, is_terminal=streams.stderr_is_terminal)
@@ -62,7 +63,8 @@ class ListenFace:
             self.view = JsonView(self._printer.write)
             return
         paint = words_paint
-        if options.print_url or options.command:
+        is_on_stderr = options.print_url or bool(options.command)
+        if is_on_stderr:
             self._printer = ProductPrinter(
                 self._words.print_text,
                 self._words.waiting_bytes,
@@ -75,7 +77,13 @@ class ListenFace:
             if is_one_terminal:
                 # Two writers of one terminal would overtake each other.
                 self._words = WordsPrinter(output, paint=words_paint, print_text=output.write_line)
-        self.view = LinesView(self._printer.write, paint=paint, clock=clock, verbosity=options.verbosity)
+        self.view = LinesView(
+            self._printer.write,
+            paint=paint,
+            clock=clock,
+            verbosity=options.verbosity,
+            columns=lambda: output.words_columns if is_on_stderr else output.product_columns,
+        )
 
     def _product_printer(self) -> ProductPrinter:
         return ProductPrinter(
@@ -90,6 +98,7 @@ class ListenFace:
 
     def tell_ready(self, ready: Ready, before: Ready | None) -> None:
         """Callbacks get through; ``before`` is where they did before a loss."""
+        self._was_ready = True
         is_new = before is None or before.url != ready.url
         first: str | None = None
         if self._options.json:
@@ -156,6 +165,8 @@ class ListenFace:
             self._say("error", clean(error.message), "bad")
             if error.hint:
                 self._say("", clean(error.hint))
+            if isinstance(error, TunnelError) and not self._was_ready:
+                self._say("", "Without a tunnel, for this machine alone: suno-cover listen --no-tunnel")
         self._say("ended", describe_counts(book))
         await asyncio.to_thread(self._words.finish)
 
@@ -177,7 +188,8 @@ def describe_counts(book: EventBook) -> str:
     counts = book.counts
     parts = ["1 event" if counts["events"] == 1 else f"{counts['events']} events"]
     if counts["duplicates"]:
-        parts.append(f"{counts['duplicates']} of them duplicates")
+        kind = "a duplicate" if counts["duplicates"] == 1 else "duplicates"
+        parts.append(f"{counts['duplicates']} of them {kind}")
     if counts["refused"]:
         parts.append(f"{counts['refused']} refused")
     if counts["late"]:

@@ -18,7 +18,7 @@ from suno_cover_cli.codes import CODE_OK, describe_code
 from suno_cover_cli.commands.listen_events import Forwarded, ListenEvent
 from suno_cover_cli.exchanges import Exchange
 from suno_cover_cli.recordings import Recording
-from suno_cover_cli.text import clean
+from suno_cover_cli.text import clean, fold
 from suno_cover_cli.words import format_bytes, format_duration
 
 Tone = Literal["good", "warning", "bad", "faint", "plain"]
@@ -41,15 +41,23 @@ class LinesView:
         paint: See :data:`Paint`.
         clock: Keeps strangers from flooding the screen.
         verbosity: 1 adds headers and strangers, 2 bodies.
+        columns: Tells how many columns there are to fit in; 0 where it does not matter.
     """
 
     def __init__(
-        self, write: Callable[[list[str]], None], *, paint: Paint, clock: Clock, verbosity: int = 0
+        self,
+        write: Callable[[list[str]], None],
+        *,
+        paint: Paint,
+        clock: Clock,
+        verbosity: int = 0,
+        columns: Callable[[], int] = lambda: 0,
     ) -> None:
         self._write = write
         self._paint = paint
         self._clock = clock
         self._verbosity = verbosity
+        self._columns = columns
         self._lines: list[str] = []
         self._stamp = (-1, "")
         self._strangers_second = 0.0
@@ -91,7 +99,9 @@ class LinesView:
         second = int(ts)
         if second != self._stamp[0]:
             self._stamp = second, self._paint(time.strftime("%H:%M:%S", time.localtime(second)), "faint")
-        self._lines.append(f"{self._stamp[1]} {self._paint(arrow, tone)} {number} {text}")
+        first, *more = fold(f"{_INDENT}{number} {text}", self._columns(), _INDENT)
+        self._lines.append(f"{self._stamp[1]} {self._paint(arrow, tone)} {first.removeprefix(_INDENT)}")
+        self._lines += more
 
     def _add_details(self, headers: Headers, body: bytes) -> None:
         if self._verbosity > 0:

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from suno_cover_cli.commands.listen_lines import Paint, Tone
 from suno_cover_cli.output import LineWriter, Output, Streams
-from suno_cover_cli.words import Line
+from suno_cover_cli.words import LABEL_CHARS, Line
 
 _MAX_PRODUCT_BYTES = 16 * 1024 * 1024
 MAX_WORDS_BYTES = 1024 * 1024
@@ -82,19 +82,20 @@ class WordsPrinter:
     """
 
     def __init__(self, output: Output, *, paint: Paint, print_text: Callable[[str], None] | None = None) -> None:
-        self._redact = output.redactor.redact
+        self._output = output
         self._paint = paint
         self._writer = LineWriter(_Encoded(output.streams.stderr), on_closed=lambda: None)  # type: ignore[arg-type]
         self._print = print_text or self.print_text
 
     def say(self, line: Line) -> None:
-        """Print one line; never blocks."""
-        self._print(f"{self._paint(f'{line.label:<10}', line.tone)} {line.text}")
+        """Print one line, folded where the terminal has no room for it; never blocks."""
+        text = "\n".join(line.folded(self._output.words_columns))
+        self._print(f"{self._paint(text[:LABEL_CHARS], line.tone)}{text[LABEL_CHARS:]}")
 
     def print_text(self, text: str) -> None:
         """Print text on stderr, unless very much is waiting there already; never blocks."""
         if self._writer.waiting_bytes < MAX_WORDS_BYTES:
-            self._writer.write_line(self._redact(text))
+            self._writer.write_line(self._output.redactor.redact(text))
 
     def waiting_bytes(self) -> int:
         """How much stderr has still to take."""

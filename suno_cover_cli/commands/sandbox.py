@@ -87,7 +87,10 @@ async def _serve(options: SandboxOptions, key: Secret | None, context: Context) 
             return await _run_command(options.command, sandbox.url, sandbox.api_key, options.provider)
         for line in lines:
             context.output.write_line(line)
-        context.output.write_words("Serving on this machine until Ctrl-C. Scenarios: suno-cover sandbox --list")
+        context.output.write_words(
+            "Serving on this machine until Ctrl-C. Paste the lines above into another shell and use suno-cover "
+            "there. Scenarios: suno-cover sandbox --list"
+        )
         await asyncio.get_running_loop().create_future()
     return ExitCode.OK
 

@@ -9,7 +9,7 @@ from suno_cover_cli.clock import Clock
 from suno_cover_cli.events import Sink
 from suno_cover_cli.output import Output
 from suno_cover_cli.plain import PlainScreen
-from suno_cover_cli.words import Line
+from suno_cover_cli.words import HANG_CHARS, Line
 
 
 class ChosenScreen(msgspec.Struct, frozen=True):
@@ -72,4 +72,4 @@ def plain_writer(output: Output) -> Callable[[Line], None]:
         return lambda line: console.print(
             styled(Line(line.label, output.redactor.redact(line.text), line.tone)), soft_wrap=True
         )
-    return lambda line: output.write_words(str(line))
+    return lambda line: output.write_words(str(line), hang=HANG_CHARS)

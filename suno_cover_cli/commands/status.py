@@ -91,4 +91,5 @@ def _print(record: JobRecord, output: Output) -> None:
         output.write_words("The service does not know this id, or the job was created a moment ago.")
     elif record.state is RecordState.FAILED:
         error = job_failed(record.error_code, record.message)
-        output.write_words(f"{error.message}\nhint: {error.hint}")
+        output.write_words(error.message)
+        output.write_labelled("hint", error.hint)
