@@ -14,6 +14,7 @@ import secrets
 import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,9 +44,12 @@ _LOSSES = ("session closed", "failed to reconnect", "heartbeat timeout")
 
 
 class AgentPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agent is to do; the fields are those of :class:`~suno_cover_cli.ngrok.NgrokTunnel`."""
+    """What the agent is to do; the fields are those of :class:`~suno_cover_cli.ngrok.NgrokTunnel`.
 
-    local_url: str
+    ``local_url`` is waited for only when the agent stands; cancelling it means that none will be told.
+    """
+
+    local_url: Future[str]
     token: Secret | None
     domain: str | None
     ngrok_path: str | None
@@ -53,6 +57,10 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True):
     use_proxy: bool
     startup_s: float
     download_url: str | None
+
+
+class AgentStarting(msgspec.Struct, frozen=True):
+    """What could be done quickly is done; now the thread waits for a process or a download."""
 
 
 class AgentOpened(msgspec.Struct, frozen=True):
@@ -80,7 +88,7 @@ class AgentEnded(msgspec.Struct, frozen=True):
     """The process is gone, its folder too, and the thread is about to end."""
 
 
-AgentReport = AgentOpened | AgentFailed | LinkChanged | AgentEnded
+AgentReport = AgentStarting | AgentOpened | AgentFailed | LinkChanged | AgentEnded
 
 
 class AgentThread:
@@ -196,6 +204,7 @@ class AgentThread:
         if token is None:
             raise explain_code(4018)  # 10 MiB would be fetched only to hear this from ngrok
         url = self._plan.download_url or installer.get_ngrok_cdn_url("3")
+        self._report(AgentStarting())
         self._download = Download(
             url, default, scratch=home.path, abandoned=self._download_abandoned, notify=self._notify
         )
@@ -228,15 +237,19 @@ class AgentThread:
         wanted = {"url": f"https://{self._plan.domain}"} if self._plan.domain else {}
         if self._stopping.is_set():
             raise _stopped()
+        self._report(AgentStarting())
         try:
+            ngrok.get_ngrok_process(config)
             tunnel = ngrok.connect(
-                addr=self._plan.local_url,
+                addr=self._plan.local_url.result(),
                 name=f"suno-cover-{secrets.token_hex(4)}",
                 pyngrok_config=config,
                 **wanted,
             )
         except exception.PyngrokError as error:
             raise self._explain(error, home) from None
+        except CancelledError:
+            raise _stopped() from None
         try:
             url = checked_public_url(str(tunnel.public_url), allows_loopback=False)
         except UsageError as error:

@@ -1,6 +1,7 @@
 """The tunnel through ngrok: what it does when all is well, and what it never does."""
 
 import asyncio
+import contextlib
 import gc
 import hashlib
 import json
@@ -254,4 +255,43 @@ async def test_cancelled_while_opening(ngrok_standin: Standins, tunnels: TunnelM
     assert tunnels.leftovers() == []
     await asyncio.sleep(0)
     gc.collect()
+    assert complaints == []
+
+
+async def test_begun_before_there_is_a_listener(
+    ngrok_standin: Standins, tunnels: TunnelMaker, plain_listener: PlainListener
+) -> None:
+    """An agent that begins ahead of the listener opens a tunnel that leads to it all the same."""
+    standin = ngrok_standin()
+    tunnel = tunnels(standin, None)
+    await tunnel.begin()
+    await asyncio.to_thread(standin.wait_fact, "api")
+    tunnel.lead_to(plain_listener.local_url)
+    async with tunnel:
+        assert await _post(tunnel.url + "/callback/x", b"body", standin) == b"body"
+    assert len(standin.facts("started")) == 1
+    assert standin.living() == []
+
+
+@pytest.mark.parametrize(("variant", "fact"), [("ok", "api"), ("silent", "started"), ("error-108", "started")])
+async def test_begun_and_never_entered(
+    ngrok_standin: Standins, tunnels: TunnelMaker, variant: str, fact: str
+) -> None:
+    """An agent that has begun for nothing leaves nothing, whatever became of it, and no complaint."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
+    standin = ngrok_standin(variant)
+    async with contextlib.AsyncExitStack() as stack:
+        tunnel = tunnels(standin, None)
+        stack.push_async_exit(tunnel)
+        await tunnel.begin()
+        await asyncio.to_thread(standin.wait_fact, fact)
+        if variant == "error-108":
+            await asyncio.to_thread(wait_until, lambda: "ngrok-agent" not in _thread_names(), "its refusal")
+    await asyncio.to_thread(wait_until, lambda: "ngrok-agent" not in _thread_names(), "the end of the thread")
+    assert standin.living() == []
+    assert tunnels.leftovers() == []
+    del tunnel, stack
+    gc.collect()
+    await asyncio.sleep(0)
     assert complaints == []
