@@ -27,7 +27,7 @@ def measure_callbacks(lab: Lab) -> Iterator[Row]:
     with lab.process(lab.subject("listener")) as ours:
         goal = ratio_at_least(0.9)
         yield from _compare(
-            lab, read_line(ours), "recording off", goal, count=lab.choose(1000, 4000), rounds=lab.choose(15, 41)
+            lab, read_line(ours), "recording off", goal, count=lab.choose(1000, 4000), rounds=lab.choose(11, 41)
         )
 
 
@@ -95,13 +95,13 @@ def _compare(
 
 def measure_attack(lab: Lab) -> Iterator[Row]:
     """One real callback at a time, on a connection of its own, alone and in the midst of an attack."""
-    seconds = lab.choose(3.0, 12.0)
+    seconds = lab.choose(2.5, 12.0)
     under_attack, alone = [], []
     notes: list[str] = []
     with lab.process(lab.subject("listener")) as listener:
         url = read_line(listener)
         for _ in range(lab.choose(2, 5)):
-            alone.append(_call_for(url, lab.choose(1.0, 3.0)).quantile(0.99))
+            alone.append(_call_for(url, lab.choose(0.5, 3.0)).quantile(0.99))
             with _attack(lab, url, notes):
                 under_attack.append(_call_for(url, seconds).quantile(0.99))
             time.sleep(_REST_S)

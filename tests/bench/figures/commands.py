@@ -19,7 +19,7 @@ def measure_status(lab: Lab) -> Iterator[Row]:
             samples=measure_pairs(
                 lambda: lab.run(lab.program("status", "--json", task_id), service.environ),
                 lambda: lab.run(lab.baseline("status", task_id), service.environ),
-                lab.choose(13, 41),
+                lab.choose(11, 41),
             ),
             baseline="a 15-line aiohttp script",
             goal=ratio_at_most(1.15),
@@ -40,7 +40,7 @@ def measure_generate(lab: Lab) -> Iterator[Row]:
         yield Row(
             figure="`generate`, no generation time, whole process",
             unit=Unit.SECONDS,
-            samples=measure_pairs(ours, baseline, lab.choose(11, 31)),
+            samples=measure_pairs(ours, baseline, lab.choose(9, 31)),
             baseline="a straight aiohttp script, no checks, nothing durable",
             goal=ratio_at_most(1.3),
         )
@@ -59,7 +59,7 @@ def measure_generate_sandbox(lab: Lab) -> Iterator[Row]:
     yield Row(
         figure="`generate --sandbox`, no generation time, whole process",
         unit=Unit.SECONDS,
-        samples=measure_pairs(ours, baseline, lab.choose(11, 31)),
+        samples=measure_pairs(ours, baseline, lab.choose(9, 31)),
         baseline="the same script with the same sandbox inside",
         goal=ratio_at_most(1.3),
     )

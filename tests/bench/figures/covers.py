@@ -55,7 +55,7 @@ def measure_callback_to_covers(lab: Lab) -> Iterator[Row]:
             return took_s
 
         samples = measure_pairs(
-            lambda: _save_after_callback(lab, service), baseline, lab.choose(9, 25), warm_up=False
+            lambda: _save_after_callback(lab, service), baseline, lab.choose(7, 25), warm_up=False
         )
         yield Row(
             figure="callback arrives \N{RIGHTWARDS ARROW} both 2 MiB covers checked and renamed",
@@ -121,7 +121,7 @@ def measure_many_covers(lab: Lab) -> Iterator[Row]:
                 figure=figure,
                 unit=Unit.SECONDS,
                 samples=measure_pairs(
-                    partial(_save_many, lab, urls), partial(lab.run, command), lab.choose(4, 11), warm_up=False
+                    partial(_save_many, lab, urls), partial(lab.run, command), lab.choose(3, 11), warm_up=False
                 ),
                 baseline=f"`{Path(command[0]).name} {'-j' if tool == 'aria2c' else '--parallel'}`, no check",
                 goal=ratio_at_most(1.1),

@@ -54,7 +54,7 @@ def measure_help(lab: Lab) -> Iterator[Row]:
         samples=measure_pairs(
             lambda: lab.run(lab.program("--help")),
             lambda: lab.run(bare),
-            lab.choose(13, 41),
+            lab.choose(9, 41),
         ),
         baseline="a bare Typer app, same commands and options",
         goal=ratio_at_most(1.15),

@@ -30,7 +30,7 @@ def measure_tunnel(lab: Lab) -> Iterator[Row]:
         yield Row(
             figure="tunnel: start of process \N{RIGHTWARDS ARROW} job submitted",
             unit=Unit.SECONDS,
-            samples=measure_pairs(ours, standin.open_alone, lab.choose(4, 15), warm_up=False),
+            samples=measure_pairs(ours, standin.open_alone, lab.choose(3, 15), warm_up=False),
             baseline=f"the agent alone, spawn \N{RIGHTWARDS ARROW} endpoint (stand-in, {START_S} s as a real one)",
             goal=at_most_above(0.3),
         )
