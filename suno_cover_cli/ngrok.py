@@ -10,16 +10,16 @@ from typing import Self
 
 from suno_cover_cli.clock import Clock, within
 from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.ngrok_agent import (
+from suno_cover_cli.ngrok_agent import AgentThread
+from suno_cover_cli.ngrok_errors import plain_error
+from suno_cover_cli.ngrok_reports import (
     AgentEnded,
     AgentFailed,
     AgentOpened,
     AgentPlan,
     AgentReport,
-    AgentThread,
     LinkChanged,
 )
-from suno_cover_cli.ngrok_errors import plain_error
 from suno_cover_cli.text import Secret
 from suno_cover_cli.tunnel import TunnelChange
 

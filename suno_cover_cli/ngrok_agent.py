@@ -14,17 +14,23 @@ import secrets
 import subprocess
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from suno_cover_cli.errors import TunnelError, UsageError
 from suno_cover_cli.ngrok_binary import Download, FoundAgent
 from suno_cover_cli.ngrok_errors import explain_code, find_code, offline, plain_error, too_old
 from suno_cover_cli.ngrok_home import AgentHome, private_home
+from suno_cover_cli.ngrok_reports import (
+    AgentEnded,
+    AgentFailed,
+    AgentOpened,
+    AgentPlan,
+    AgentReport,
+    AgentStarting,
+    LinkChanged,
+)
 from suno_cover_cli.ngrok_setup import bypass_proxies_on_loopback, find_token, locate_agent, silence_pyngrok
 from suno_cover_cli.text import Redactor, Secret, clean
 from suno_cover_cli.tunnel import checked_public_url
@@ -41,54 +47,6 @@ _MAX_FAILED_SESSIONS = 3
 # Version 3 of the configuration came with 3.16 (3.15.0 had it and was withdrawn; ngrok's issue tracker, 2024).
 _FIRST_WITH_CONFIG_3 = (3, 16)
 _LOSSES = ("session closed", "failed to reconnect", "heartbeat timeout")
-
-
-class AgentPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agent is to do; the fields are those of :class:`~suno_cover_cli.ngrok.NgrokTunnel`.
-
-    ``local_url`` is waited for only when the agent stands; cancelling it means that none will be told.
-    """
-
-    local_url: Future[str]
-    token: Secret | None
-    domain: str | None
-    ngrok_path: str | None
-    state_dir: Path
-    use_proxy: bool
-    startup_s: float
-    download_url: str | None
-
-
-class AgentStarting(msgspec.Struct, frozen=True):
-    """What could be done quickly is done; now the thread waits for a process or a download."""
-
-
-class AgentOpened(msgspec.Struct, frozen=True):
-    """The public URL is known."""
-
-    url: str
-    inspector: str
-
-
-class AgentFailed(msgspec.Struct, frozen=True):
-    """There will be no tunnel in this life."""
-
-    error: TunnelError
-
-
-class LinkChanged(msgspec.Struct, frozen=True):
-    """The agent lost ngrok, or found it again under ``url``."""
-
-    is_up: bool
-    reason: str
-    url: str
-
-
-class AgentEnded(msgspec.Struct, frozen=True):
-    """The process is gone, its folder too, and the thread is about to end."""
-
-
-AgentReport = AgentStarting | AgentOpened | AgentFailed | LinkChanged | AgentEnded
 
 
 class AgentThread:
