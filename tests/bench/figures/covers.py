@@ -21,7 +21,7 @@ from tests.bench.samples import Samples, measure_pairs
 
 _COVER_BYTES = 2 * 1024 * 1024
 _COVERS = 200
-_GENERATION_S = 0.5
+_GENERATION_S = 0.3
 _CONNECTIONS = 16
 _CONTENT_TYPE = "Content-Type: application/json"
 
