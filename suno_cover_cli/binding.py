@@ -1,6 +1,7 @@
 """Binding an address of this machine: its URL, and what to say when it cannot be had."""
 
 import errno
+import socket
 from typing import Any
 
 from suno_cover_cli.errors import UsageError
@@ -11,6 +12,21 @@ def local_url(address: tuple[Any, ...]) -> str:
     host, port = str(address[0]), address[1]
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- read, not bound
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def refuse_taken(host: str, port: int) -> None:
+    """Look whether an address can be had, before anything is begun that would have to be undone.
+
+    Raises:
+        UsageError: It cannot be.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        socket.create_server(address[:2], family=family).close()
+    except (OSError, OverflowError) as error:
+        raise explain_bind_error(error, host, port) from error
 
 
 def explain_bind_error(error: OSError | OverflowError, host: str, port: int) -> UsageError:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -9,16 +10,16 @@ from typing import Self
 
 from suno_cover_cli.clock import Clock, within
 from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.ngrok_agent import (
+from suno_cover_cli.ngrok_agent import AgentThread
+from suno_cover_cli.ngrok_errors import plain_error
+from suno_cover_cli.ngrok_reports import (
     AgentEnded,
     AgentFailed,
     AgentOpened,
     AgentPlan,
     AgentReport,
-    AgentThread,
     LinkChanged,
 )
-from suno_cover_cli.ngrok_errors import plain_error
 from suno_cover_cli.text import Secret
 from suno_cover_cli.tunnel import TunnelChange
 
@@ -33,6 +34,7 @@ class _Life:
 
     def __init__(self) -> None:
         self.opened: asyncio.Future[AgentOpened] = asyncio.get_running_loop().create_future()
+        self.begun = asyncio.Event()
         self.ended = asyncio.Event()
         self.is_over = False
 
@@ -41,7 +43,8 @@ class NgrokTunnel:
     """A tunnel to ``local_url``; see :class:`~suno_cover_cli.tunnel.Tunnel`.
 
     Args:
-        local_url: Where the listener is, with scheme and address, never a bare port: ``http://127.0.0.1:PORT``.
+        local_url: Where the listener is, with scheme and address, never a bare port: ``http://127.0.0.1:PORT``;
+            ``None`` when :meth:`lead_to` will tell.
         authtoken: From ``NGROK_AUTHTOKEN``; without one, that of the user's own ngrok.yml is used.
         domain: A domain of the account, or ``None`` for the one ngrok gives.
         ngrok_path: ``--ngrok-path``, or ``None`` to look for the agent.
@@ -58,7 +61,7 @@ class NgrokTunnel:
 
     def __init__(
         self,
-        local_url: str,
+        local_url: str | None,
         *,
         authtoken: Secret | None,
         domain: str | None,
@@ -72,8 +75,11 @@ class NgrokTunnel:
         download_url: str | None = None,
         may_update: bool = True,
     ) -> None:
+        self._local_url: Future[str] = Future()
+        if local_url is not None:
+            self._local_url.set_result(local_url)
         self._plan = AgentPlan(
-            local_url=local_url,
+            local_url=self._local_url,
             token=authtoken,
             # People paste what the dashboard shows, scheme and all.
             domain=domain.strip().removeprefix("https://").strip("/") if domain else None,
@@ -88,11 +94,22 @@ class NgrokTunnel:
         self._deadline_s = deadline_s
         self._download_s = download_s
         self._notify = notify
-        self._agent: AgentThread | None = None
-        self._life: _Life | None = None
+        self._running: tuple[AgentThread, _Life] | None = None
         self._changes: asyncio.Queue[TunnelChange] = asyncio.Queue()
         self.url = ""
         self.inspector: str | None = None
+
+    async def begin(self) -> None:
+        """Start the agent ahead of entering, while there is other work to do; leaving ends it, entered or not.
+
+        Returns as soon as the rest is waiting: until then two threads would only be in each other's way.
+        """
+        _, life = self._start()
+        await life.begun.wait()
+
+    def lead_to(self, local_url: str) -> None:
+        """Tell where the listener is, once, when it was not known at first."""
+        self._local_url.set_result(local_url)
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -115,19 +132,7 @@ class NgrokTunnel:
         await self._open()
 
     async def _open(self) -> None:
-        loop = asyncio.get_running_loop()
-        life = self._life = _Life()
-
-        def in_loop(call: Callable[..., None], *arguments: object) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-                loop.call_soon_threadsafe(call, *arguments)
-
-        agent = self._agent = AgentThread(
-            self._plan,
-            report=lambda report: in_loop(self._take_report, life, report),
-            notify=lambda line: in_loop(self._notify, line),
-        )
-        agent.start()
+        agent, life = self._running or self._start()
         try:
             opened = await self._wait_opened(agent, life)
         except TimeoutError:
@@ -136,6 +141,23 @@ class NgrokTunnel:
             await self._stop()
             raise
         self.url, self.inspector = opened.url, opened.inspector
+
+    def _start(self) -> tuple[AgentThread, _Life]:
+        loop = asyncio.get_running_loop()
+        life = _Life()
+
+        def in_loop(call: Callable[..., None], *arguments: object) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                loop.call_soon_threadsafe(call, *arguments)
+
+        agent = AgentThread(
+            self._plan,
+            report=lambda report: in_loop(self._take_report, life, report),
+            notify=lambda line: in_loop(self._notify, line),
+        )
+        agent.start()
+        self._running = agent, life
+        return self._running
 
     async def _wait_opened(self, agent: AgentThread, life: _Life) -> AgentOpened:
         try:
@@ -151,7 +173,7 @@ class NgrokTunnel:
         if progress is not None and not self._download_s:
             agent.finish_download_only()
             life.is_over = True
-            self._agent = self._life = None
+            self._running = None
             return plain_error(
                 "ngrok_downloading",
                 f"the ngrok agent is still being downloaded ({progress})",
@@ -165,6 +187,7 @@ class NgrokTunnel:
         )
 
     def _take_report(self, life: _Life, report: AgentReport) -> None:
+        life.begun.set()
         if isinstance(report, AgentEnded):
             life.ended.set()
         if life.is_over:
@@ -187,11 +210,14 @@ class NgrokTunnel:
 
     async def _stop(self) -> None:
         """End the agent: politely, so that ngrok frees the domain at once, then by force."""
-        agent, life = self._agent, self._life
-        self._agent = self._life = None
-        if agent is None or life is None:
+        if self._running is None:
             return
+        agent, life = self._running
+        self._running = None
         life.is_over = True
+        self._local_url.cancel()  # whoever still waits for it will not hear it; one that was told stays
+        if life.opened.done():
+            life.opened.exception()  # looked at, or asyncio would complain of one that nobody waited for
         try:
             for force, patience_s in ((False, _POLITE_S), (True, _FORCED_S)):
                 # Repeated, because the thread may only just be starting the process.

@@ -14,16 +14,23 @@ import secrets
 import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from suno_cover_cli.errors import TunnelError, UsageError
 from suno_cover_cli.ngrok_binary import Download, FoundAgent
 from suno_cover_cli.ngrok_errors import explain_code, find_code, offline, plain_error, too_old
 from suno_cover_cli.ngrok_home import AgentHome, private_home
+from suno_cover_cli.ngrok_reports import (
+    AgentEnded,
+    AgentFailed,
+    AgentOpened,
+    AgentPlan,
+    AgentReport,
+    AgentStarting,
+    LinkChanged,
+)
 from suno_cover_cli.ngrok_setup import bypass_proxies_on_loopback, find_token, locate_agent, silence_pyngrok
 from suno_cover_cli.text import Redactor, Secret, clean
 from suno_cover_cli.tunnel import checked_public_url
@@ -40,48 +47,6 @@ _MAX_FAILED_SESSIONS = 3
 # Version 3 of the configuration came with 3.16 (3.15.0 had it and was withdrawn; ngrok's issue tracker, 2024).
 _FIRST_WITH_CONFIG_3 = (3, 16)
 _LOSSES = ("session closed", "failed to reconnect", "heartbeat timeout")
-
-
-class AgentPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agent is to do; the fields are those of :class:`~suno_cover_cli.ngrok.NgrokTunnel`."""
-
-    local_url: str
-    token: Secret | None
-    domain: str | None
-    ngrok_path: str | None
-    state_dir: Path
-    use_proxy: bool
-    startup_s: float
-    download_url: str | None
-    may_update: bool
-
-
-class AgentOpened(msgspec.Struct, frozen=True):
-    """The public URL is known."""
-
-    url: str
-    inspector: str
-
-
-class AgentFailed(msgspec.Struct, frozen=True):
-    """There will be no tunnel in this life."""
-
-    error: TunnelError
-
-
-class LinkChanged(msgspec.Struct, frozen=True):
-    """The agent lost ngrok, or found it again under ``url``."""
-
-    is_up: bool
-    reason: str
-    url: str
-
-
-class AgentEnded(msgspec.Struct, frozen=True):
-    """The process is gone, its folder too, and the thread is about to end."""
-
-
-AgentReport = AgentOpened | AgentFailed | LinkChanged | AgentEnded
 
 
 class AgentThread:
@@ -197,6 +162,7 @@ class AgentThread:
         if token is None:
             raise explain_code(4018)  # 10 MiB would be fetched only to hear this from ngrok
         url = self._plan.download_url or installer.get_ngrok_cdn_url("3")
+        self._report(AgentStarting())
         self._download = Download(
             url, default, scratch=home.path, abandoned=self._download_abandoned, notify=self._notify
         )
@@ -229,15 +195,19 @@ class AgentThread:
         wanted = {"url": f"https://{self._plan.domain}"} if self._plan.domain else {}
         if self._stopping.is_set():
             raise _stopped()
+        self._report(AgentStarting())
         try:
+            ngrok.get_ngrok_process(config)
             tunnel = ngrok.connect(
-                addr=self._plan.local_url,
+                addr=self._plan.local_url.result(),
                 name=f"suno-cover-{secrets.token_hex(4)}",
                 pyngrok_config=config,
                 **wanted,
             )
         except exception.PyngrokError as error:
             raise self._explain(error, home) from None
+        except CancelledError:
+            raise _stopped() from None
         try:
             url = checked_public_url(str(tunnel.public_url), allows_loopback=False)
         except UsageError as error:

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from suno_cover_cli.errors import SunoCoverError
@@ -22,6 +23,19 @@ _POSIX_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 Command = Callable[[], Coroutine[Any, Any, int]]
 """Does what may block (reads files, standard input, settings) and returns the rest, for the loop."""
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Import what is imported late without looking for garbage in it: all of it stays."""
+    is_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_collecting:
+            gc.freeze()
+            gc.enable()
 
 
 class _Ending:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI, TerminalTheme
 from rich.text import Text
 
+from tests.starter import Starter
 from tests.terminal_fixtures import PLAIN, Terminal
 
 FOLDER = Path(__file__).parent.parent / ".github" / "screens"
@@ -52,20 +53,24 @@ def screen_of(lines: list[str], folder: Path) -> str:
     script = (
         f"mkdir -p .config/suno-cover && echo 'preview = \"off\"' > .config/suno-cover/config.toml\n{script}wait"
     )
-    with Terminal(WIDTH, ROWS, answer=PLAIN) as terminal:
-        terminal.start(
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "TERM": "xterm-256color",
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "SUNO_COVER_CONFIG": str(folder / ".config/suno-cover/config.toml"),
+    }
+    with Starter({"PATH": os.environ["PATH"]}) as starter, Terminal(WIDTH, ROWS, answer=PLAIN) as terminal:
+        started = starter.start(
             [BASH, "-c", script],
+            environ=environ,
             cwd=folder,
-            environ={
-                "PATH": os.environ["PATH"],
-                "HOME": str(folder),
-                "LANG": "C.UTF-8",
-                "TERM": "xterm-256color",
-                "PYTHONPATH": str(Path(__file__).parent.parent),
-                "SUNO_COVER_CONFIG": str(folder / ".config/suno-cover/config.toml"),
-            },
-            streams="012",
+            tty=terminal.name,
+            on_tty="012",
+            module="tests.standins.become",
         )
+        terminal.own(started)
         terminal.finish(timeout_s=60)
         return settled(terminal.sent.decode())
 

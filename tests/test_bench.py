@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.__main__ import main, measure_all
+from tests.bench.__main__ import README, main, measure_all
 from tests.bench.figures import FIGURES
 from tests.bench.lab import BenchError, Lab
 from tests.bench.machine import Machine
@@ -23,7 +23,7 @@ from tests.bench.rows import (
     ratio_at_most,
 )
 from tests.bench.samples import Samples, measure_pairs
-from tests.bench.table import as_json, as_markdown, as_text, cells_of
+from tests.bench.table import as_json, as_markdown, as_text, cells_of, with_table
 
 MACHINE = Machine(
     date="2026-01-02",
@@ -150,6 +150,29 @@ def test_markdown_keeps_its_columns() -> None:
     """A bar inside a cell does not become a column of the table."""
     heads, marks, body = as_markdown([ROW], MACHINE).splitlines()[2:5]
     assert heads.count("|") == marks.count("|") == body.replace("\\|", "").count("|")
+
+
+def test_readme_shows_what_was_reached() -> None:
+    """Its table says yes or no for each goal, keeps quartiles and notes, and names date, Python and cores."""
+    shown = as_markdown([ROW, replace(ROW, goal=ratio_at_most(2))], MACHINE)
+    missed, reached = shown.splitlines()[4:6]
+    assert missed.endswith("| **no** |")
+    assert reached.endswith("| yes |")
+    for word in ("300 ms", "200 ms a script", "2.00x<br>1.50\u20132.50", "\u2264 1.15x", "<sub>a note</sub>"):
+        assert word in missed
+    assert "2026-01-02; A | processor, 2 cores; CPython 3" in shown.splitlines()[0]
+
+
+def test_the_table_replaces_the_one_before() -> None:
+    """README has one place for the table; nothing around it changes, and a README without one is refused."""
+    text = README.read_text(encoding="utf-8")
+    first = with_table(text, "| old |\n")
+    second = with_table(first, "| new |\n")
+    assert "| old |" in first
+    assert "| old |" not in second
+    assert second.replace("| new |", "| old |") == first
+    with pytest.raises(ValueError, match="lost its place"):
+        with_table("# Title\n", "| new |\n")
 
 
 def test_a_command_that_fails_is_no_figure(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -132,6 +133,29 @@ async def test_required_means_no_submit_without_a_tunnel(cli: Cli, ngrok_standin
     assert run.code == 9
     assert run.objects[0]["type"] == "error"
     assert "108" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [
+        (("--listen-port", "{taken}"), {}),
+        (("--timeout", "-1"), {}),
+        (("--no-wait",), {"SUNO_BASE_URL": "http://127.0.0.1:9"}),
+        ((), {"SUNO_API_KEY": ""}),
+        ((), {"SUNO_PROVIDER": "nobody"}),
+    ],
+)
+async def test_no_agent_starts_in_vain(
+    cli: Cli, ngrok_standin: Make, options: tuple[str, ...], variables: dict[str, str]
+) -> None:
+    """A port in use, bad input, no key, bad settings and ``--no-wait`` are dealt with before there is an agent."""
+    agent = ngrok_standin()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        given = {"SUNO_BASE_URL": "http://127.0.0.1:9", "SUNO_API_KEY": "key", **agent.environ, **variables}
+        run = await cli.run_beside("generate", "x", *(word.format(taken=port) for word in options), **given)
+    assert run.code != 0
+    assert agent.facts("started") == []
 
 
 async def test_a_missing_binary_is_one_line_and_then_polling(

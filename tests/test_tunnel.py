@@ -1,12 +1,15 @@
 """The tunnel through ngrok: what it does when all is well, and what it never does."""
 
 import asyncio
+import contextlib
 import gc
 import hashlib
 import json
 import os
 import ssl
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +54,13 @@ async def test_nothing_is_left(ngrok_standin: Standins, tunnels: TunnelMaker) ->
 
 def _thread_names() -> set[str]:
     return {thread.name for thread in threading.enumerate()}
+
+
+def _is_waiting_for_the_listener() -> bool:
+    """Tell whether the thread of the agent has come as far as it can without knowing where to lead."""
+    frames = sys._current_frames()  # noqa: SLF001 -- documented; the only way to look into a thread
+    idents = [thread.ident for thread in threading.enumerate() if thread.name == "ngrok-agent"]
+    return any("in result" in "".join(traceback.format_stack(frames[ident])) for ident in idents if ident)
 
 
 async def test_leaving_is_bounded(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
@@ -254,4 +264,45 @@ async def test_cancelled_while_opening(ngrok_standin: Standins, tunnels: TunnelM
     assert tunnels.leftovers() == []
     await asyncio.sleep(0)
     gc.collect()
+    assert complaints == []
+
+
+async def test_begun_before_there_is_a_listener(
+    ngrok_standin: Standins, tunnels: TunnelMaker, plain_listener: PlainListener
+) -> None:
+    """An agent that begins ahead of the listener opens a tunnel that leads to it all the same."""
+    standin = ngrok_standin()
+    tunnel = tunnels(standin, None)
+    await tunnel.begin()
+    await asyncio.to_thread(standin.wait_fact, "api")
+    tunnel.lead_to(plain_listener.local_url)
+    async with tunnel:
+        assert await _post(tunnel.url + "/callback/x", b"body", standin) == b"body"
+    assert len(standin.facts("started")) == 1
+    assert standin.living() == []
+
+
+@pytest.mark.parametrize(("variant", "fact"), [("ok", "api"), ("silent", "started"), ("error-108", "started")])
+async def test_begun_and_never_entered(
+    ngrok_standin: Standins, tunnels: TunnelMaker, variant: str, fact: str
+) -> None:
+    """An agent that has begun for nothing leaves nothing, whatever became of it, and no complaint."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
+    standin = ngrok_standin(variant)
+    async with contextlib.AsyncExitStack() as stack:
+        tunnel = tunnels(standin, None)
+        stack.push_async_exit(tunnel)
+        await tunnel.begin()
+        await asyncio.to_thread(standin.wait_fact, fact)
+        if variant == "ok":
+            await asyncio.to_thread(wait_until, _is_waiting_for_the_listener, "the agent to stand")
+        elif variant == "error-108":
+            await asyncio.to_thread(wait_until, lambda: "ngrok-agent" not in _thread_names(), "its refusal")
+    await asyncio.to_thread(wait_until, lambda: "ngrok-agent" not in _thread_names(), "the end of the thread")
+    assert standin.living() == []
+    assert tunnels.leftovers() == []
+    del tunnel, stack
+    gc.collect()
+    await asyncio.sleep(0)
     assert complaints == []

@@ -195,7 +195,7 @@ class TunnelMaker:
     def __call__(
         self,
         standin: NgrokStandin | None,
-        local_url: str = "http://127.0.0.1:9",
+        local_url: str | None = "http://127.0.0.1:9",
         *,
         token: str | None = TOKEN,
         clock: Clock | None = None,

@@ -1,17 +1,45 @@
-"""Builds listener, tunnel and channel: generate and listen share them."""
+"""Builds listener, tunnel and channel: generate and listen share them.
+
+Listener and probe, which load a web server, are imported late: an agent that has begun by then opens its tunnel
+meanwhile.
+"""
 
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
-from suno_cover_cli.channel import CallbackChannel
+from suno_cover_cli.binding import refuse_taken
 from suno_cover_cli.commands.callback_options import CallbackOptions
 from suno_cover_cli.commands.context import Context
-from suno_cover_cli.errors import TunnelError
 from suno_cover_cli.events import Sink
-from suno_cover_cli.listener import CallbackListener
-from suno_cover_cli.probe import HttpProbe
+from suno_cover_cli.runner import loading
 from suno_cover_cli.settings import Settings
 from suno_cover_cli.text import Secret
 from suno_cover_cli.tunnel import PublicUrl, Tunnel
+
+if TYPE_CHECKING:
+    from suno_cover_cli.channel import CallbackChannel
+    from suno_cover_cli.listener import CallbackListener
+    from suno_cover_cli.ngrok import NgrokTunnel
+
+
+async def begin_tunnel(
+    stack: AsyncExitStack, context: Context, options: CallbackOptions, settings: Settings
+) -> "NgrokTunnel | None":
+    """Start the tunnel's agent, which takes a second, before all that can be made ready beside it.
+
+    Returns:
+        The tunnel, not entered and led nowhere yet; ``None`` where no agent is needed.
+
+    Raises:
+        UsageError: The listener's address cannot be had; there is no agent then.
+    """
+    if options.public_url is not None or is_reached_directly(context, options, settings):
+        return None
+    refuse_taken(options.listen_host, options.listen_port)
+    tunnel = make_agent_tunnel(context, options, settings, local_url=None)
+    stack.push_async_exit(tunnel)
+    await tunnel.begin()
+    return tunnel
 
 
 async def open_callbacks(
@@ -20,15 +48,29 @@ async def open_callbacks(
     options: CallbackOptions,
     settings: Settings,
     *,
+    begun: "NgrokTunnel | None",
     webhook_key: Secret | None,
     sink: Sink,
-) -> tuple[CallbackListener, CallbackChannel]:
+) -> "tuple[CallbackListener, CallbackChannel]":
     """Bind the listener and begin to open the way to it; does not wait for the tunnel.
+
+    Args:
+        stack: Closes everything.
+        context: Streams and time.
+        options: Of the command.
+        settings: Merged.
+        begun: What :func:`begin_tunnel` has begun.
+        webhook_key: Key that signs callbacks, or ``None``.
+        sink: Hears of the tunnel.
 
     Raises:
         UsageError: The port is in use, or the public URL cannot be.
-        TunnelError: A tunnel is required and there is none.
     """
+    with loading():
+        from suno_cover_cli.channel import CallbackChannel
+        from suno_cover_cli.listener import CallbackListener
+        from suno_cover_cli.probe import HttpProbe
+
     listener = await stack.enter_async_context(
         CallbackListener(
             host=options.listen_host,
@@ -37,7 +79,9 @@ async def open_callbacks(
             clock=context.clock,
         )
     )
-    tunnel = choose_tunnel(context, options, settings, local_url=listener.local_url)
+    if begun is not None:
+        begun.lead_to(listener.local_url)
+    tunnel = begun or choose_tunnel(context, options, settings, local_url=listener.local_url)
     is_plain = tunnel.url.startswith("http:")
     probe = await stack.enter_async_context(HttpProbe(user_agent=context.user_agent, expects_https=not is_plain))
     channel = await stack.enter_async_context(
@@ -49,8 +93,6 @@ async def open_callbacks(
             probe=probe.fetch,
         )
     )
-    if settings.callback == "required" and await channel.wait_open() is None:
-        raise channel.failure or TunnelError("no tunnel could be opened", hint="suno-cover doctor shows why.")
     return listener, channel
 
 
@@ -78,17 +120,33 @@ def choose_tunnel(
     """
     if options.public_url is not None:
         return PublicUrl(options.public_url)
-    environ = context.output.streams.environ
-    token = Secret(environ.get("NGROK_AUTHTOKEN", "").strip())
-    context.output.redactor.add(token)
-    if options.is_direct or (settings.is_loopback and settings.callback == "auto" and not token):
-        # A service on this machine reaches the listener without a detour through the internet.
+    if is_reached_directly(context, options, settings):
         return PublicUrl(local_url)
+    return make_agent_tunnel(
+        context, options, settings, local_url=local_url, download_s=download_s, may_update=may_update
+    )
+
+
+def is_reached_directly(context: Context, options: CallbackOptions, settings: Settings) -> bool:
+    """Tell whether a service on this machine reaches the listener without a detour through the internet."""
+    return options.is_direct or (settings.is_loopback and settings.callback == "auto" and not _token_of(context))
+
+
+def make_agent_tunnel(
+    context: Context,
+    options: CallbackOptions,
+    settings: Settings,
+    *,
+    local_url: str | None,
+    download_s: float = 0.0,
+    may_update: bool = True,
+) -> "NgrokTunnel":
+    """Make a tunnel through ngrok; the arguments are those of :func:`choose_tunnel`."""
     from suno_cover_cli.ngrok import NgrokTunnel
 
     return NgrokTunnel(
         local_url,
-        authtoken=token or None,
+        authtoken=_token_of(context) or None,
         domain=settings.domain,
         ngrok_path=options.ngrok_path,
         state_dir=settings.state_dir,
@@ -97,3 +155,10 @@ def choose_tunnel(
         download_s=download_s,
         may_update=may_update,
     )
+
+
+def _token_of(context: Context) -> Secret:
+    """Return the token of the environment, perhaps empty, and keep it out of everything that is shown."""
+    token = Secret(context.output.streams.environ.get("NGROK_AUTHTOKEN", "").strip())
+    context.output.redactor.add(token)
+    return token

@@ -3,25 +3,30 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from suno_cover_cli.api import SunoApi
 from suno_cover_cli.commands.afterwards import Afterwards
 from suno_cover_cli.commands.context import Context
 from suno_cover_cli.commands.details import tell_details
 from suno_cover_cli.commands.job_options import JobCommandOptions
 from suno_cover_cli.commands.screens import choose_screen
-from suno_cover_cli.downloader import Downloader
+from suno_cover_cli.errors import TunnelError
 from suno_cover_cli.events import Event, JobEnded, JobSubmitted, Sink, WarningRaised
 from suno_cover_cli.journal import Journal
 from suno_cover_cli.journal_rows import JobOptions
 from suno_cover_cli.limiter import RequestLimiter
 from suno_cover_cli.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
 from suno_cover_cli.poller import Timing
+from suno_cover_cli.runner import loading
 from suno_cover_cli.settings import Settings, parse_rate
 from suno_cover_cli.text import Secret
 from suno_cover_cli.workflow import CoverWorkflow
+
+if TYPE_CHECKING:
+    from suno_cover_cli.api import SunoApi
+    from suno_cover_cli.downloader import Downloader
 
 SANDBOX_SERVICE = "sandbox"
 """Stands for the built-in sandbox in the journal: its address is another one each time."""
@@ -171,23 +176,26 @@ async def open_workflow(
     """
     clock = context.clock
     settings, key = start.settings, start.key
+    callbacks = msgspec.structs.replace(options.callbacks, is_direct=key is None)
+    # Who does not wait is gone before the service can call.
+    is_called = options.submits and options.wait and settings.callback != "off"
+    begun = None
+    if is_called:
+        from suno_cover_cli.commands.callback_parts import begin_tunnel, open_callbacks
+
+        begun = await begin_tunnel(stack, context, callbacks, settings)
     if key is None:
         settings, key = await _open_sandbox(stack, context, settings)
-    api = await _open_api(stack, context, settings, key, sink)
-    saver = await stack.enter_async_context(
-        Downloader(allow_loopback=settings.is_loopback, clock=clock, user_agent=context.user_agent)
-    )
+    api, saver = await _open_clients(stack, context, settings, key, sink)
     listener, channel = None, None
-    # Who does not wait is gone before the service can call.
-    if options.submits and options.wait and settings.callback != "off":
-        from suno_cover_cli.commands.callback_parts import open_callbacks
-
-        callbacks = msgspec.structs.replace(options.callbacks, is_direct=start.key is None)
+    if is_called:
         listener, channel = await open_callbacks(
-            stack, context, callbacks, settings, webhook_key=start.webhook_key, sink=sink
+            stack, context, callbacks, settings, begun=begun, webhook_key=start.webhook_key, sink=sink
         )
     if options.wait:
         saver.prepare()
+    if channel is not None and settings.callback == "required" and await channel.wait_open() is None:
+        raise channel.failure or TunnelError("no tunnel could be opened", hint="suno-cover doctor shows why.")
     workflow = await stack.enter_async_context(
         CoverWorkflow(
             service=api,
@@ -254,19 +262,24 @@ async def open_sink(
     return TeeSink(unfinished, product, screen, afterwards)
 
 
-async def _open_api(
+async def _open_clients(
     stack: AsyncExitStack, context: Context, settings: Settings, key: Secret, sink: Sink
-) -> SunoApi:
+) -> "tuple[SunoApi, Downloader]":
+    """Load the HTTP client, which takes a tenth of a second, and what speaks through it."""
+    with loading():
+        from suno_cover_cli.api import SunoApi
+        from suno_cover_cli.downloader import Downloader
+
     limit, window_s = parse_rate(settings.rate)
     limiter = await stack.enter_async_context(RequestLimiter(limit, window_s, clock=context.clock))
-    return await stack.enter_async_context(
-        SunoApi(
-            base_url=settings.base_url,
-            key=key,
-            provider=settings.provider,
-            limiter=limiter,
-            clock=context.clock,
-            sink=sink,
-            user_agent=context.user_agent,
-        )
+    api = SunoApi(
+        base_url=settings.base_url,
+        key=key,
+        provider=settings.provider,
+        limiter=limiter,
+        clock=context.clock,
+        sink=sink,
+        user_agent=context.user_agent,
     )
+    saver = Downloader(allow_loopback=settings.is_loopback, clock=context.clock, user_agent=context.user_agent)
+    return await stack.enter_async_context(api), await stack.enter_async_context(saver)

@@ -11,7 +11,9 @@ from tests.bench.figures import FIGURES
 from tests.bench.lab import BenchError, Lab, NotHereError
 from tests.bench.machine import Machine
 from tests.bench.rows import Figure, Row, Unit
-from tests.bench.table import as_json, as_markdown, as_text
+from tests.bench.table import as_json, as_markdown, as_text, with_table
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         machine = Machine.look(folder)
         rows = list(measure_all(figures, Lab(folder, is_short=options.short)))
     sys.stdout.write(as_markdown(rows, machine) if options.markdown else as_text(rows, machine))
+    if options.write_readme is not None:
+        text = options.write_readme.read_text(encoding="utf-8")
+        options.write_readme.write_text(with_table(text, as_markdown(rows, machine)), encoding="utf-8")
     if options.json is not None:
         options.json.write_text(as_json(rows, machine), encoding="utf-8")
     return 1 if any(row.is_failed for row in rows) else 0
@@ -35,6 +40,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, single values included")
     parser.add_argument("--markdown", action="store_true", help="print the table as README holds it")
+    parser.add_argument(
+        "--write-readme", type=Path, metavar="FILE", nargs="?", const=README, help="put the table into README.md"
+    )
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where files are written: a real disk")
     return parser.parse_args(arguments)
 

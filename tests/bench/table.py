@@ -9,6 +9,11 @@ from tests.bench.rows import Kind, Row
 
 _HEADS = ("figure", "median", "baseline", "its median", "ratio", "spread", "n", "goal", "", "note")
 _NUMERIC = {"median", "its median", "ratio", "spread", "n", "goal"}
+_HEADS_IN_README = ("what", "ours", "baseline", "ratio", "goal", "reached")
+_NUMERIC_IN_README = {"ours", "ratio", "goal"}
+_README_VERDICTS = {"reached": "yes", "NOT reached": "**no**"}
+_BEGIN_IN_README = "<!-- measured -->\n"
+_END_IN_README = "<!-- end of measured -->"
 _VERDICTS = {True: "reached", False: "NOT reached", None: ""}
 
 
@@ -69,12 +74,37 @@ def as_text(rows: Sequence[Row], machine: Machine) -> str:
 
 
 def as_markdown(rows: Sequence[Row], machine: Machine) -> str:
-    """Return the table as README holds it."""
-    heads = [head or "reached" for head in _HEADS]
-    marks = ["--:" if head in _NUMERIC else "---" for head in _HEADS]
-    body = [[cell.replace("|", "\\|") for cell in cells_of(row)] for row in rows]
-    return "\n".join(
-        [f"Measured {machine}.", "", *(f"| {' | '.join(line)} |" for line in (heads, marks, *body)), ""]
+    """Return the table as README holds it: what, ours, baseline, ratio, goal, reached."""
+    marks = ["--:" if head in _NUMERIC_IN_README else "---" for head in _HEADS_IN_README]
+    body = [[cell.replace("|", "\\|") for cell in _readme_cells(row)] for row in rows]
+    lines = [f"| {' | '.join(line)} |" for line in (_HEADS_IN_README, marks, *body)]
+    return "\n".join([f"Measured {machine}.", "", *lines, ""])
+
+
+def with_table(text: str, table: str) -> str:
+    """Return README's text with ``table`` between its two marks.
+
+    Raises:
+        ValueError: The marks are not there, once each.
+    """
+    before, begin, rest = text.partition(_BEGIN_IN_README)
+    _, end, after = rest.partition(_END_IN_README)
+    if not begin or not end or _BEGIN_IN_README in after:
+        raise ValueError("README has lost its place for the table of figures")
+    return f"{before}{begin}{table}{end}{after}"
+
+
+def _readme_cells(row: Row) -> tuple[str, ...]:
+    """Return one text a column of the short table; quartiles below the ratio, the note below the name."""
+    figure, ours, baseline, theirs, ratio, spread, _, goal, verdict, note = cells_of(row)
+    shown_spread = f"<br>{spread}" if spread else ""
+    return (
+        f"{figure}<br><sub>{note}</sub>" if note else figure,
+        f"{ours}{'' if ratio else shown_spread}",
+        f"{theirs} {baseline}".strip(),
+        f"{ratio}{shown_spread}" if ratio else "",
+        goal,
+        _README_VERDICTS.get(verdict, verdict),
     )
 
 

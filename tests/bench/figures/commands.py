@@ -19,7 +19,7 @@ def measure_status(lab: Lab) -> Iterator[Row]:
             samples=measure_pairs(
                 lambda: lab.run(lab.program("status", "--json", task_id), service.environ),
                 lambda: lab.run(lab.baseline("status", task_id), service.environ),
-                lab.choose(11, 41),
+                lab.choose(9, 41),
             ),
             baseline="a 15-line aiohttp script",
             goal=ratio_at_most(1.15),

@@ -15,7 +15,7 @@ _BARE = "bare sqlite3, same table and pragmas, one transaction a step"
 
 def measure_journal(lab: Lab) -> Iterator[Row]:
     """One process, four processes, and one process with a hundred jobs at once."""
-    jobs = lab.choose(60, 200)
+    jobs = lab.choose(150, 600)
     for processes in (1, 4):
         words = "1 process" if processes == 1 else f"{processes} processes"
         yield Row(

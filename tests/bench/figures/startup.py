@@ -8,7 +8,9 @@ from tests.bench.lab import Lab
 from tests.bench.rows import Figure, Row, Unit, ratio_at_most
 from tests.bench.samples import measure_pairs
 
-_TAB = {"_SUNO_COVER_COMPLETE": "complete_bash", "COMP_WORDS": "suno-cover generate --call", "COMP_CWORD": "2"}
+# What completions/suno-cover.bash sets, and the words up to the cursor that it passes on.
+_TAB_ENVIRON = {"_SUNO_COVER_COMPLETE": "bash"}
+_TAB_WORDS = ("generate", "--call")
 
 
 def measure_version(lab: Lab) -> Iterator[Row]:
@@ -32,7 +34,7 @@ def measure_tab(lab: Lab) -> Iterator[Row]:
         figure="one TAB",
         unit=Unit.SECONDS,
         samples=measure_pairs(
-            lambda: lab.run(lab.program(), _TAB),
+            lambda: lab.run(lab.program(*_TAB_WORDS), _TAB_ENVIRON),
             lambda: lab.run([sys.executable, "-c", "pass"]),
             lab.choose(15, 41),
         ),

@@ -30,7 +30,7 @@ def measure_tunnel(lab: Lab) -> Iterator[Row]:
         yield Row(
             figure="tunnel: start of process \N{RIGHTWARDS ARROW} job submitted",
             unit=Unit.SECONDS,
-            samples=measure_pairs(ours, standin.open_alone, lab.choose(4, 15)),
+            samples=measure_pairs(ours, standin.open_alone, lab.choose(3, 15), warm_up=False),
             baseline=f"the agent alone, spawn \N{RIGHTWARDS ARROW} endpoint (stand-in, {START_S} s as a real one)",
             goal=at_most_above(0.3),
         )
@@ -38,14 +38,14 @@ def measure_tunnel(lab: Lab) -> Iterator[Row]:
 
 def measure_waiting(lab: Lab) -> Iterator[Row]:
     """One job that waits for its callback through a tunnel; by default it is also read every 30 s."""
-    window_s = lab.choose(8.0, _MINUTE_S)
+    window_s = lab.choose(5.0, _MINUTE_S)
     with lab.serve("--generation-time", "1h") as service:
         standin = StandIn.install(lab.new_folder())
         command = lab.program("generate", "--callback", "required", "--events", lab.new_id())
         with lab.process(command, service.environ | standin.environ) as generate:
             while json.loads(read_line(generate))["type"] != "job_submitted":
                 pass
-            time.sleep(2.0)  # what is made ready for the callback is made ready now
+            time.sleep(1.0)  # what is made ready for the callback is made ready now
             before = usage_of(generate.pid)
             time.sleep(window_s)
             after = usage_of(generate.pid)
