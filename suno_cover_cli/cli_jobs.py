@@ -191,8 +191,8 @@ def resume(
 ) -> None:
     """Finish every job that an earlier run left unfinished, however that run ended.
 
-    Service, folder, file names and callbacks are those of the run that began the job. --provider and --base-url
-    say whom the key at hand is for.
+    Service, folder, file names and callbacks are those of the run that began the
+    job. --provider and --base-url say whom the key at hand is for.
     """
     from suno_cover_cli.clock import SystemClock
     from suno_cover_cli.commands import resume as command
@@ -287,7 +287,7 @@ def history(
 ) -> None:
     """Show what became of every job, the newest first; --json exports it, one object a line.
 
-    Links to images live for 14 days at most; those about to expire are pointed out.
+    Links to images live for 14 days at most; those about to expire are marked.
     """
     from suno_cover_cli.clock import SystemClock
     from suno_cover_cli.commands import history as command

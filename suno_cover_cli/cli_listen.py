@@ -168,8 +168,9 @@ def listen(
 ) -> None:
     """Show callbacks as they arrive, record them, send them on.
 
-    Two lines an event go to stdout: --> what came, <-- what was answered. The URL and whatever else people want to
-    know goes to stderr. With --json, stdout is NDJSON; with --print-url, the URL; with a command, the command's.
+    Two lines an event go to stdout: --> what came, <-- what was answered. The URL
+    and whatever else people want to know goes to stderr. With --json, stdout is
+    NDJSON; with --print-url, the URL; with a command, the command's.
 
     The newest 1,000 events are recorded: suno-cover replay sends one again.
 

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from suno_cover_cli.commands.callback_options import CallbackOptions
+from suno_cover_cli.commands.listen_lines import fold
 from suno_cover_cli.commands.listen_output import ProductPrinter
 from suno_cover_cli.sandbox.app import Sandbox
 from tests.listen_fixtures import listening
@@ -183,3 +184,21 @@ async def _submit(sandbox: Sandbox, url: str, music_task_id: str = "my-song") ->
     ):
         task_id: str = (await answer.json())["data"]["taskId"]
         return task_id
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_a_line_is_broken_between_words(columns: int) -> None:
+    """On a terminal, what is too long goes on under itself, no word is cut, and none is lost."""
+    text = '501 cover generation failed, 111 B, "Cover generation failed for a reason that takes many words"'
+    shown = fold(text, 16, columns)
+    first, *others = shown.split("\n")
+    assert len(first) + 16 <= columns
+    assert others
+    assert all(line.startswith(" " * 13) and len(line) <= columns for line in others)
+    assert " ".join([first, *(line.strip() for line in others)]) == text
+
+
+@pytest.mark.parametrize(("text", "columns"), [("a few words", 80), ("many words " * 50, None), ("x" * 200, 80)])
+def test_a_line_that_fits_or_cannot_be_broken_stays_whole(text: str, columns: int | None) -> None:
+    """A line is as it is where it fits, where no terminal is, and within a word such as an address."""
+    assert fold(text, 16, columns).strip() == text.strip()

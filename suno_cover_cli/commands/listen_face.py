@@ -9,7 +9,13 @@ from suno_cover_cli.commands.listen_events import EventBook, EventView
 from suno_cover_cli.commands.listen_json import EndLine, JsonView, ReadyLine, ReconnectingLine, ascii_line
 from suno_cover_cli.commands.listen_lines import LinesView
 from suno_cover_cli.commands.listen_options import ListenOptions
-from suno_cover_cli.commands.listen_output import MAX_WORDS_BYTES, ProductPrinter, WordsPrinter, choose_paint
+from suno_cover_cli.commands.listen_output import (
+    MAX_WORDS_BYTES,
+    ProductPrinter,
+    WordsPrinter,
+    choose_columns,
+    choose_paint,
+)
 from suno_cover_cli.errors import SunoCoverError
 from suno_cover_cli.events import Event, JobEnded, JobPolled, JobStarted
 from suno_cover_cli.output import Output, error_object
@@ -55,7 +61,8 @@ class ListenFace:
         streams = output.streams
         is_one_terminal = streams.stdout_is_terminal and streams.stderr_is_terminal
         words_paint = choose_paint(streams, is_terminal=streams.stderr_is_terminal)
-        self._words = WordsPrinter(output, paint=words_paint)
+        columns = choose_columns(streams.stderr, is_terminal=streams.stderr_is_terminal)
+        self._words = WordsPrinter(output, paint=words_paint, columns=columns)
         self.view: EventView
         if options.json:
             self._printer = self._product_printer()
@@ -72,10 +79,15 @@ class ListenFace:
         else:
             self._printer = self._product_printer()
             paint = choose_paint(streams, is_terminal=streams.stdout_is_terminal)
+            columns = choose_columns(streams.stdout, is_terminal=streams.stdout_is_terminal)
             if is_one_terminal:
                 # Two writers of one terminal would overtake each other.
-                self._words = WordsPrinter(output, paint=words_paint, print_text=output.write_line)
-        self.view = LinesView(self._printer.write, paint=paint, clock=clock, verbosity=options.verbosity)
+                self._words = WordsPrinter(
+                    output, paint=words_paint, columns=columns, print_text=output.write_line
+                )
+        self.view = LinesView(
+            self._printer.write, paint=paint, clock=clock, columns=columns, verbosity=options.verbosity
+        )
 
     def _product_printer(self) -> ProductPrinter:
         return ProductPrinter(
@@ -156,6 +168,8 @@ class ListenFace:
             self._say("error", clean(error.message), "bad")
             if error.hint:
                 self._say("", clean(error.hint))
+        if reason == "interrupted" and self._output.streams.stderr_is_terminal:
+            self._words.break_line()  # the terminal has drawn ^C
         self._say("ended", describe_counts(book))
         await asyncio.to_thread(self._words.finish)
 
@@ -189,5 +203,7 @@ def describe_counts(book: EventBook) -> str:
         kinds = ", ".join(f"{count} {reason}" for reason, count in strangers.most_common(4))
         rest = sum(strangers.values()) - sum(count for _, count in strangers.most_common(4))
         others = f", {rest} others" if rest else ""
-        parts.append(f"{strangers.total()} requests that were no callbacks ({kinds}{others})")
+        total = strangers.total()
+        what = "1 request that was no callback" if total == 1 else f"{total} requests that were no callbacks"
+        parts.append(f"{what} ({kinds}{others})")
     return ", ".join(parts)

@@ -5,6 +5,7 @@ Everything foreign is cleaned before it gets here and printed as it stands.
 
 import json
 import re
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -24,6 +25,8 @@ from suno_cover_cli.words import format_bytes, format_duration
 Tone = Literal["good", "warning", "bad", "faint", "plain"]
 Paint = Callable[[str, Tone], str]
 """Colours a text for where it is printed."""
+Columns = Callable[[], int | None]
+"""How wide the terminal is; ``None`` where lines may be as long as they like."""
 
 _INDENT = " " * 13
 _SECRET_NAME = re.compile(r"auth|cookie|token|secret|password|api-?key", re.IGNORECASE)
@@ -40,14 +43,22 @@ class LinesView:
         write: Prints lines.
         paint: See :data:`Paint`.
         clock: Keeps strangers from flooding the screen.
+        columns: See :data:`Columns`.
         verbosity: 1 adds headers and strangers, 2 bodies.
     """
 
     def __init__(
-        self, write: Callable[[str, int], None], *, paint: Paint, clock: Clock, verbosity: int = 0
+        self,
+        write: Callable[[str, int], None],
+        *,
+        paint: Paint,
+        clock: Clock,
+        columns: Columns = lambda: None,
+        verbosity: int = 0,
     ) -> None:
         self._write = write
         self._paint = paint
+        self._columns = columns
         self._clock = clock
         self._verbosity = verbosity
         self._lines: list[str] = []
@@ -91,7 +102,8 @@ class LinesView:
         second = int(ts)
         if second != self._stamp[0]:
             self._stamp = second, self._paint(time.strftime("%H:%M:%S", time.localtime(second)), "faint")
-        self._lines.append(f"{self._stamp[1]} {self._paint(arrow, tone)} {number} {text}")
+        shown = fold(text, len(f"00:00:00 {arrow} {number} "), self._columns())
+        self._lines.append(f"{self._stamp[1]} {self._paint(arrow, tone)} {number} {shown}")
 
     def _add_details(self, headers: Headers, body: bytes) -> None:
         if self._verbosity > 0:
@@ -107,6 +119,28 @@ class LinesView:
         if self._strangers_shown == _MAX_STRANGERS_PER_S + 1:
             self._lines.append(f"{_INDENT}(more of them within this second are only counted)")
         return self._strangers_shown <= _MAX_STRANGERS_PER_S
+
+
+def fold(text: str, taken: int, columns: int | None, indent: str = _INDENT) -> str:
+    """Break a text between words where a terminal would break it within one.
+
+    Args:
+        text: Without newlines.
+        taken: Columns before it in its first line.
+        columns: See :data:`Columns`.
+        indent: Begins each further line.
+    """
+    if columns is None or taken + len(text) <= columns or taken >= columns:
+        return text
+    lines = textwrap.wrap(
+        text,
+        columns,
+        initial_indent=" " * taken,
+        subsequent_indent=indent,
+        break_long_words=False,  # an address is copied whole
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)[taken:]
 
 
 def describe_arrival(event: ListenEvent) -> str:

@@ -4,16 +4,18 @@ A terminal that was stopped with Ctrl-S, or a reader that stands still, takes no
 Both streams are therefore written by threads, and what waits for them is bounded.
 """
 
+import os
 from collections.abc import Callable
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
-from suno_cover_cli.commands.listen_lines import Paint, Tone
+from suno_cover_cli.commands.listen_lines import Columns, Paint, Tone, fold
 from suno_cover_cli.output import LineWriter, Output, Streams
 from suno_cover_cli.words import Line
 
 _MAX_PRODUCT_BYTES = 16 * 1024 * 1024
 MAX_WORDS_BYTES = 1024 * 1024
 _FINISH_S = 1.0
+_LABEL = " " * 10
 
 
 class ProductPrinter:
@@ -77,18 +79,27 @@ class WordsPrinter:
     Args:
         output: Of the command.
         paint: For where they go.
+        columns: The same.
         print_text: Prints them elsewhere, in the order of what is printed there.
     """
 
-    def __init__(self, output: Output, *, paint: Paint, print_text: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, output: Output, *, paint: Paint, columns: Columns, print_text: Callable[[str], None] | None = None
+    ) -> None:
         self._redact = output.redactor.redact
         self._paint = paint
+        self._columns = columns
         self._writer = LineWriter(_Encoded(output.streams.stderr), on_closed=lambda: None)  # type: ignore[arg-type]
         self._print = print_text or self.print_text
 
     def say(self, line: Line) -> None:
         """Print one line; never blocks."""
-        self._print(f"{self._paint(f'{line.label:<10}', line.tone)} {line.text}")
+        text = fold(line.text, len(_LABEL) + 1, self._columns(), indent=f"{_LABEL} ")
+        self._print(f"{self._paint(line.label.ljust(len(_LABEL)), line.tone)} {text}")
+
+    def break_line(self) -> None:
+        """Begin a new line; never blocks."""
+        self._print("")
 
     def print_text(self, text: str) -> None:
         """Print text on stderr, unless very much is waiting there already; never blocks."""
@@ -122,6 +133,19 @@ class _Encoded:
     def fileno(self) -> int:
         """Return the descriptor behind it."""
         return self._stream.fileno()
+
+
+def choose_columns(stream: BinaryIO | TextIO, *, is_terminal: bool) -> Columns:
+    """Return what asks for the width of a stream's terminal, which people change as they like."""
+
+    def columns() -> int | None:
+        try:
+            # A terminal that was never told its size says 0.
+            return os.get_terminal_size(stream.fileno()).columns or None
+        except (OSError, ValueError):  # it is gone
+            return None
+
+    return columns if is_terminal else lambda: None
 
 
 def choose_paint(streams: Streams, *, is_terminal: bool) -> Paint:
