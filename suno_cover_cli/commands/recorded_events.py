@@ -3,11 +3,14 @@
 from pathlib import Path
 
 from suno_cover_cli.commands.listen_json import ascii_line, recording_line
-from suno_cover_cli.commands.listen_lines import describe_recording
+from suno_cover_cli.commands.listen_lines import describe_recording, fold
+from suno_cover_cli.commands.listen_output import choose_columns
 from suno_cover_cli.database import Database
 from suno_cover_cli.exits import ExitCode
 from suno_cover_cli.output import Output
 from suno_cover_cli.recordings import RecordingStore
+
+_INDENT = " " * 7  # under the time, beside the number
 
 
 async def list_events(
@@ -32,9 +35,12 @@ async def list_events(
     """
     async with Database(state_dir / "journal.sqlite3") as database:
         recordings = await RecordingStore(database).load_newest(limit, task_id=task_id)
+    columns = choose_columns(output.streams.stdout, is_terminal=output.streams.stdout_is_terminal)
     for recording in reversed(recordings) if newest_first else recordings:
         output.write_line(
-            ascii_line(recording_line(recording)) if output.is_json else describe_recording(recording)
+            ascii_line(recording_line(recording))
+            if output.is_json
+            else fold(describe_recording(recording), 0, columns(), indent=_INDENT)
         )
     if not recordings and not output.is_json:
         output.write_words("No such event has been recorded. suno-cover listen records what it accepts.")
