@@ -113,4 +113,4 @@ def _plain_id(value: object) -> str:
 def _plain_images(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         return ()
-    return tuple(url for url in value[:_MAX_IMAGES] if isinstance(url, str))
+    return tuple([url for url in value[:_MAX_IMAGES] if isinstance(url, str)])

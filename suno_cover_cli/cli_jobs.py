@@ -288,7 +288,7 @@ def history(
 ) -> None:
     """Show what became of every job, the newest first; --json exports it, one object a line.
 
-    Links to images live for 14 days at most; those about to expire are pointed out.
+    Links to images live for 14 days at most; those about to expire are marked.
     """
     from suno_cover_cli.clock import SystemClock
     from suno_cover_cli.commands import history as command

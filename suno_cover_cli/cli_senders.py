@@ -29,7 +29,12 @@ def _complete_sample(incomplete: str) -> list[tuple[str, str]]:
     return [(name.value, name.description) for name in SampleName if name.startswith(incomplete)]
 
 
-def _sample(text: str) -> SampleName:
+def scenario(text: str) -> SampleName:
+    """Find a sample by its name; help shows the name of this function as the kind of the argument.
+
+    Raises:
+        typer.BadParameter: There is none of that name.
+    """
     try:
         return SampleName(text)
     except ValueError:
@@ -41,7 +46,7 @@ def trigger(
         SampleName,
         typer.Argument(
             metavar="SCENARIO",
-            parser=_sample,
+            parser=scenario,
             autocompletion=_complete_sample,
             help="success, failed-501, duplicate, bad-signature ...",
             show_default=False,
@@ -65,11 +70,12 @@ def trigger(
 ) -> None:
     """Send a sample callback to any receiver, offline: no key, no account, no service.
 
-    Samples: success, failed-501, refunded-531, error-500, validation-400, timeout-408, duplicate, late,
-    malformed, empty, huge, wrong-task, unsigned, bad-signature, stale-signature.
+    Samples: success, failed-501, refunded-531, error-500, validation-400,
+    timeout-408, duplicate, late, malformed, empty, huge, wrong-task, unsigned,
+    bad-signature, stale-signature.
 
-    Exit code: 0 when the receiver answered 200 within 15 s each time, as the service wants it; 5 when it never
-    answered; 1 otherwise.
+    Exit code: 0 when the receiver answered 200 within 15 s each time, as the
+    service wants it; 5 when it never answered; 1 otherwise.
 
     Example: suno-cover trigger success --to 3000/suno-cover-callback
     """
@@ -137,7 +143,8 @@ def verify(
 ) -> None:
     """Check the signature of recorded callbacks: which part is wrong, how old the stamp was.
 
-    The image list is not part of what is signed: a valid signature says who called, not what is true.
+    The image list is not part of what is signed: a valid signature says who
+    called, not what is true.
 
     Exit code: 0 when every signature is right and fresh, 10 otherwise.
 

@@ -136,7 +136,7 @@ def sandbox(
 ) -> None:
     """Serve an imitation of the service on this machine, for scripts, CI and curiosity.
 
-    Prints two export lines; until it is ended, commands with that environment use it.
+    Prints two export lines; commands with that environment use it until it ends.
 
     Example: suno-cover sandbox -- suno-cover generate sandbox-three-images
     """

@@ -2,7 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ from suno_cover_cli.models import SignatureState
 _MAX_UNREAD = 256
 _MAX_UNREAD_BYTES = 2 * 1024 * 1024
 _MAX_REMEMBERED = 1000
+_IDS_AT_ONCE = 64
 
 
 class InboxClosedError(Exception):
@@ -25,16 +27,24 @@ class CallbackInbox:
     What says the same of the same task as one still unread is not kept twice; once read, the next one is
     delivered again, because the service may announce a job before its record is up to date.
 
+    Args:
+        path: See below.
+        on_close: Told once that it closes.
+        is_read: Somebody calls :meth:`receive`; otherwise nothing is kept for that.
+
     Attributes:
         path: Where callbacks for this inbox arrive, ``/callback/<token>`` unless chosen.
     """
 
-    def __init__(self, path: str, *, on_close: Callable[[], object]) -> None:
+    def __init__(self, path: str, *, on_close: Callable[[], object], is_read: bool = True) -> None:
         self.path = path
         self._on_close = on_close
+        self._is_read = is_read
         self._count = 0
-        self._first_seen: dict[tuple[str, int, int], int] = {}
-        self._unread: dict[tuple[str, int], ReceivedCallback] = {}
+        self._ids = _random_ids()
+        # A plain dict finds its first key the slower the more were taken from its front.
+        self._first_seen: OrderedDict[tuple[str, int, int], int] = OrderedDict()
+        self._unread: OrderedDict[tuple[str, int], ReceivedCallback] = OrderedDict()
         self._unread_bytes = 0
         self._changed = asyncio.Event()
         self._is_closed = False
@@ -86,10 +96,10 @@ class CallbackInbox:
         if first is None and signature.is_acceptable:
             self._first_seen[key] = self._count
             if len(self._first_seen) > _MAX_REMEMBERED:
-                del self._first_seen[next(iter(self._first_seen))]
+                self._first_seen.popitem(last=False)
         return ReceivedCallback(
             n=self._count,
-            id=f"evt_{secrets.token_hex(4)}",
+            id=next(self._ids),
             ts=ts,
             path=path,
             task_id=content.task_id,
@@ -105,8 +115,10 @@ class CallbackInbox:
 
     def deliver(self, callback: ReceivedCallback) -> None:
         """Put an accepted callback where :meth:`receive` finds it."""
+        if self._is_closed or not self._is_read:
+            return
         key = (callback.task_id, callback.code)
-        if self._is_closed or key in self._unread:
+        if key in self._unread:
             return
         self._unread[key] = callback
         self._unread_bytes += len(callback.body)
@@ -117,6 +129,14 @@ class CallbackInbox:
         self._changed.set()
 
     def _take_first(self) -> ReceivedCallback:
-        callback = self._unread.pop(next(iter(self._unread)))
+        _, callback = self._unread.popitem(last=False)
         self._unread_bytes -= len(callback.body)
         return callback
+
+
+def _random_ids() -> Iterator[str]:
+    """Yield ids of 32 random bits, for which the system is asked now and then: asking takes as long as parsing."""
+    while True:
+        digits = secrets.token_hex(4 * _IDS_AT_ONCE)
+        for start in range(0, len(digits), 8):
+            yield f"evt_{digits[start : start + 8]}"

@@ -156,11 +156,12 @@ class CallbackListener:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
 
-    def open_inbox(self, path: str | None = None) -> CallbackInbox:
+    def open_inbox(self, path: str | None = None, *, is_read: bool = True) -> CallbackInbox:
         """Open a path for callbacks, from this moment on.
 
         Args:
             path: A path of one's own choice; by default ``/callback/`` and a new random 128-bit token.
+            is_read: Callbacks are received from the inbox, not only seen by the responder.
 
         Raises:
             UsageError: ``path`` is not a plain absolute path, or is taken.
@@ -173,7 +174,7 @@ class CallbackListener:
         route = self._route(path)
         if route in self._inboxes:
             raise UsageError("The callback path is taken", code="bad_path", hint="Choose another --path")
-        inbox = CallbackInbox(path, on_close=partial(self._close_route, route))
+        inbox = CallbackInbox(path, on_close=partial(self._close_route, route), is_read=is_read)
         self._inboxes[route] = inbox
         return inbox
 

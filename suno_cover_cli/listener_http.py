@@ -196,22 +196,21 @@ class WireAnswer(web.StreamResponse):
         self._is_written = True
         self._stays_open = self._stays_open and request.keep_alive
         status, body = self._answer.status, self._answer.body
-        lines = [
-            f"HTTP/1.1 {status} {responses.get(status, '')}",
-            f"Date: {rfc822_formatted_time()}",
-            f"Server: {_SERVER_NAME}",
-        ]
+        head = (
+            f"HTTP/1.1 {status} {responses.get(status, '')}\r\n"
+            f"Date: {rfc822_formatted_time()}\r\nServer: {_SERVER_NAME}\r\n"
+        )
         if status == 405:  # noqa: PLR2004 -- the one that has to say what is allowed
-            lines.append("Allow: POST")
+            head += "Allow: POST\r\n"
         if status not in _BODILESS:
-            lines += (f"Content-Type: {self._type}", f"Content-Length: {len(body)}")
+            head += f"Content-Type: {self._type}\r\nContent-Length: {len(body)}\r\n"
         if not self._stays_open:
-            lines.append("Connection: close")
+            head += "Connection: close\r\n"
         elif request.version < HttpVersion11:
-            lines.append("Connection: keep-alive")
+            head += "Connection: keep-alive\r\n"
         if status in _BODILESS or request.method == "HEAD":
             body = b""
-        await request.writer.write_eof("\r\n".join((*lines, "\r\n")).encode("ascii") + body)
+        await request.writer.write_eof(f"{head}\r\n".encode("ascii") + body)
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing more: the answer is out."""

@@ -57,14 +57,14 @@ def test_a_reader_that_stands_still_costs_lines_that_are_counted() -> None:
     waiting = 0
     printer = ProductPrinter(printed.append, lambda: waiting, on_dropped=told.append, max_waiting_bytes=100)
     printer.begin("first")
-    printer.write(["a", "b"])
+    printer.write("a\nb", 2)
     waiting = 101
-    printer.write(["c", "d"])
-    printer.write(["e"])
+    printer.write("c\nd", 2)
+    printer.write("e", 1)
     assert told == []
     waiting = 100
-    printer.write(["f"])
-    printer.write(["g"])
+    printer.write("f", 1)
+    printer.write("g", 1)
     assert printed == ["first", "a\nb", "f", "g"]
     assert told == [3]
 
@@ -75,10 +75,10 @@ def test_what_is_held_until_ready_is_bounded() -> None:
     told: list[int] = []
     printer = ProductPrinter(printed.append, lambda: 0, on_dropped=told.append, max_waiting_bytes=10)
     for line in ("123456", "1234", "5"):
-        printer.write([line])
+        printer.write(line, 1)
     printer.begin("first")
-    printer.write(["last"])
-    assert printed == ["first", "123456\n1234", "last"]
+    printer.write("last", 1)
+    assert printed == ["first", "123456", "1234", "last"]
     assert told == [1]
 
 

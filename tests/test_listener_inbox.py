@@ -163,3 +163,28 @@ def test_what_is_remembered_of_duplicates_is_bounded() -> None:
     assert admit("t0") == 1
     assert admit("t1000") is None
     assert admit("t0") is None
+
+
+async def test_an_inbox_that_nobody_reads_keeps_nothing() -> None:
+    """Where callbacks are only watched, they are answered and numbered, and none is kept for a reader."""
+    async with new_listener() as listener:
+        inbox = listener.open_inbox(is_read=False)
+        for _ in range(2):
+            assert (await post(listener, inbox.path, callback_body())).status == 200
+        inbox.close()
+        with pytest.raises(InboxClosedError):
+            await inbox.receive()
+
+
+def test_ids_do_not_come_again() -> None:
+    """Each callback is named at random, also beyond those that one look at the system's randomness yields."""
+    inbox = CallbackInbox("/hook", on_close=list)
+    content = parse_callback(callback_body())
+    ids = {
+        inbox.admit(
+            content, body=b"", headers=(), path="/hook", remote="", signature=SignatureState.UNCHECKED, ts=0.0
+        ).id
+        for _ in range(1000)
+    }
+    assert len(ids) == 1000
+    assert all(re.fullmatch(r"evt_[0-9a-f]{8}", one) for one in ids)

@@ -1,6 +1,6 @@
 """Events while they happen: that one came, which number it has in the record, what it was answered."""
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -104,7 +104,7 @@ class EventBook:
         self._is_over = False
         # By identity: the ids that are shown are short enough to come up twice in a flood.
         self._pending: dict[int, ListenEvent] = {}
-        self._firsts: dict[int, int | None] = {}
+        self._firsts: OrderedDict[int, int | None] = OrderedDict()
 
     def take_arrival(self, callback: ReceivedCallback) -> ListenEvent:
         """Note an accepted callback that is about to be answered."""
@@ -154,7 +154,7 @@ class EventBook:
         elif not event.is_refused:
             self._firsts[callback.n] = n
             if len(self._firsts) > _MAX_FIRSTS:
-                del self._firsts[next(iter(self._firsts))]
+                self._firsts.popitem(last=False)
         event.is_shown = True
         if not self._is_over:
             self._view.show_arrival(event)

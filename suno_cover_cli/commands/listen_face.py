@@ -167,6 +167,8 @@ class ListenFace:
                 self._say("", clean(error.hint))
             if isinstance(error, TunnelError) and not self._was_ready:
                 self._say("", "Without a tunnel, for this machine alone: suno-cover listen --no-tunnel")
+        if reason == "interrupted" and self._output.streams.stderr_is_terminal:
+            self._words.break_line()  # the terminal has drawn ^C
         self._say("ended", describe_counts(book))
         await asyncio.to_thread(self._words.finish)
 
@@ -201,5 +203,7 @@ def describe_counts(book: EventBook) -> str:
         kinds = ", ".join(f"{count} {reason}" for reason, count in strangers.most_common(4))
         rest = sum(strangers.values()) - sum(count for _, count in strangers.most_common(4))
         others = f", {rest} others" if rest else ""
-        parts.append(f"{strangers.total()} requests that were no callbacks ({kinds}{others})")
+        total = strangers.total()
+        what = "1 request that was no callback" if total == 1 else f"{total} requests that were no callbacks"
+        parts.append(f"{what} ({kinds}{others})")
     return ", ".join(parts)

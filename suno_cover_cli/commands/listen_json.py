@@ -5,7 +5,7 @@ Lines are ASCII: whatever a body holds, no terminal draws it and no newline brea
 
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -18,7 +18,9 @@ from suno_cover_cli.models import SignatureState
 from suno_cover_cli.recordings import Recording
 from suno_cover_cli.text import clean
 
-_NOT_ASCII = re.compile(r"[^ -~]")
+# The only newlines in JSON of msgspec's making are those between the lines.
+_NOT_ASCII = re.compile(r"[^\n -~]")
+_ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder()
 
 
@@ -100,8 +102,13 @@ class EndLine(msgspec.Struct, frozen=True, kw_only=True):
 
 def ascii_line(value: Any) -> str:
     """Encode a value as one line of JSON in ASCII."""
-    line = msgspec.json.encode(value).decode()
-    return line if line.isascii() and "\x7f" not in line else _NOT_ASCII.sub(_escaped, line)
+    return ascii_lines([value])
+
+
+def ascii_lines(values: Sequence[Any]) -> str:
+    """Encode values as lines of JSON in ASCII; no newline follows the last one."""
+    text = _ENCODER.encode_lines(values)[:-1].decode()
+    return text if text.isascii() and "\x7f" not in text else _NOT_ASCII.sub(_escaped, text)
 
 
 def _escaped(match: re.Match[str]) -> str:
@@ -161,16 +168,16 @@ def recording_line(recording: Recording) -> EventLine:
 class JsonView:
     """Prints each event once it was answered. Strangers have no line: they are counted on stderr."""
 
-    def __init__(self, write: Callable[[list[str]], None]) -> None:
+    def __init__(self, write: Callable[[str, int], None]) -> None:
         self._write = write
-        self._lines: list[str] = []
+        self._lines: list[EventLine] = []
 
     def show_arrival(self, event: ListenEvent) -> None:
         """See :class:`EventView`; the line comes with the answer."""
 
     def show_answer(self, event: ListenEvent, exchange: Exchange) -> None:
         """See :class:`EventView`."""
-        self._lines.append(ascii_line(event_line(event, exchange)))
+        self._lines.append(event_line(event, exchange))
 
     def show_stranger(self, exchange: Exchange) -> None:
         """See :class:`EventView`."""
@@ -178,8 +185,8 @@ class JsonView:
     def flush(self) -> None:
         """See :class:`EventView`."""
         if self._lines:
-            self._write(self._lines)
-            self._lines = []
+            lines, self._lines = self._lines, []
+            self._write(ascii_lines(lines), len(lines))
 
 
 def _joined(headers: Headers) -> dict[str, str]:

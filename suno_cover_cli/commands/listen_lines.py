@@ -46,7 +46,7 @@ class LinesView:
 
     def __init__(
         self,
-        write: Callable[[list[str]], None],
+        write: Callable[[str, int], None],
         *,
         paint: Paint,
         clock: Clock,
@@ -92,8 +92,8 @@ class LinesView:
     def flush(self) -> None:
         """See :class:`EventView`."""
         if self._lines:
-            self._write(self._lines)
-            self._lines = []
+            lines, self._lines = self._lines, []
+            self._write("\n".join(lines), len(lines))
 
     def _add(self, ts: float, arrow: str, tone: Tone, number: str, text: str) -> None:
         second = int(ts)

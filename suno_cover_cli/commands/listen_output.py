@@ -39,7 +39,7 @@ class ProductPrinter:
         self._on_dropped = on_dropped
         self._max_waiting_bytes = max_waiting_bytes
         self._dropped = 0
-        self._held: list[str] | None = []
+        self._held: list[tuple[str, int]] | None = []
         self._held_bytes = 0
 
     def begin(self, first: str | None) -> None:
@@ -47,20 +47,19 @@ class ProductPrinter:
         if first is not None:
             self._write_line(first)
         held, self._held = self._held, None
-        if held:
-            self.write(held)
+        for text, lines in held or ():
+            self.write(text, lines)
 
-    def write(self, lines: list[str]) -> None:
-        """Print lines, in one piece."""
-        text = "\n".join(lines)
+    def write(self, text: str, lines: int) -> None:
+        """Print so many lines, in one piece."""
         if self._held is not None:
             self._held_bytes += len(text)
             if self._held_bytes <= self._max_waiting_bytes:
-                self._held += lines
+                self._held.append((text, lines))
             else:
-                self._dropped += len(lines)
+                self._dropped += lines
         elif self._waiting_bytes() > self._max_waiting_bytes:
-            self._dropped += len(lines)
+            self._dropped += lines
         else:
             self.tell_dropped()
             self._write_line(text)
@@ -91,6 +90,10 @@ class WordsPrinter:
         """Print one line, folded where the terminal has no room for it; never blocks."""
         text = "\n".join(line.folded(self._output.words_columns))
         self._print(f"{self._paint(text[:LABEL_CHARS], line.tone)}{text[LABEL_CHARS:]}")
+
+    def break_line(self) -> None:
+        """Begin a new line; never blocks."""
+        self._print("")
 
     def print_text(self, text: str) -> None:
         """Print text on stderr, unless very much is waiting there already; never blocks."""

@@ -98,7 +98,7 @@ async def open_session(
                 limits=ConnectionLimits(closing_s=_CLOSING_S),
             )
         )
-        path = listener.open_inbox(options.path).path
+        path = listener.open_inbox(options.path, is_read=False).path
         yield ListenSession(
             options,
             way=await _open_way(last, plan, context, listener, path),

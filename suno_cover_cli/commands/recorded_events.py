@@ -8,6 +8,9 @@ from suno_cover_cli.database import Database
 from suno_cover_cli.exits import ExitCode
 from suno_cover_cli.output import Output
 from suno_cover_cli.recordings import RecordingStore
+from suno_cover_cli.text import fold
+
+_INDENT = " " * 7  # under the time, beside the number
 
 
 async def list_events(
@@ -33,9 +36,12 @@ async def list_events(
     async with Database(state_dir / "journal.sqlite3") as database:
         recordings = await RecordingStore(database).load_newest(limit, task_id=task_id)
     for recording in reversed(recordings) if newest_first else recordings:
-        output.write_line(
-            ascii_line(recording_line(recording)) if output.is_json else describe_recording(recording)
-        )
+        if output.is_json:
+            lines = [ascii_line(recording_line(recording))]
+        else:
+            lines = fold(describe_recording(recording), output.product_columns, _INDENT)
+        for line in lines:
+            output.write_line(line)
     if not recordings and not output.is_json:
         output.write_words("No such event has been recorded. suno-cover listen records what it accepts.")
     return ExitCode.OK
