@@ -24,7 +24,7 @@ def refuse_taken(host: str, port: int) -> None:
         family, _, _, _, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        socket.create_server(address[:2], family=family).close()
+        socket.create_server(address, family=family).close()
     except (OSError, OverflowError) as error:
         raise explain_bind_error(error, host, port) from error
 

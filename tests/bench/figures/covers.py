@@ -55,7 +55,7 @@ def measure_callback_to_covers(lab: Lab) -> Iterator[Row]:
             return took_s
 
         samples = measure_pairs(
-            lambda: _save_after_callback(lab, service), baseline, lab.choose(7, 25), warm_up=False
+            lambda: _save_after_callback(lab, service), baseline, lab.choose(9, 25), warm_up=False
         )
         yield Row(
             figure="callback arrives \N{RIGHTWARDS ARROW} both 2 MiB covers checked and renamed",

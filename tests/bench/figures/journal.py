@@ -24,7 +24,7 @@ def measure_journal(lab: Lab) -> Iterator[Row]:
             samples=measure_pairs(
                 partial(_steps_per_second, lab, processes, jobs, at_once=1),
                 partial(_bare_steps_per_second, lab, processes, jobs),
-                lab.choose(5, 15),
+                lab.choose(7, 15),
                 warm_up=False,
             ),
             baseline=_BARE,
