@@ -80,6 +80,6 @@ def unset(key: KeyArgument, profile: opt.ProfileOption = None) -> None:
 def _run(step: "Callable[[Context], None]", *, is_json: bool = False) -> NoReturn:
     from suno_cover_cli.clock import SystemClock
     from suno_cover_cli.commands import config as command
-    from suno_cover_cli.output import Output, standard_streams
+    from suno_cover_cli.screens.output import Output, standard_streams
 
     command.run(step, Output(standard_streams(), clock=SystemClock(), is_json=is_json))

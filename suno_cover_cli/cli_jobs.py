@@ -68,7 +68,7 @@ def generate(
     from suno_cover_cli.commands.callback_options import CallbackOptions
     from suno_cover_cli.commands.context import ServiceOptions
     from suno_cover_cli.commands.job_options import JobCommandOptions
-    from suno_cover_cli.output import Output, standard_streams
+    from suno_cover_cli.screens.output import Output, standard_streams
 
     options = JobCommandOptions(
         service=ServiceOptions(
@@ -144,7 +144,7 @@ def wait(
     from suno_cover_cli.commands import wait as command
     from suno_cover_cli.commands.context import ServiceOptions
     from suno_cover_cli.commands.job_options import JobCommandOptions
-    from suno_cover_cli.output import Output, standard_streams
+    from suno_cover_cli.screens.output import Output, standard_streams
 
     options = JobCommandOptions(
         service=ServiceOptions(
@@ -199,7 +199,7 @@ def resume(
     from suno_cover_cli.commands import resume as command
     from suno_cover_cli.commands.context import ServiceOptions
     from suno_cover_cli.commands.job_options import JobCommandOptions
-    from suno_cover_cli.output import Output, standard_streams
+    from suno_cover_cli.screens.output import Output, standard_streams
 
     options = JobCommandOptions(
         service=ServiceOptions(
@@ -239,7 +239,7 @@ def status(
     from suno_cover_cli.clock import SystemClock
     from suno_cover_cli.commands import status as command
     from suno_cover_cli.commands.context import ServiceOptions
-    from suno_cover_cli.output import Output, standard_streams
+    from suno_cover_cli.screens.output import Output, standard_streams
 
     options = ServiceOptions(provider=provider, base_url=base_url, api_key_file=api_key_file, profile=profile)
     command.run(cover_task_id, options, Output(standard_streams(), clock=SystemClock(), is_json=as_json))
@@ -292,7 +292,7 @@ def history(
     """
     from suno_cover_cli.clock import SystemClock
     from suno_cover_cli.commands import history as command
-    from suno_cover_cli.output import Output, standard_streams
+    from suno_cover_cli.screens.output import Output, standard_streams
 
     options = command.HistoryOptions(
         task_id=task_id, state=state, limit=limit, prunes=prune, keep_days=keep_days, events=events
@@ -311,7 +311,7 @@ def show_credits(
     from suno_cover_cli.clock import SystemClock
     from suno_cover_cli.commands import credits as command
     from suno_cover_cli.commands.context import ServiceOptions
-    from suno_cover_cli.output import Output, standard_streams
+    from suno_cover_cli.screens.output import Output, standard_streams
 
     options = ServiceOptions(provider=provider, base_url=base_url, api_key_file=api_key_file, profile=profile)
     command.run(options, Output(standard_streams(), clock=SystemClock(), is_json=as_json))

@@ -182,7 +182,7 @@ def listen(
     from suno_cover_cli.commands.callback_options import CallbackOptions
     from suno_cover_cli.commands.context import ServiceOptions
     from suno_cover_cli.commands.listen_options import ListenOptions
-    from suno_cover_cli.output import Output, standard_streams
+    from suno_cover_cli.screens.output import Output, standard_streams
 
     if once and count not in {None, 1}:
         raise typer.BadParameter("--once and --count exclude each other")

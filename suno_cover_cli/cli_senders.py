@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from suno_cover_cli import cli_options as opt
-from suno_cover_cli.sample_names import SampleName
+from suno_cover_cli.callbacks.sample_names import SampleName
 
 ToOption = Annotated[
     str,
@@ -81,7 +81,7 @@ def trigger(
     """
     from suno_cover_cli.clock import SystemClock
     from suno_cover_cli.commands import trigger as command
-    from suno_cover_cli.output import Output, standard_streams
+    from suno_cover_cli.screens.output import Output, standard_streams
 
     options = command.TriggerOptions(
         to=to,
@@ -111,7 +111,7 @@ def replay(
     """
     from suno_cover_cli.clock import SystemClock
     from suno_cover_cli.commands import replay as command
-    from suno_cover_cli.output import Output, standard_streams
+    from suno_cover_cli.screens.output import Output, standard_streams
 
     command.run(event, to, Output(standard_streams(), clock=SystemClock(), is_json=as_json))
 
@@ -152,7 +152,7 @@ def verify(
     """
     from suno_cover_cli.clock import SystemClock
     from suno_cover_cli.commands import verify as command
-    from suno_cover_cli.output import Output, standard_streams
+    from suno_cover_cli.screens.output import Output, standard_streams
 
     options = command.VerifyOptions(
         timestamp=timestamp,

@@ -47,7 +47,7 @@ def doctor(
     from suno_cover_cli.commands.callback_options import CallbackOptions
     from suno_cover_cli.commands.context import ServiceOptions
     from suno_cover_cli.commands.doctor_options import DoctorOptions
-    from suno_cover_cli.output import Output, standard_streams
+    from suno_cover_cli.screens.output import Output, standard_streams
 
     options = DoctorOptions(
         service=ServiceOptions(
@@ -142,7 +142,7 @@ def sandbox(
     """
     from suno_cover_cli.clock import SystemClock
     from suno_cover_cli.commands import sandbox as module
-    from suno_cover_cli.output import Output, standard_streams
+    from suno_cover_cli.screens.output import Output, standard_streams
 
     options = module.SandboxOptions(
         list_scenarios=list_scenarios,

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from suno_cover_cli.errors import SunoCoverError
 from suno_cover_cli.exits import ExitCode, ToldExit
-from suno_cover_cli.output import Output
+from suno_cover_cli.screens.output import Output
 from suno_cover_cli.text import clean
 
 _CLEAN_UP_S = 1.8

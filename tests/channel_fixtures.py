@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from suno_cover_cli.channel import CallbackChannel
 from suno_cover_cli.clock import Clock
 from suno_cover_cli.errors import TunnelError
 from suno_cover_cli.events import Event
-from suno_cover_cli.tunnel import TunnelChange
+from suno_cover_cli.tunnels.channel import CallbackChannel
+from suno_cover_cli.tunnels.tunnel import TunnelChange
 from tests.clocks import ScaledClock
 from tests.tunnel_fixtures import PlainListener
 

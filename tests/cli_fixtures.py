@@ -18,7 +18,7 @@ from suno_cover_cli.commands.generate import generate
 from suno_cover_cli.commands.job_options import JobCommandOptions
 from suno_cover_cli.commands.job_parts import Unfinished
 from suno_cover_cli.errors import SunoCoverError
-from suno_cover_cli.output import Output, Streams
+from suno_cover_cli.screens.output import Output, Streams
 from tests.starter import Started, StartedBeside, Starter
 from tests.terminal_fixtures import Terminal
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import typer
 
+from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.cli import build_app
 from suno_cover_cli.completion_scripts import FILE_NAMES, script_of
 from suno_cover_cli.completion_shapes import Command, Option
 from suno_cover_cli.config_file import FILE_KEYS, KNOWN_KEYS
-from suno_cover_cli.sample_names import SampleName
 from suno_cover_cli.sandbox.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parent.parent

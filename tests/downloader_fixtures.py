@@ -15,8 +15,8 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from suno_cover_cli.downloader import Downloader
 from suno_cover_cli.errors import ImageError
+from suno_cover_cli.images.downloader import Downloader
 
 AGENT = "suno-cover/0.0.test"
 

@@ -18,7 +18,7 @@ from suno_cover_cli.commands.job_parts import Unfinished
 from suno_cover_cli.commands.listen import listen
 from suno_cover_cli.commands.listen_options import ListenOptions
 from suno_cover_cli.errors import SunoCoverError
-from suno_cover_cli.output import Output, Streams
+from suno_cover_cli.screens.output import Output, Streams
 from tests.cli_fixtures import Run
 from tests.listener_fixtures import PATIENCE_S, Reply
 

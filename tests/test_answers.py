@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-from suno_cover_cli.answers import decode_envelope, read_credits, read_record, read_submission
-from suno_cover_cli.codes import describe_code, error_of
 from suno_cover_cli.errors import (
     CreditsError,
     JobFailedError,
@@ -17,6 +15,8 @@ from suno_cover_cli.errors import (
     UnreadableAnswerError,
 )
 from suno_cover_cli.models import JobRecord, RecordState
+from suno_cover_cli.service.answers import decode_envelope, read_credits, read_record, read_submission
+from suno_cover_cli.service.codes import describe_code, error_of
 
 
 def envelope(code: int | str, msg: Any = "said", data: Any = None) -> bytes:

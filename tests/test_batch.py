@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.batch import BatchRunner
 from suno_cover_cli.commands.job_options import JobCommandOptions
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.job_run import JobOutcome, JobRequest
-from suno_cover_cli.journal_rows import JobOptions
+from suno_cover_cli.jobs.batch import BatchRunner
+from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
+from suno_cover_cli.journal.rows import JobOptions
 from suno_cover_cli.models import JobResult, JobState
 from suno_cover_cli.sandbox.app import Sandbox
 from tests.cli_fixtures import Cli, InProcess

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from suno_cover_cli.channel import HEARTBEAT_S, CallbackChannel
 from suno_cover_cli.clock import Clock, SystemClock
 from suno_cover_cli.errors import TunnelError
 from suno_cover_cli.events import TunnelFailed, TunnelLost, TunnelOpened, TunnelRestored
-from suno_cover_cli.probe import HttpProbe
-from suno_cover_cli.tunnel import PublicUrl
+from suno_cover_cli.tunnels.channel import HEARTBEAT_S, CallbackChannel
+from suno_cover_cli.tunnels.probe import HttpProbe
+from suno_cover_cli.tunnels.tunnel import PublicUrl
 from tests.channel_fixtures import LISTENER, URL, Notebook, ScriptedProbe, ScriptedTunnel, refusal, scene
 from tests.clocks import ScaledClock
 from tests.tunnel_fixtures import NgrokStandin, PlainListener, TunnelMaker

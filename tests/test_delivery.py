@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.delivery import (
+from suno_cover_cli.callbacks.delivery import (
     ANSWER_S,
     FORWARD_S,
     CallbackSender,
@@ -22,9 +21,10 @@ from suno_cover_cli.delivery import (
     parse_target,
     refuse_loop,
 )
+from suno_cover_cli.callbacks.listener import Answer, ReceivedCallback
+from suno_cover_cli.clock import SystemClock
 from suno_cover_cli.errors import UsageError
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.listener import Answer, ReceivedCallback
 from tests.clocks import ScaledClock
 from tests.listener_fixtures import TASK, callback_body, new_listener
 

@@ -25,8 +25,8 @@ from suno_cover_cli.commands.doctor import examine
 from suno_cover_cli.commands.doctor_options import DoctorOptions
 from suno_cover_cli.doctor import CheckResult, Examiner, Finding
 from suno_cover_cli.errors import UnavailableError
-from suno_cover_cli.output import Output, Streams
 from suno_cover_cli.sandbox.app import Sandbox
+from suno_cover_cli.screens.output import Output, Streams
 from tests.cli_fixtures import Cli
 from tests.clocks import ScaledClock
 from tests.tunnel_fixtures import TOKEN, NgrokStandin

@@ -15,8 +15,8 @@ import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from suno_cover_cli.addresses import AddressGuard, ForbiddenAddressError, is_public
 from suno_cover_cli.errors import ImageError
+from suno_cover_cli.images.addresses import AddressGuard, ForbiddenAddressError, is_public
 from tests.downloader_fixtures import (
     ImageHost,
     make_downloader,
@@ -364,7 +364,7 @@ async def test_no_way_down_from_https(tmp_path: Path, server_tls: ssl.SSLContext
 SAVE_ONE = """
 import asyncio, pathlib, sys
 from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.downloader import Downloader
+from suno_cover_cli.images.downloader import Downloader
 
 async def main():
     async with Downloader(allow_loopback=True, clock=SystemClock(), user_agent="test") as downloader:

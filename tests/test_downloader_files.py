@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from suno_cover_cli.errors import ImageError
-from suno_cover_cli.imagecheck import DamagedImageError, ImageChecker
-from suno_cover_cli.imagefiles import ImageFolder, PartFile
+from suno_cover_cli.images.check import DamagedImageError, ImageChecker
+from suno_cover_cli.images.files import ImageFolder, PartFile
 from suno_cover_cli.models import SavedImage
 from tests.downloader_fixtures import names_in, picture, refused
 

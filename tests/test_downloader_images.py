@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from suno_cover_cli.errors import ImageError
-from suno_cover_cli.imagecheck import (
+from suno_cover_cli.images.check import (
     SNIFF_BYTES,
     DamagedImageError,
     ImageChecker,
@@ -186,7 +186,7 @@ def test_the_decoder_is_loaded_ahead_of_the_first_picture() -> None:
     script = """
 import asyncio, sys
 from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.downloader import Downloader
+from suno_cover_cli.images.downloader import Downloader
 
 def is_loaded():
     return "PIL.PngImagePlugin" in sys.modules

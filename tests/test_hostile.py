@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from suno_cover_cli.connections import descriptor_room
+from suno_cover_cli.callbacks.connections import descriptor_room
 from tests.hostile_fixtures import Mutator, Target, run_target
 
 MEBIBYTE = 1024 * 1024

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.journal_rows import RowState
+from suno_cover_cli.journal.rows import RowState
 from suno_cover_cli.models import JobState
 from tests.journal_fixtures import cover, ended, journal_in, music, rows_in
 
@@ -200,8 +200,8 @@ HOLDER = """
 import asyncio, pathlib, sys
 from suno_cover_cli.clock import SystemClock
 from suno_cover_cli.events import NullSink
-from suno_cover_cli.journal import Journal
-from suno_cover_cli.journal_rows import JobOptions, JobRow, RowState
+from suno_cover_cli.journal.journal import Journal
+from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
 
 async def main():
     async with Journal(pathlib.Path(sys.argv[1]), clock=SystemClock(), sink=NullSink()) as journal:

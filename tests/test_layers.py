@@ -14,23 +14,23 @@ ROOT = Path(__file__).parent.parent / "suno_cover_cli"
 LAYERS = {
     "base": (
         *("__init__", "exits", "errors", "models", "events", "clock", "text", "settings", "config_file", "keys"),
-        *("durations", "folders", "naming", "environment", "atomic_file", "task_ids", "callbacks", "sample_names"),
-        "retries",
+        *("durations", "folders", "naming", "environment", "atomic_file", "task_ids", "retries"),
+        *("callbacks.content", "callbacks.sample_names"),
     ),
     "completion": ("completion*",),
     "config": ("config_edit",),
-    "service": ("api", "answers", "codes", "limiter"),
-    "tunnel": ("tunnel", "ngrok*", "agent_guard"),
-    "channel": ("channel", "probe", "proof"),
-    "listener": ("listener*", "binding", "connections", "exchanges", "inbox", "signature"),
-    "download": ("downloader", "image*", "addresses"),
-    "journal": ("journal*", "database", "run_locks", "recorder", "recordings"),
-    "output": ("output", "words", "plain", "screen", "runner"),
-    "pictures": ("preview*", "terminal"),
-    "desktop": ("desktop",),
-    "senders": ("delivery", "samples"),
+    "service": ("service", "service.*"),
+    "channel": ("tunnels.channel", "tunnels.probe", "tunnels.proof"),
+    "tunnel": ("tunnels", "tunnels.*"),
+    "senders": ("callbacks.delivery", "callbacks.samples"),
+    "listener": ("callbacks", "callbacks.*"),
+    "download": ("images", "images.*"),
+    "journal": ("journal", "journal.*"),
+    "pictures": ("screens.preview*", "screens.terminal"),
+    "desktop": ("screens.desktop",),
+    "output": ("screens", "screens.*", "runner"),
     "doctor": ("doctor*",),
-    "workflow": ("workflow", "batch", "job_run", "covers", "metadata", "poller", "ports", "awake", "submits"),
+    "workflow": ("jobs", "jobs.*"),
     "sandbox": ("sandbox", "sandbox.*"),
     "commands": ("commands", "commands.*"),
     "cli": ("cli", "cli_*", "__main__"),
@@ -46,9 +46,9 @@ MAY_ALSO_USE = {
 
 # Single modules that others may know: data without I/O, and constants.
 SHARED = {
-    "journal_rows": {"workflow"},
-    "codes": {"workflow"},
-    "signature": {"senders"},
+    "journal.rows": {"workflow"},
+    "service.codes": {"workflow"},
+    "callbacks.signature": {"senders"},
 }
 
 # The sandbox imitates the service from its contract: of the client it may know only this.
@@ -56,18 +56,21 @@ SANDBOX_KNOWS = {"clock", "errors", "exits", "text"}
 
 OWNERS = {
     "typer": ("cli", "cli_*"),
-    "rich": ("screen", "preview_encoder"),
-    "textual_image": ("preview_encoder",),
-    "pyngrok": ("ngrok*",),
-    "sqlite3": ("database", "journal*", "recordings", "completion"),
+    "rich": ("screens.screen", "screens.preview_encoder"),
+    "textual_image": ("screens.preview_encoder",),
+    "pyngrok": ("tunnels.ngrok*",),
+    "sqlite3": ("journal.*", "completion"),
     "tomlkit": ("config_edit",),
     "platformdirs": ("folders",),
-    "filelock": ("run_locks", "ngrok_home"),
-    "PIL": ("imagecheck", "preview_encoder", "sandbox.pictures"),
-    "tenacity": ("api", "downloader"),
-    "multidict": ("delivery",),
-    "aiohttp": ("api", "downloader", "imagehost", "probe", "delivery", "doctor*", "listener*", "sandbox.*"),
-    "aiohttp.web": ("listener*", "sandbox.*"),
+    "filelock": ("journal.run_locks", "tunnels.ngrok_home"),
+    "PIL": ("images.check", "screens.preview_encoder", "sandbox.pictures"),
+    "tenacity": ("service.api", "images.downloader"),
+    "multidict": ("callbacks.delivery",),
+    "aiohttp": (
+        *("service.api", "images.downloader", "images.hosts", "tunnels.probe", "doctor*", "sandbox.*"),
+        *("callbacks.delivery", "callbacks.listener*"),
+    ),
+    "aiohttp.web": ("callbacks.listener*", "sandbox.*"),
 }
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from suno_cover_cli.limiter import Priority, RequestLimiter
+from suno_cover_cli.service.limiter import Priority, RequestLimiter
 from tests.clocks import ManualClock
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from suno_cover_cli.callbacks.signature import sign
 from suno_cover_cli.clock import SystemClock
 from suno_cover_cli.commands.callback_options import CallbackOptions
-from suno_cover_cli.signature import sign
 from suno_cover_cli.text import Secret
 from tests.clocks import ScaledClock
 from tests.listen_fixtures import listening

@@ -11,18 +11,18 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from suno_cover_cli.binding import explain_bind_error
-from suno_cover_cli.connections import ConnectionLimits
-from suno_cover_cli.errors import UsageError
-from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.listener import (
+from suno_cover_cli.callbacks.binding import explain_bind_error
+from suno_cover_cli.callbacks.connections import ConnectionLimits
+from suno_cover_cli.callbacks.listener import (
     Answer,
     Exchange,
     InboxClosedError,
     ReceivedCallback,
 )
+from suno_cover_cli.callbacks.signature import sign
+from suno_cover_cli.errors import UsageError
+from suno_cover_cli.exits import ExitCode
 from suno_cover_cli.models import SignatureState
-from suno_cover_cli.signature import sign
 from suno_cover_cli.text import Secret
 from tests.clocks import ManualClock
 from tests.listener_fixtures import (

@@ -5,15 +5,15 @@ import re
 
 import pytest
 
-from suno_cover_cli.callbacks import parse_callback
-from suno_cover_cli.errors import UsageError
-from suno_cover_cli.listener import (
+from suno_cover_cli.callbacks.content import parse_callback
+from suno_cover_cli.callbacks.listener import (
     CallbackInbox,
     Exchange,
     InboxClosedError,
 )
+from suno_cover_cli.callbacks.signature import sign
+from suno_cover_cli.errors import UsageError
 from suno_cover_cli.models import SignatureState
-from suno_cover_cli.signature import sign
 from suno_cover_cli.text import Secret
 from tests.clocks import ManualClock
 from tests.listener_fixtures import (

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from suno_cover_cli.callbacks import ReceivedCallback
-from suno_cover_cli.connections import ConnectionLimits
-from suno_cover_cli.listener import Answer, Exchange
+from suno_cover_cli.callbacks.connections import ConnectionLimits
+from suno_cover_cli.callbacks.content import ReceivedCallback
+from suno_cover_cli.callbacks.listener import Answer, Exchange
 from tests.clocks import ManualClock
 from tests.listener_fixtures import (
     PATIENCE_S,

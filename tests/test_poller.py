@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from suno_cover_cli.awake import AwakeClock
-from suno_cover_cli.callbacks import ReceivedCallback
+from suno_cover_cli.callbacks.content import ReceivedCallback
 from suno_cover_cli.errors import KeyRefusedError, RefusedError, SunoCoverError, UnavailableError
+from suno_cover_cli.jobs.awake import AwakeClock
+from suno_cover_cli.jobs.poller import Doorbell, Poller, Timing, spread_s
 from suno_cover_cli.models import JobRecord, RecordState, SignatureState, Via
-from suno_cover_cli.poller import Doorbell, Poller, Timing, spread_s
 from tests.clocks import ManualClock
 
 TASK = "cover-1"

@@ -13,7 +13,7 @@ PRELUDE = """
 import asyncio, sys, time
 from suno_cover_cli.clock import SystemClock
 from suno_cover_cli.errors import KeyRefusedError
-from suno_cover_cli.output import Output, standard_streams
+from suno_cover_cli.screens.output import Output, standard_streams
 from suno_cover_cli.runner import run
 from suno_cover_cli.text import Secret
 

@@ -6,15 +6,15 @@ import sys
 
 import pytest
 
-from suno_cover_cli.callbacks import NotACallbackError, parse_callback
+from suno_cover_cli.callbacks.content import NotACallbackError, parse_callback
+from suno_cover_cli.callbacks.delivery import CallbackSender
+from suno_cover_cli.callbacks.sample_names import SampleName
+from suno_cover_cli.callbacks.samples import LATE_S, build_sample
+from suno_cover_cli.callbacks.signature import check_signature
 from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.delivery import CallbackSender
 from suno_cover_cli.errors import UsageError
 from suno_cover_cli.exits import ExitCode
 from suno_cover_cli.models import SignatureState
-from suno_cover_cli.sample_names import SampleName
-from suno_cover_cli.samples import LATE_S, build_sample
-from suno_cover_cli.signature import check_signature
 from suno_cover_cli.text import Secret
 from tests.clocks import ManualClock
 from tests.listener_fixtures import TASK, new_listener
@@ -178,7 +178,7 @@ async def test_a_careful_receiver_answers_each_as_it_deserves(name: SampleName, 
 def test_the_names_cost_nothing_to_complete() -> None:
     """Completing a command line with the samples' names imports none of the heavy modules."""
     program = (
-        "import sys; known = set(sys.modules); import suno_cover_cli.sample_names as names;"
+        "import sys; known = set(sys.modules); import suno_cover_cli.callbacks.sample_names as names;"
         "print(len(names.SampleName), *(set(sys.modules) - known))"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

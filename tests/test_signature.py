@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from suno_cover_cli.callbacks.signature import SignatureReport, check_signature, sign
 from suno_cover_cli.models import SignatureState
-from suno_cover_cli.signature import SignatureReport, check_signature, sign
 from suno_cover_cli.text import Secret
 
 KEY = Secret("whk_0123456789")

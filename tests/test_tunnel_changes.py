@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.tunnel import TunnelChange
+from suno_cover_cli.tunnels.tunnel import TunnelChange
 from tests.tunnel_fixtures import TOKEN, NgrokStandin, TunnelMaker
 
 Standins = Callable[..., NgrokStandin]

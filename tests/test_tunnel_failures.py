@@ -8,8 +8,8 @@ import pytest
 
 from suno_cover_cli.errors import TunnelError
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.ngrok_errors import explain_code, find_code
 from suno_cover_cli.text import Secret
+from suno_cover_cli.tunnels.ngrok_errors import explain_code, find_code
 from tests.clocks import ScaledClock
 from tests.tunnel_fixtures import TOKEN, NgrokStandin, TunnelMaker
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.agent_guard import process_stamp
-from suno_cover_cli.ngrok_home import AgentHome, private_home, sweep
 from suno_cover_cli.text import Secret
+from suno_cover_cli.tunnels.agent_guard import process_stamp
+from suno_cover_cli.tunnels.ngrok_home import AgentHome, private_home, sweep
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_launcher_survives_odd_paths(tmp_path: Path) -> None:
 
 def _guard(folder: Path, parent: int, agent: str) -> subprocess.CompletedProcess[str]:
     arguments = [str(parent), str(folder / "pid"), str(folder / "log"), "A_KEY", agent, str(folder / "ran")]
-    command = [sys.executable, "-m", "suno_cover_cli.agent_guard", *arguments]
+    command = [sys.executable, "-m", "suno_cover_cli.tunnels.agent_guard", *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.probe import HttpProbe
+from suno_cover_cli.tunnels.probe import HttpProbe
 from tests.tunnel_fixtures import NgrokStandin, PlainListener, TunnelMaker
 
 Standins = Callable[..., NgrokStandin]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.ngrok_setup import bypass_proxies_on_loopback
+from suno_cover_cli.tunnels.ngrok_setup import bypass_proxies_on_loopback
 from tests.tunnel_fixtures import TOKEN, NgrokStandin, TunnelMaker, wait_until
 
 Standins = Callable[..., NgrokStandin]

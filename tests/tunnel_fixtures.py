@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 
 from suno_cover_cli.clock import Clock, SystemClock
-from suno_cover_cli.ngrok import NgrokTunnel
 from suno_cover_cli.text import Secret
+from suno_cover_cli.tunnels.ngrok import NgrokTunnel
 from tests.standins.install_ngrok import install
 
 TOKEN = "2token_Of4Standin_9x8y7z"  # noqa: S105 -- opens nothing

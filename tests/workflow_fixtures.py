@@ -5,21 +5,21 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from suno_cover_cli.api import SunoApi
+from suno_cover_cli.callbacks.inbox import CallbackInbox
+from suno_cover_cli.callbacks.listener import CallbackListener
 from suno_cover_cli.clock import Clock
-from suno_cover_cli.downloader import Downloader
-from suno_cover_cli.inbox import CallbackInbox
-from suno_cover_cli.job_run import JobOutcome, JobRequest
-from suno_cover_cli.journal import Journal
-from suno_cover_cli.journal_rows import JobOptions
-from suno_cover_cli.limiter import RequestLimiter
-from suno_cover_cli.listener import CallbackListener
-from suno_cover_cli.poller import Timing
-from suno_cover_cli.ports import ImageSaver
+from suno_cover_cli.images.downloader import Downloader
+from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
+from suno_cover_cli.jobs.poller import Timing
+from suno_cover_cli.jobs.ports import ImageSaver
+from suno_cover_cli.jobs.workflow import CoverWorkflow
+from suno_cover_cli.journal.journal import Journal
+from suno_cover_cli.journal.rows import JobOptions
 from suno_cover_cli.sandbox.app import Sandbox
+from suno_cover_cli.service.api import SunoApi
+from suno_cover_cli.service.limiter import RequestLimiter
 from suno_cover_cli.settings import Provider
 from suno_cover_cli.text import Secret
-from suno_cover_cli.workflow import CoverWorkflow
 from tests.clocks import ScaledClock
 from tests.journal_fixtures import Listening
 

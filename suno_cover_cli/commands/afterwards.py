@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Self
 
 from suno_cover_cli.commands.context import Context
-from suno_cover_cli.desktop import open_folder, send_notification
 from suno_cover_cli.events import Event, JobEnded
-from suno_cover_cli.preview import MAX_PICTURES, render_pictures
-from suno_cover_cli.terminal import Protocol, ask_terminal
-from suno_cover_cli.words import format_count
+from suno_cover_cli.screens.desktop import open_folder, send_notification
+from suno_cover_cli.screens.preview import MAX_PICTURES, render_pictures
+from suno_cover_cli.screens.terminal import Protocol, ask_terminal
+from suno_cover_cli.screens.words import format_count
 
 _PREVIEW_JOBS = 6
 _CLASSIC_SIZE = os.terminal_size((80, 24))

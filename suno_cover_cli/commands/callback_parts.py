@@ -7,19 +7,19 @@ meanwhile.
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from suno_cover_cli.binding import refuse_taken
+from suno_cover_cli.callbacks.binding import refuse_taken
 from suno_cover_cli.commands.callback_options import CallbackOptions
 from suno_cover_cli.commands.context import Context
 from suno_cover_cli.events import Sink
 from suno_cover_cli.runner import loading
 from suno_cover_cli.settings import Settings
 from suno_cover_cli.text import Secret
-from suno_cover_cli.tunnel import PublicUrl, Tunnel
+from suno_cover_cli.tunnels.tunnel import PublicUrl, Tunnel
 
 if TYPE_CHECKING:
-    from suno_cover_cli.channel import CallbackChannel
-    from suno_cover_cli.listener import CallbackListener
-    from suno_cover_cli.ngrok import NgrokTunnel
+    from suno_cover_cli.callbacks.listener import CallbackListener
+    from suno_cover_cli.tunnels.channel import CallbackChannel
+    from suno_cover_cli.tunnels.ngrok import NgrokTunnel
 
 
 async def begin_tunnel(
@@ -67,9 +67,9 @@ async def open_callbacks(
         UsageError: The port is in use, or the public URL cannot be.
     """
     with loading():
-        from suno_cover_cli.channel import CallbackChannel
-        from suno_cover_cli.listener import CallbackListener
-        from suno_cover_cli.probe import HttpProbe
+        from suno_cover_cli.callbacks.listener import CallbackListener
+        from suno_cover_cli.tunnels.channel import CallbackChannel
+        from suno_cover_cli.tunnels.probe import HttpProbe
 
     listener = await stack.enter_async_context(
         CallbackListener(
@@ -142,7 +142,7 @@ def make_agent_tunnel(
     may_update: bool = True,
 ) -> "NgrokTunnel":
     """Make a tunnel through ngrok; the arguments are those of :func:`choose_tunnel`."""
-    from suno_cover_cli.ngrok import NgrokTunnel
+    from suno_cover_cli.tunnels.ngrok import NgrokTunnel
 
     return NgrokTunnel(
         local_url,

@@ -21,8 +21,8 @@ from suno_cover_cli.config_file import (
 from suno_cover_cli.errors import KeyRefusedError, UsageError
 from suno_cover_cli.exits import ExitCode
 from suno_cover_cli.keys import checked_secret, find_webhook_key, load_api_key, read_secret_file, tidy_key
-from suno_cover_cli.output import Output, json_line
 from suno_cover_cli.runner import run as run_command
+from suno_cover_cli.screens.output import Output, json_line
 from suno_cover_cli.settings import VARIABLES, Settings, Sources, checked_value
 from suno_cover_cli.text import Secret, clean
 

@@ -8,7 +8,7 @@ import msgspec
 from suno_cover_cli.clock import Clock, SystemClock
 from suno_cover_cli.config_file import config_path, load_config_file
 from suno_cover_cli.keys import hidden_profile_key, load_api_key, load_webhook_key
-from suno_cover_cli.output import Output
+from suno_cover_cli.screens.output import Output
 from suno_cover_cli.settings import Settings, Sources, load_settings
 from suno_cover_cli.text import Secret
 

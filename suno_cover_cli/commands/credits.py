@@ -3,13 +3,13 @@
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
-from suno_cover_cli.api import SunoApi
 from suno_cover_cli.commands.context import Context, ServiceOptions
 from suno_cover_cli.events import NullSink
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.limiter import RequestLimiter
-from suno_cover_cli.output import Output, json_line
 from suno_cover_cli.runner import run as run_command
+from suno_cover_cli.screens.output import Output, json_line
+from suno_cover_cli.service.api import SunoApi
+from suno_cover_cli.service.limiter import RequestLimiter
 from suno_cover_cli.settings import Settings
 from suno_cover_cli.text import Secret
 

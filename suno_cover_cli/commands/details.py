@@ -3,10 +3,10 @@
 import platform
 
 from suno_cover_cli.config_file import FILE_KEYS
-from suno_cover_cli.output import Output
+from suno_cover_cli.screens.output import Output
+from suno_cover_cli.screens.words import HANG_CHARS, Line
 from suno_cover_cli.settings import Settings
 from suno_cover_cli.text import clean
-from suno_cover_cli.words import HANG_CHARS, Line
 
 PACKAGES = ("suno-cover", "aiohttp", "msgspec", "Pillow", "pyngrok", "rich", "typer")
 

@@ -21,11 +21,11 @@ from suno_cover_cli.doctor import CheckResult, Examiner, Status
 from suno_cover_cli.errors import KeyRefusedError, UsageError
 from suno_cover_cli.exits import ExitCode
 from suno_cover_cli.keys import load_api_key, load_webhook_key
-from suno_cover_cli.output import Output, json_line
 from suno_cover_cli.runner import run as run_command
+from suno_cover_cli.screens.output import Output, json_line
+from suno_cover_cli.screens.words import format_count
 from suno_cover_cli.settings import Sources, load_settings
 from suno_cover_cli.text import fold
-from suno_cover_cli.words import format_count
 
 _GROUPS: tuple[tuple[str, Callable[[Patient, Examiner], Coroutine[Any, Any, None]]], ...] = (
     ("setup", check_setup),
@@ -124,7 +124,7 @@ class _Printer:
         if streams.stdout_is_terminal:
             self._width = output.product_columns
         if wants_colour(streams.environ, is_terminal=streams.stdout_is_terminal):
-            from suno_cover_cli.screen import make_paint
+            from suno_cover_cli.screens.screen import make_paint
 
             self._paint = make_paint()
 

@@ -4,23 +4,23 @@ import os
 import subprocess
 from contextlib import AsyncExitStack
 
-from suno_cover_cli.channel import CallbackChannel
+from suno_cover_cli.callbacks.delivery import ANSWER_S, CallbackSender, Delivery
+from suno_cover_cli.callbacks.inbox import CallbackInbox
+from suno_cover_cli.callbacks.listener import CallbackListener
+from suno_cover_cli.callbacks.sample_names import SampleName
+from suno_cover_cli.callbacks.samples import build_sample
 from suno_cover_cli.clock import Clock
 from suno_cover_cli.commands.callback_parts import choose_tunnel
 from suno_cover_cli.commands.doctor_parts import Patient
-from suno_cover_cli.delivery import ANSWER_S, CallbackSender, Delivery
 from suno_cover_cli.doctor import Examiner, Finding, failed, in_daemon_thread, passed, warned
 from suno_cover_cli.environment import without_secrets
 from suno_cover_cli.errors import TunnelError, UsageError
 from suno_cover_cli.events import NullSink
-from suno_cover_cli.inbox import CallbackInbox
-from suno_cover_cli.listener import CallbackListener
-from suno_cover_cli.ngrok_setup import find_token, locate_agent
-from suno_cover_cli.probe import HttpProbe
-from suno_cover_cli.sample_names import SampleName
-from suno_cover_cli.samples import build_sample
 from suno_cover_cli.text import Secret, clean
-from suno_cover_cli.tunnel import PublicUrl
+from suno_cover_cli.tunnels.channel import CallbackChannel
+from suno_cover_cli.tunnels.ngrok_setup import find_token, locate_agent
+from suno_cover_cli.tunnels.probe import HttpProbe
+from suno_cover_cli.tunnels.tunnel import PublicUrl
 
 _VERSION_S = 3.0
 _TUNNEL_S = 14.0

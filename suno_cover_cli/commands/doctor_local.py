@@ -10,9 +10,9 @@ from pathlib import Path
 
 from suno_cover_cli.commands.doctor_parts import Patient
 from suno_cover_cli.doctor import Examiner, Finding, failed, in_daemon_thread, passed, warned
-from suno_cover_cli.journal_check import JournalReport, check_journal
+from suno_cover_cli.journal.check import JournalReport, check_journal
+from suno_cover_cli.screens.words import format_bytes, format_count
 from suno_cover_cli.settings import Provider
-from suno_cover_cli.words import format_bytes, format_count
 
 _LEAST_FREE_BYTES = 16 * 1024 * 1024
 _SCARCE_FREE_BYTES = 256 * 1024 * 1024

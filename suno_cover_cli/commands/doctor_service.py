@@ -2,12 +2,12 @@
 
 from urllib.parse import urlsplit
 
-from suno_cover_cli.api import RetryPolicy, SunoApi
 from suno_cover_cli.commands.doctor_parts import Patient
 from suno_cover_cli.doctor import Examiner, Finding, failed, in_daemon_thread, passed, warned
 from suno_cover_cli.doctor_network import PathCheck, find_route
 from suno_cover_cli.events import NullSink
-from suno_cover_cli.limiter import RequestLimiter
+from suno_cover_cli.service.api import RetryPolicy, SunoApi
+from suno_cover_cli.service.limiter import RequestLimiter
 
 IMAGE_HOST = "https://tempfile.aiquickdraw.com/"
 """Where every example has its images (documented); others occur."""

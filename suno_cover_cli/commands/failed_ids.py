@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from suno_cover_cli.errors import UsageError
 from suno_cover_cli.events import Sink, WarningRaised
-from suno_cover_cli.output import LineWriter
+from suno_cover_cli.screens.output import LineWriter
 
 _LAST_LINES_S = 1.0
 

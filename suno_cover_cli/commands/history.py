@@ -9,15 +9,15 @@ import msgspec
 
 from suno_cover_cli.commands.context import Context, ServiceOptions
 from suno_cover_cli.commands.recorded_events import list_events
-from suno_cover_cli.database import Database
 from suno_cover_cli.errors import UsageError
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.journal_history import JobHistory, RowFilter, links_expire_at
-from suno_cover_cli.journal_rows import JobRow, RowState
+from suno_cover_cli.journal.database import Database
+from suno_cover_cli.journal.history import JobHistory, RowFilter, links_expire_at
+from suno_cover_cli.journal.rows import JobRow, RowState
+from suno_cover_cli.journal.run_locks import RunLocks
 from suno_cover_cli.models import JobState
-from suno_cover_cli.output import Output, json_line
-from suno_cover_cli.run_locks import RunLocks
 from suno_cover_cli.runner import run as run_command
+from suno_cover_cli.screens.output import Output, json_line
 from suno_cover_cli.text import cells_of, clean, fold
 
 _DAY_S = 24 * 3600.0

@@ -14,19 +14,19 @@ from suno_cover_cli.commands.job_options import JobCommandOptions
 from suno_cover_cli.commands.screens import choose_screen
 from suno_cover_cli.errors import TunnelError
 from suno_cover_cli.events import Event, JobEnded, JobSubmitted, Sink, WarningRaised
-from suno_cover_cli.journal import Journal
-from suno_cover_cli.journal_rows import JobOptions
-from suno_cover_cli.limiter import RequestLimiter
-from suno_cover_cli.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
-from suno_cover_cli.poller import Timing
+from suno_cover_cli.jobs.poller import Timing
+from suno_cover_cli.jobs.workflow import CoverWorkflow
+from suno_cover_cli.journal.journal import Journal
+from suno_cover_cli.journal.rows import JobOptions
 from suno_cover_cli.runner import loading
+from suno_cover_cli.screens.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
+from suno_cover_cli.service.limiter import RequestLimiter
 from suno_cover_cli.settings import Settings, parse_rate
 from suno_cover_cli.text import Secret
-from suno_cover_cli.workflow import CoverWorkflow
 
 if TYPE_CHECKING:
-    from suno_cover_cli.api import SunoApi
-    from suno_cover_cli.downloader import Downloader
+    from suno_cover_cli.images.downloader import Downloader
+    from suno_cover_cli.service.api import SunoApi
 
 SANDBOX_SERVICE = "sandbox"
 """Stands for the built-in sandbox in the journal: its address is another one each time."""
@@ -267,8 +267,8 @@ async def _open_clients(
 ) -> "tuple[SunoApi, Downloader]":
     """Load the HTTP client, which takes a tenth of a second, and what speaks through it."""
     with loading():
-        from suno_cover_cli.api import SunoApi
-        from suno_cover_cli.downloader import Downloader
+        from suno_cover_cli.images.downloader import Downloader
+        from suno_cover_cli.service.api import SunoApi
 
     limit, window_s = parse_rate(settings.rate)
     limiter = await stack.enter_async_context(RequestLimiter(limit, window_s, clock=context.clock))

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from suno_cover_cli.batch import BatchRunner
 from suno_cover_cli.commands.context import Context
 from suno_cover_cli.commands.failed_ids import failed_ids, open_failed_to
 from suno_cover_cli.commands.job_options import JobCommandOptions
@@ -23,7 +22,8 @@ from suno_cover_cli.commands.job_parts import (
 from suno_cover_cli.errors import UsageError
 from suno_cover_cli.events import Sink, WarningRaised
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.job_run import JobRequest
+from suno_cover_cli.jobs.batch import BatchRunner
+from suno_cover_cli.jobs.job_run import JobRequest
 from suno_cover_cli.settings import Settings
 from suno_cover_cli.task_ids import TaskIds, collect_task_ids
 

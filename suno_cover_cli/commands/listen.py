@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from suno_cover_cli.callbacks.delivery import parse_target
 from suno_cover_cli.commands.context import Context
 from suno_cover_cli.commands.job_parts import Unfinished, prepare_jobs
 from suno_cover_cli.commands.listen_events import EventBook
@@ -16,11 +17,10 @@ from suno_cover_cli.commands.listen_options import ListenOptions
 from suno_cover_cli.commands.listen_parts import ListenPlan, open_session
 from suno_cover_cli.commands.listen_session import Goal
 from suno_cover_cli.commands.recorded_events import list_events
-from suno_cover_cli.delivery import parse_target
 from suno_cover_cli.errors import SunoCoverError, UsageError
 from suno_cover_cli.models import is_safe_task_id
-from suno_cover_cli.output import Output
 from suno_cover_cli.runner import run as run_command
+from suno_cover_cli.screens.output import Output
 from suno_cover_cli.text import clean
 
 

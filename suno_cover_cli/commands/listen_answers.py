@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from suno_cover_cli.callbacks import ReceivedCallback
+from suno_cover_cli.callbacks.content import ReceivedCallback
+from suno_cover_cli.callbacks.exchanges import RECEIVED, Answer
 from suno_cover_cli.clock import Clock
 from suno_cover_cli.commands.listen_events import Forwarded, ListenEvent
-from suno_cover_cli.exchanges import RECEIVED, Answer
 
 # Callbacks that wait for a delay or a receiver are held in memory. The next one is told to come again.
 _MAX_HELD_BYTES = 32 * 1024 * 1024
@@ -18,7 +18,7 @@ Forward = Callable[[ReceivedCallback], Awaitable[tuple[Answer, Forwarded]]]
 
 
 class Answers:
-    """Answers accepted callbacks; see :data:`~suno_cover_cli.exchanges.Responder`.
+    """Answers accepted callbacks; see :data:`~suno_cover_cli.callbacks.exchanges.Responder`.
 
     Args:
         note_arrival: Told first.

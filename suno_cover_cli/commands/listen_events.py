@@ -6,8 +6,8 @@ from typing import Protocol
 
 import msgspec
 
-from suno_cover_cli.callbacks import ReceivedCallback
-from suno_cover_cli.exchanges import Exchange
+from suno_cover_cli.callbacks.content import ReceivedCallback
+from suno_cover_cli.callbacks.exchanges import Exchange
 
 # As many as an inbox remembers the first ones of.
 _MAX_FIRSTS = 1000
@@ -126,7 +126,7 @@ class EventBook:
         self._view.flush()
 
     def take_exchange(self, exchange: Exchange) -> None:
-        """Note what a request was answered; see :class:`~suno_cover_cli.listener.CallbackListener`."""
+        """Note what a request was answered; see :class:`~suno_cover_cli.callbacks.listener.CallbackListener`."""
         if exchange.callback is None:
             self.strangers[exchange.reason] += 1
             self._view.show_stranger(exchange)

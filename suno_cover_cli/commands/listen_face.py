@@ -12,9 +12,9 @@ from suno_cover_cli.commands.listen_options import ListenOptions
 from suno_cover_cli.commands.listen_output import MAX_WORDS_BYTES, ProductPrinter, WordsPrinter, choose_paint
 from suno_cover_cli.errors import SunoCoverError, TunnelError
 from suno_cover_cli.events import Event, JobEnded, JobPolled, JobStarted
-from suno_cover_cli.output import Output, error_object
+from suno_cover_cli.screens.output import Output, error_object
+from suno_cover_cli.screens.words import Line, lines_of
 from suno_cover_cli.text import clean
-from suno_cover_cli.words import Line, lines_of
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):

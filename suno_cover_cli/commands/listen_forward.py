@@ -2,10 +2,10 @@
 
 import msgspec
 
-from suno_cover_cli.callbacks import ReceivedCallback
+from suno_cover_cli.callbacks.content import ReceivedCallback
+from suno_cover_cli.callbacks.delivery import FORWARD_S, CallbackSender, Delivery, Outcome
+from suno_cover_cli.callbacks.exchanges import Answer
 from suno_cover_cli.commands.listen_events import Forwarded
-from suno_cover_cli.delivery import FORWARD_S, CallbackSender, Delivery, Outcome
-from suno_cover_cli.exchanges import Answer
 
 _UNREACHABLE = Answer(502, b'{"status":"unreachable"}')
 _TOO_SLOW = Answer(504, b'{"status":"too slow"}')
@@ -17,7 +17,7 @@ class Forwarding:
     """Sends callbacks on.
 
     Args:
-        sender: Entered; its time-out is :data:`~suno_cover_cli.delivery.FORWARD_S`.
+        sender: Entered; its time-out is :data:`~suno_cover_cli.callbacks.delivery.FORWARD_S`.
     """
 
     def __init__(self, sender: CallbackSender) -> None:

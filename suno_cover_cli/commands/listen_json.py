@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from suno_cover_cli.callbacks import Headers, NotACallbackError, parse_callback
+from suno_cover_cli.callbacks.content import Headers, NotACallbackError, parse_callback
+from suno_cover_cli.callbacks.exchanges import Exchange
 from suno_cover_cli.commands.listen_events import ListenEvent
-from suno_cover_cli.exchanges import Exchange
+from suno_cover_cli.journal.recordings import Recording
 from suno_cover_cli.models import SignatureState
-from suno_cover_cli.recordings import Recording
 from suno_cover_cli.text import clean
 
 # The only newlines in JSON of msgspec's making are those between the lines.

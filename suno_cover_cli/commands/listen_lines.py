@@ -12,14 +12,14 @@ from typing import Literal
 
 import msgspec
 
-from suno_cover_cli.callbacks import Headers
+from suno_cover_cli.callbacks.content import Headers
+from suno_cover_cli.callbacks.exchanges import Exchange
 from suno_cover_cli.clock import Clock
-from suno_cover_cli.codes import CODE_OK, describe_code
 from suno_cover_cli.commands.listen_events import Forwarded, ListenEvent
-from suno_cover_cli.exchanges import Exchange
-from suno_cover_cli.recordings import Recording
+from suno_cover_cli.journal.recordings import Recording
+from suno_cover_cli.screens.words import format_bytes, format_duration
+from suno_cover_cli.service.codes import CODE_OK, describe_code
 from suno_cover_cli.text import clean, fold
-from suno_cover_cli.words import format_bytes, format_duration
 
 Tone = Literal["good", "warning", "bad", "faint", "plain"]
 Paint = Callable[[str, Tone], str]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TextIO
 
 from suno_cover_cli.commands.listen_lines import Paint, Tone
-from suno_cover_cli.output import LineWriter, Output, Streams
-from suno_cover_cli.words import LABEL_CHARS, Line
+from suno_cover_cli.screens.output import LineWriter, Output, Streams
+from suno_cover_cli.screens.words import LABEL_CHARS, Line
 
 _MAX_PRODUCT_BYTES = 16 * 1024 * 1024
 MAX_WORDS_BYTES = 1024 * 1024
@@ -135,7 +135,7 @@ def choose_paint(streams: Streams, *, is_terminal: bool) -> Paint:
     wants = is_terminal and environ.get("TERM") != "dumb"
     if environ.get("NO_COLOR") or not (wants or environ.get("FORCE_COLOR")):
         return _plain
-    from suno_cover_cli.screen import make_paint
+    from suno_cover_cli.screens.screen import make_paint
 
     return make_paint()
 

@@ -6,7 +6,9 @@ from functools import partial
 
 import msgspec
 
-from suno_cover_cli.channel import HEARTBEAT_S, CallbackChannel
+from suno_cover_cli.callbacks.connections import ConnectionLimits
+from suno_cover_cli.callbacks.delivery import FORWARD_S, CallbackSender
+from suno_cover_cli.callbacks.listener import CallbackListener
 from suno_cover_cli.commands.callback_parts import choose_tunnel
 from suno_cover_cli.commands.context import Context
 from suno_cover_cli.commands.job_options import JobCommandOptions
@@ -19,16 +21,14 @@ from suno_cover_cli.commands.listen_forward import Forwarding
 from suno_cover_cli.commands.listen_options import ListenOptions
 from suno_cover_cli.commands.listen_save import open_saves
 from suno_cover_cli.commands.listen_session import Goal, ListenSession, WayIn
-from suno_cover_cli.connections import ConnectionLimits
-from suno_cover_cli.database import Database, DatabaseError
-from suno_cover_cli.delivery import FORWARD_S, CallbackSender
 from suno_cover_cli.events import NullSink
-from suno_cover_cli.listener import CallbackListener
-from suno_cover_cli.probe import HttpProbe
-from suno_cover_cli.recorder import Recorder
-from suno_cover_cli.recordings import RecordingStore
+from suno_cover_cli.journal.database import Database, DatabaseError
+from suno_cover_cli.journal.recorder import Recorder
+from suno_cover_cli.journal.recordings import RecordingStore
 from suno_cover_cli.settings import Settings
 from suno_cover_cli.text import Secret
+from suno_cover_cli.tunnels.channel import HEARTBEAT_S, CallbackChannel
+from suno_cover_cli.tunnels.probe import HttpProbe
 
 # Of the two seconds after a signal: answers that are owed first, then the record and the tunnel's agent.
 _CLOSING_S = 1.3

@@ -9,9 +9,9 @@ from suno_cover_cli.commands.job_options import JobCommandOptions
 from suno_cover_cli.commands.job_parts import JobParts, JobStart, Unfinished, kept_options, open_workflow
 from suno_cover_cli.events import Sink, WarningRaised
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.job_run import JobRequest
-from suno_cover_cli.journal import Journal
-from suno_cover_cli.output import TeeSink
+from suno_cover_cli.jobs.job_run import JobRequest
+from suno_cover_cli.journal.journal import Journal
+from suno_cover_cli.screens.output import TeeSink
 
 # Whoever knows the path can announce jobs that do not exist; each is asked for with the user's key.
 _MAX_JOBS = 200

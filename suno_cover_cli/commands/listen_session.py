@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from suno_cover_cli.atomic_file import replace_file
-from suno_cover_cli.channel import CallbackChannel
+from suno_cover_cli.callbacks.delivery import refuse_loop
 from suno_cover_cli.clock import Clock
 from suno_cover_cli.commands.listen_events import EventBook, ListenEvent
 from suno_cover_cli.commands.listen_face import ListenFace, Ready
 from suno_cover_cli.commands.listen_options import ListenOptions
-from suno_cover_cli.delivery import refuse_loop
 from suno_cover_cli.errors import TunnelError, UsageError
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.words import format_duration
+from suno_cover_cli.screens.words import format_duration
+from suno_cover_cli.tunnels.channel import CallbackChannel
 
 _LIFE_SIGN_S = 60.0
 

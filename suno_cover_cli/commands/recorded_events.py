@@ -4,10 +4,10 @@ from pathlib import Path
 
 from suno_cover_cli.commands.listen_json import ascii_line, recording_line
 from suno_cover_cli.commands.listen_lines import describe_recording
-from suno_cover_cli.database import Database
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.output import Output
-from suno_cover_cli.recordings import RecordingStore
+from suno_cover_cli.journal.database import Database
+from suno_cover_cli.journal.recordings import RecordingStore
+from suno_cover_cli.screens.output import Output
 from suno_cover_cli.text import fold
 
 _INDENT = " " * 7  # under the time, beside the number

@@ -4,14 +4,14 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, NoReturn
 
+from suno_cover_cli.callbacks.delivery import CallbackSender, parse_target
 from suno_cover_cli.commands.context import Context, ServiceOptions
 from suno_cover_cli.commands.sent_lines import exit_code_of, write_delivery
-from suno_cover_cli.database import Database
-from suno_cover_cli.delivery import CallbackSender, parse_target
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.output import Output
-from suno_cover_cli.recordings import RecordingStore
+from suno_cover_cli.journal.database import Database
+from suno_cover_cli.journal.recordings import RecordingStore
 from suno_cover_cli.runner import run as run_command
+from suno_cover_cli.screens.output import Output
 
 
 def run(event: str, to: str, output: Output) -> NoReturn:

@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from suno_cover_cli.batch import BatchRunner
 from suno_cover_cli.commands.callback_options import CallbackOptions
 from suno_cover_cli.commands.context import Context
 from suno_cover_cli.commands.details import tell_details
@@ -17,14 +16,15 @@ from suno_cover_cli.commands.key_ring import KeyRing
 from suno_cover_cli.errors import SunoCoverError
 from suno_cover_cli.events import Event, NullSink, Sink, WarningRaised
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.job_run import JobOutcome, JobRequest
-from suno_cover_cli.journal import Journal
-from suno_cover_cli.journal_rows import JobOptions, JobRow
-from suno_cover_cli.output import Output
+from suno_cover_cli.jobs.batch import BatchRunner
+from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
+from suno_cover_cli.jobs.workflow import CoverWorkflow
+from suno_cover_cli.journal.journal import Journal
+from suno_cover_cli.journal.rows import JobOptions, JobRow
 from suno_cover_cli.runner import run as run_command
+from suno_cover_cli.screens.output import Output
 from suno_cover_cli.settings import Provider, Settings, checked_value
 from suno_cover_cli.text import Secret, clean
-from suno_cover_cli.workflow import CoverWorkflow
 
 _NO_CALLBACK = JobOptions(callback="off")
 

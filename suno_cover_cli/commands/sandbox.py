@@ -12,8 +12,8 @@ import msgspec
 from suno_cover_cli.commands.context import Context, ServiceOptions
 from suno_cover_cli.errors import UsageError
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.output import Output
 from suno_cover_cli.runner import run as run_command
+from suno_cover_cli.screens.output import Output
 from suno_cover_cli.text import Secret, clean
 
 _COMMAND_END_S = 1.5

@@ -7,9 +7,9 @@ import msgspec
 
 from suno_cover_cli.clock import Clock
 from suno_cover_cli.events import Sink
-from suno_cover_cli.output import Output
-from suno_cover_cli.plain import PlainScreen
-from suno_cover_cli.words import HANG_CHARS, Line
+from suno_cover_cli.screens.output import Output
+from suno_cover_cli.screens.plain import PlainScreen
+from suno_cover_cli.screens.words import HANG_CHARS, Line
 
 
 class ChosenScreen(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ def choose_screen(
     """
     streams = output.streams
     if streams.stderr_is_terminal and not output.is_quiet:
-        from suno_cover_cli.screen import LiveScreen, make_console
+        from suno_cover_cli.screens.screen import LiveScreen, make_console
 
         live = LiveScreen(
             make_console(streams.stderr),
@@ -66,7 +66,7 @@ def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
 def plain_writer(output: Output) -> Callable[[Line], None]:
     """Return a printer of single lines, coloured when somebody insists on colour in a pipe."""
     if wants_colour(output.streams.environ, is_terminal=False):
-        from suno_cover_cli.screen import make_console, styled
+        from suno_cover_cli.screens.screen import make_console, styled
 
         console = make_console(output.streams.stderr)
         return lambda line: console.print(

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from suno_cover_cli.delivery import Delivery, Outcome
+from suno_cover_cli.callbacks.delivery import Delivery, Outcome
 from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.output import Output, json_line
+from suno_cover_cli.screens.output import Output, json_line
 from suno_cover_cli.text import clean
 
 _SHOWN_BODY_CHARS = 500

@@ -6,16 +6,16 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from suno_cover_cli.callbacks.delivery import CallbackSender, Delivery, parse_target
+from suno_cover_cli.callbacks.sample_names import SampleName
+from suno_cover_cli.callbacks.samples import LATE_S, Sample, build_sample
 from suno_cover_cli.commands.context import Context, ServiceOptions
 from suno_cover_cli.commands.sent_lines import exit_code_of, write_delivery
-from suno_cover_cli.delivery import CallbackSender, Delivery, parse_target
 from suno_cover_cli.errors import UsageError
 from suno_cover_cli.exits import ExitCode
 from suno_cover_cli.models import is_safe_task_id
-from suno_cover_cli.output import Output
 from suno_cover_cli.runner import run as run_command
-from suno_cover_cli.sample_names import SampleName
-from suno_cover_cli.samples import LATE_S, Sample, build_sample
+from suno_cover_cli.screens.output import Output
 from suno_cover_cli.settings import parse_rate
 from suno_cover_cli.text import Secret, clean
 

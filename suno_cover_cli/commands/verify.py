@@ -7,20 +7,20 @@ from typing import Any, BinaryIO, NoReturn
 
 import msgspec
 
-from suno_cover_cli.callbacks import MAX_BODY_BYTES, NotACallbackError, parse_callback
-from suno_cover_cli.commands.context import Context, ServiceOptions
-from suno_cover_cli.errors import UsageError
-from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.models import SignatureState
-from suno_cover_cli.output import Output, json_line
-from suno_cover_cli.runner import run as run_command
-from suno_cover_cli.signature import (
+from suno_cover_cli.callbacks.content import MAX_BODY_BYTES, NotACallbackError, parse_callback
+from suno_cover_cli.callbacks.signature import (
     MAX_AGE_S,
     SIGNATURE_HEADER,
     TIMESTAMP_HEADER,
     SignatureReport,
     check_signature,
 )
+from suno_cover_cli.commands.context import Context, ServiceOptions
+from suno_cover_cli.errors import UsageError
+from suno_cover_cli.exits import ExitCode
+from suno_cover_cli.models import SignatureState
+from suno_cover_cli.runner import run as run_command
+from suno_cover_cli.screens.output import Output, json_line
 from suno_cover_cli.text import Secret, clean
 
 _MAX_INPUT_BYTES = 64 * 1024 * 1024

@@ -6,8 +6,8 @@ from suno_cover_cli.commands.context import Context
 from suno_cover_cli.commands.job_options import JobCommandOptions
 from suno_cover_cli.commands.job_parts import Unfinished
 from suno_cover_cli.commands.listed_jobs import prepare_listed_jobs
-from suno_cover_cli.output import Output
 from suno_cover_cli.runner import run as run_command
+from suno_cover_cli.screens.output import Output
 
 
 def run(arguments: list[str], input_path: str | None, options: JobCommandOptions, output: Output) -> NoReturn:

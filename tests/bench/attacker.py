@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from suno_cover_cli.connections import descriptor_room
+from suno_cover_cli.callbacks.connections import descriptor_room
 from tests.hostile_fixtures import Mutator
 
 _PREPARED = 4000

@@ -13,8 +13,8 @@ from suno_cover_cli.commands.afterwards import Afterwards
 from suno_cover_cli.commands.context import Context
 from suno_cover_cli.events import JobEnded
 from suno_cover_cli.models import JobResult, JobState, SavedImage
-from suno_cover_cli.output import Output, standard_streams
-from suno_cover_cli.terminal import ask_terminal
+from suno_cover_cli.screens.output import Output, standard_streams
+from suno_cover_cli.screens.terminal import ask_terminal
 
 
 def _image(path: str) -> SavedImage:

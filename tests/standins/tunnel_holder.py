@@ -12,8 +12,8 @@ from pathlib import Path
 
 from suno_cover_cli.clock import SystemClock
 from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.ngrok import NgrokTunnel
 from suno_cover_cli.text import Secret
+from suno_cover_cli.tunnels.ngrok import NgrokTunnel
 
 
 async def hold(local_url: str, state_dir: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from suno_cover_cli.clock import SystemClock
 from suno_cover_cli.events import NullSink
-from suno_cover_cli.journal import Journal
-from suno_cover_cli.journal_rows import JobOptions, JobRow, RowState
+from suno_cover_cli.journal.journal import Journal
+from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
 from suno_cover_cli.models import JobResult, JobState, Via
 
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.downloader import Downloader
+from suno_cover_cli.images.downloader import Downloader
 
 
 async def main(folder: Path, connections: int, urls: list[str]) -> None:

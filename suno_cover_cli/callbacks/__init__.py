@@ -1,0 +1,1 @@
+"""Callbacks: received, read, trusted or not, sent on and sent as samples."""

@@ -1,0 +1,142 @@
+"""Where the callbacks of one path wait for their reader, in bounded room."""
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+
+from suno_cover_cli.callbacks.content import CallbackContent, Headers, ReceivedCallback
+from suno_cover_cli.models import SignatureState
+
+# Unread callbacks are wake-ups: when a flood on a known path fills the room, the latest news counts.
+_MAX_UNREAD = 256
+_MAX_UNREAD_BYTES = 2 * 1024 * 1024
+_MAX_REMEMBERED = 1000
+_IDS_AT_ONCE = 64
+
+
+class InboxClosedError(Exception):
+    """The inbox, or its listener, was closed, and everything received before has been read."""
+
+
+class CallbackInbox:
+    """The callbacks that arrive on one path of a listener, in order.
+
+    What says the same of the same task as one still unread is not kept twice; once read, the next one is
+    delivered again, because the service may announce a job before its record is up to date.
+
+    Args:
+        path: See below.
+        on_close: Told once that it closes.
+        is_read: Somebody calls :meth:`receive`; otherwise nothing is kept for that.
+
+    Attributes:
+        path: Where callbacks for this inbox arrive, ``/callback/<token>`` unless chosen.
+    """
+
+    def __init__(self, path: str, *, on_close: Callable[[], object], is_read: bool = True) -> None:
+        self.path = path
+        self._on_close = on_close
+        self._is_read = is_read
+        self._count = 0
+        self._ids = _random_ids()
+        # A plain dict finds its first key the slower the more were taken from its front.
+        self._first_seen: OrderedDict[tuple[str, int, int], int] = OrderedDict()
+        self._unread: OrderedDict[tuple[str, int], ReceivedCallback] = OrderedDict()
+        self._unread_bytes = 0
+        self._changed = asyncio.Event()
+        self._is_closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def receive(self) -> ReceivedCallback:
+        """Wait for the next callback. One reader at a time.
+
+        Raises:
+            InboxClosedError: No more will come.
+        """
+        while not self._unread:
+            if self._is_closed:
+                raise InboxClosedError
+            self._changed.clear()
+            await self._changed.wait()
+        return self._take_first()
+
+    def close(self) -> None:
+        """Take nothing more: from now on the path is unknown to the listener."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._on_close()
+            self._changed.set()
+
+    def admit(
+        self,
+        content: CallbackContent,
+        *,
+        body: bytes,
+        headers: Headers,
+        path: str,
+        remote: str,
+        signature: SignatureState,
+        ts: float,
+    ) -> ReceivedCallback:
+        """Number a callback of this path and tell whether it was here before. It is not delivered yet."""
+        self._count += 1
+        # Python's hash is keyed with a secret of the process: nobody can make two bodies collide.
+        key = (content.task_id, content.code, hash(body))
+        first = self._first_seen.get(key)
+        if first is None and signature.is_acceptable:
+            self._first_seen[key] = self._count
+            if len(self._first_seen) > _MAX_REMEMBERED:
+                self._first_seen.popitem(last=False)
+        return ReceivedCallback(
+            n=self._count,
+            id=next(self._ids),
+            ts=ts,
+            path=path,
+            task_id=content.task_id,
+            code=content.code,
+            message=content.message,
+            image_urls=content.image_urls,
+            signature=signature,
+            headers=headers,
+            body=body,
+            duplicate_of=first,
+            remote=remote,
+        )
+
+    def deliver(self, callback: ReceivedCallback) -> None:
+        """Put an accepted callback where :meth:`receive` finds it."""
+        if self._is_closed or not self._is_read:
+            return
+        key = (callback.task_id, callback.code)
+        if key in self._unread:
+            return
+        self._unread[key] = callback
+        self._unread_bytes += len(callback.body)
+        while len(self._unread) > _MAX_UNREAD or (
+            len(self._unread) > 1 and self._unread_bytes > _MAX_UNREAD_BYTES
+        ):
+            self._take_first()
+        self._changed.set()
+
+    def _take_first(self) -> ReceivedCallback:
+        _, callback = self._unread.popitem(last=False)
+        self._unread_bytes -= len(callback.body)
+        return callback
+
+
+def _random_ids() -> Iterator[str]:
+    """Yield ids of 32 random bits, for which the system is asked now and then: asking takes as long as parsing."""
+    while True:
+        digits = secrets.token_hex(4 * _IDS_AT_ONCE)
+        for start in range(0, len(digits), 8):
+            yield f"evt_{digits[start : start + 8]}"

@@ -1,0 +1,1 @@
+"""Images: from the address of one to a whole, checked file."""

@@ -1,0 +1,207 @@
+"""The covers of one finished job: which files they become, four at a time, expired links asked for again once."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from suno_cover_cli.clock import Clock
+from suno_cover_cli.errors import ImageError, SunoCoverError, UsageError
+from suno_cover_cli.events import ImageFailed, ImageProgressed, ImageRetried, ImageSaved, Sink, WarningRaised
+from suno_cover_cli.jobs.metadata import metadata_of, write_metadata
+from suno_cover_cli.jobs.ports import CoverService, ImageSaver
+from suno_cover_cli.journal.rows import JobOptions, JobRow
+from suno_cover_cli.models import FailedImage, JobRecord, SavedImage, is_safe_task_id
+from suno_cover_cli.naming import NameTemplate, plain_part
+from suno_cover_cli.text import clean
+
+_MAX_AT_ONCE = 4
+CODE_GONE = "image_gone"
+
+
+class SavedCovers(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the images of one job, both lists in the order of the service's list."""
+
+    saved: tuple[SavedImage, ...]
+    failed: tuple[FailedImage, ...]
+    hint: str = ""
+
+
+class CoverSaver:
+    """Saves all images of a job into ``<output>/<cover task id>/``.
+
+    Args:
+        saver: Saves one.
+        service: Asked once more for fresh links when some have expired, and for titles.
+        sink: Hears of progress.
+        clock: Stamps metadata.
+    """
+
+    def __init__(self, *, saver: ImageSaver, service: CoverService, sink: Sink, clock: Clock) -> None:
+        self._saver = saver
+        self._service = service
+        self._sink = sink
+        self._clock = clock
+
+    async def save(
+        self, job: int, record: JobRecord, output: Path, *, row: JobRow, options: JobOptions
+    ) -> SavedCovers:
+        """Save what can be saved; one image's failure does not lose the others.
+
+        Args:
+            job: Its number in the command.
+            record: Of the finished job.
+            output: Folder that receives the folder of the job.
+            row: What the journal knows of it.
+            options: How files are named, whether they replace others and whether metadata goes with them.
+
+        Raises:
+            UsageError: The template of names, which may come from the journal, cannot be.
+        """
+        folder = output / record.task_id
+        template = NameTemplate(options.name)
+        music_task_id = row.music_task_id or record.music_task_id
+        title = await self._fetch_title(music_task_id) if template.uses_title else None
+
+        def stem_of(n: int) -> str:
+            return template.stem(n=n, task_id=record.task_id, music_task_id=music_task_id, title=title)
+
+        urls = dict(enumerate(record.image_urls, 1))
+        ends = await self._save_all(job, record.task_id, folder, urls, stem_of, overwrite=options.overwrite)
+        gone = {n for n, end in ends.items() if isinstance(end, ImageError) and end.code == CODE_GONE}
+        if gone:
+            fresh = await self._fetch_fresh(record.task_id, urls, gone)
+            urls |= fresh
+            ends |= await self._save_all(job, record.task_id, folder, fresh, stem_of, overwrite=options.overwrite)
+        covers = self._sum_up(job, record.task_id, urls, ends)
+        if options.write_metadata:
+            await self._write_metadata(folder, record, row, covers, title)
+        return covers
+
+    def _sum_up(
+        self, job: int, task_id: str, urls: dict[int, str], ends: dict[int, SavedImage | ImageError]
+    ) -> SavedCovers:
+        saved, failed, hint = [], [], ""
+        for n, end in sorted(ends.items()):
+            if isinstance(end, SavedImage):
+                saved.append(end)
+                continue
+            error = clean(end.message, 200)
+            hint = hint or end.hint
+            failed.append(FailedImage(url=urls[n], error=error))
+            self._sink.emit(ImageFailed(job=job, task_id=task_id, n=n, url=urls[n], error=error))
+        return SavedCovers(saved=tuple(saved), failed=tuple(failed), hint=hint)
+
+    async def _fetch_title(self, music_task_id: str | None) -> str | None:
+        """Read the title of the music; without one, its id names the files, and that is said once a job."""
+        title, why = None, "its music task is not known"
+        if music_task_id is not None and is_safe_task_id(music_task_id):
+            try:
+                title = await self._service.fetch_title(music_task_id)
+            except SunoCoverError as error:
+                why = clean(error.message, 200)
+            else:
+                why = "the service knows none"
+        if title is None or not plain_part(title):
+            self._sink.emit(
+                WarningRaised(
+                    code="no_title",
+                    message=f"no title for {clean(music_task_id or 'this job', 128)}: {why}",
+                    hint="Its files are named by the task id instead.",
+                )
+            )
+            return None
+        return title
+
+    async def _write_metadata(
+        self, folder: Path, record: JobRecord, row: JobRow, covers: SavedCovers, title: str | None
+    ) -> None:
+        facts = metadata_of(
+            record, row, saved=covers.saved, failed=covers.failed, title=title, now=self._clock.time()
+        )
+        try:
+            await asyncio.to_thread(write_metadata, folder, facts)
+        except (OSError, UsageError) as error:
+            reason = error.message if isinstance(error, UsageError) else f"{error.strerror} ({folder})"
+            self._sink.emit(
+                WarningRaised(
+                    code="metadata_unwritten",
+                    message=f"the metadata of {record.task_id} could not be written: {reason}",
+                    hint="The covers themselves are not affected.",
+                )
+            )
+
+    async def find_all(
+        self, job: int, task_id: str, images: tuple[SavedImage, ...], output: Path
+    ) -> SavedCovers | None:
+        """Return the covers an earlier run saved, if every one of them is still there and whole."""
+        found: list[SavedImage] = []
+        for image in images:
+            there = await self._saver.find_saved(output / task_id, Path(image.path).stem, image.url)
+            if there is None or there.sha256 != image.sha256:
+                return None
+            found.append(there)
+        for n, image in enumerate(found, 1):
+            self._sink.emit(ImageSaved(job=job, task_id=task_id, n=n, image=image, is_existing=True))
+        return SavedCovers(saved=tuple(found), failed=())
+
+    async def _fetch_fresh(self, task_id: str, urls: dict[int, str], gone: set[int]) -> dict[int, str]:
+        try:
+            record = await self._service.fetch_job(task_id)
+        except SunoCoverError:
+            # The links stay expired; the images are reported with the download's own error.
+            return {}
+        fresh = dict(enumerate(record.image_urls, 1))
+        return {n: fresh[n] for n in gone if n in fresh and fresh[n] != urls[n]}
+
+    async def _save_all(
+        self,
+        job: int,
+        task_id: str,
+        folder: Path,
+        urls: dict[int, str],
+        stem_of: Callable[[int], str],
+        *,
+        overwrite: bool,
+    ) -> dict[int, SavedImage | ImageError]:
+        places = asyncio.Semaphore(_MAX_AT_ONCE)
+        ends: dict[int, SavedImage | ImageError] = {}
+
+        async def save_one(n: int, url: str) -> None:
+            async with places:
+                try:
+                    ends[n] = await self._save_one(
+                        job, task_id, n, url, folder=folder, stem=stem_of(n), overwrite=overwrite
+                    )
+                except ImageError as error:
+                    ends[n] = error
+
+        async with asyncio.TaskGroup() as group:
+            for n, url in urls.items():
+                group.create_task(save_one(n, url))
+        return ends
+
+    async def _save_one(
+        self, job: int, task_id: str, n: int, url: str, *, folder: Path, stem: str, overwrite: bool
+    ) -> SavedImage:
+        is_existing = True
+
+        def tell_progress(received_bytes: int, total_bytes: int | None) -> None:
+            nonlocal is_existing
+            is_existing = False
+            self._sink.emit(
+                ImageProgressed(
+                    job=job, task_id=task_id, n=n, received_bytes=received_bytes, total_bytes=total_bytes
+                )
+            )
+
+        def tell_retry(reason: str) -> None:
+            self._sink.emit(ImageRetried(job=job, task_id=task_id, n=n, reason=clean(reason, 200)))
+
+        # The saver looks for itself whether the image is there; then no byte of it arrives.
+        image = await self._saver.save(
+            url, folder, stem, overwrite=overwrite, on_progress=tell_progress, on_retry=tell_retry
+        )
+        self._sink.emit(ImageSaved(job=job, task_id=task_id, n=n, image=image, is_existing=is_existing))
+        return image

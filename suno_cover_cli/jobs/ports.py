@@ -1,0 +1,108 @@
+"""What the workflow needs of the parts around it. Commands build the real ones and hand them in."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from suno_cover_cli.jobs.poller import Inbox
+from suno_cover_cli.journal.rows import Claim, JobRow, Recorded
+from suno_cover_cli.models import JobRecord, JobResult, SavedImage, Submission
+
+
+class CoverService(Protocol):
+    """The service; see :mod:`suno_cover_cli.service.api`."""
+
+    async def submit(self, music_task_id: str, callback_url: str) -> Submission:
+        """Ask for a cover."""
+        ...
+
+    async def fetch_job(self, task_id: str) -> JobRecord:
+        """Read a job once."""
+        ...
+
+    async def fetch_title(self, music_task_id: str) -> str | None:
+        """Read the title of a piece of music."""
+        ...
+
+
+class JobInbox(Inbox, Protocol):
+    """An inbox together with the path it listens on."""
+
+    path: str
+
+    def close(self) -> None:
+        """Answer 404 from now on."""
+        ...
+
+
+class InboxMaker(Protocol):
+    """The listener; see :mod:`suno_cover_cli.callbacks.listener`."""
+
+    def open_inbox(self) -> JobInbox:
+        """Make an inbox on a secret path of its own."""
+        ...
+
+
+class Channel(Protocol):
+    """Listener and tunnel together; see :mod:`suno_cover_cli.tunnels.channel`."""
+
+    async def wait_open(self) -> str | None:
+        """Return the public URL, or ``None`` when there is none to be had."""
+        ...
+
+    async def wait_lost(self) -> str:
+        """Return the reason once the open channel is lost."""
+        ...
+
+    async def wait_restored(self) -> str | None:
+        """Return the public URL once a lost channel is back, or ``None`` once that is given up."""
+        ...
+
+
+class ImageSaver(Protocol):
+    """The downloader; see :mod:`suno_cover_cli.images.downloader`."""
+
+    async def save(
+        self,
+        url: str,
+        folder: Path,
+        stem: str,
+        *,
+        overwrite: bool = False,
+        on_progress: Callable[[int, int | None], None] | None = None,
+        on_retry: Callable[[str], None] | None = None,
+    ) -> SavedImage:
+        """Save one checked image."""
+        ...
+
+    async def find_saved(self, folder: Path, stem: str, url: str) -> SavedImage | None:
+        """Return a whole image that is already there."""
+        ...
+
+
+class JobJournal(Protocol):
+    """The journal; see :mod:`suno_cover_cli.journal.journal`."""
+
+    async def enqueue(self, rows: Iterable[JobRow]) -> None:
+        """Write jobs down whose turn has not come."""
+        ...
+
+    async def claim(self, wanted: JobRow) -> Claim:
+        """Take or make a job."""
+        ...
+
+    async def wait_released(self, job_id: int) -> None:
+        """Wait until no live run holds the job."""
+        ...
+
+    async def record_submitted(self, row: JobRow, task_id: str) -> Recorded:
+        """Write the cover task id down."""
+        ...
+
+    async def record_end(self, row: JobRow, result: JobResult, completed_at: float | None) -> dict[str, str]:
+        """Write down what came of this run of the job; tell which of its images another job has too."""
+        ...
+
+    async def find_task_id(self, row: JobRow) -> str | None:
+        """Return the cover task id that an earlier run was given for the music task."""
+        ...

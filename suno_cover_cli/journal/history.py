@@ -1,0 +1,139 @@
+"""Looking back: what the journal says of jobs, and what of it may be forgotten."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from suno_cover_cli.journal.database import Database
+from suno_cover_cli.journal.rows import COLUMNS, JobRow, RowState, row_of
+from suno_cover_cli.journal.run_locks import RunLocks
+
+LINKS_LIVE_S = 14 * 24 * 3600.0
+"""How long the service keeps images (documented; some were gone after a day)."""
+
+_PAGE = 500
+
+
+class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs are meant; what is ``None`` or empty does not matter.
+
+    Attributes:
+        states: Any of these.
+        task_id: Music or cover task id.
+        changed_before: Epoch seconds; rows that have not changed since.
+    """
+
+    states: frozenset[RowState] = frozenset()
+    task_id: str | None = None
+    changed_before: float | None = None
+
+    def sql(self) -> tuple[str, list[Any]]:
+        """Return a condition and its values."""
+        terms, values = ["1"], list[Any]()
+        if self.states:
+            terms.append(f"state IN ({', '.join('?' * len(self.states))})")
+            values += sorted(self.states)
+        if self.task_id is not None:
+            terms.append("(music_task_id = ? OR task_id = ?)")
+            values += [self.task_id, self.task_id]
+        if self.changed_before is not None:
+            terms.append("updated_at <= ?")
+            values.append(self.changed_before)
+        return " AND ".join(terms), values
+
+
+class JobHistory:
+    """The journal as a person looks at it.
+
+    Args:
+        database: Open.
+        locks: Tell which jobs are being run.
+    """
+
+    def __init__(self, database: Database, locks: RunLocks) -> None:
+        self._database = database
+        self._locks = locks
+
+    async def find(self, wanted: RowFilter, *, limit: int | None = None) -> AsyncIterator[JobRow]:
+        """Yield jobs, newest first, a page at a time: a hundred thousand of them fit on no heap.
+
+        Raises:
+            DatabaseError: The journal cannot be used.
+        """
+        condition, values = wanted.sql()
+        query = f"SELECT {COLUMNS} FROM jobs WHERE {condition} AND id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608 -- made of constants and question marks
+        before, left = 2**62, limit
+        while left is None or left > 0:
+            page = await self._fetch(query, [*values, before, min(_PAGE, left or _PAGE)])
+            for row in page:
+                yield row
+            if len(page) < _PAGE:
+                return
+            before = page[-1].id
+            left = None if left is None else left - len(page)
+
+    async def _fetch(self, query: str, values: list[Any]) -> list[JobRow]:
+        def operation(connection: sqlite3.Connection) -> list[JobRow]:
+            return [row_of(found) for found in connection.execute(query, values)]
+
+        return await self._database.run(operation)
+
+    async def count(self, wanted: RowFilter) -> int:
+        """Count jobs.
+
+        Raises:
+            DatabaseError: The journal cannot be used.
+        """
+        condition, values = wanted.sql()
+
+        def operation(connection: sqlite3.Connection) -> int:
+            query = f"SELECT count(*) FROM jobs WHERE {condition}"  # noqa: S608 -- made of constants and question marks
+            return int(connection.execute(query, values).fetchone()[0])
+
+        return await self._database.run(operation)
+
+    async def count_expiring(self, *, now: float, within_s: float) -> int:
+        """Count jobs whose covers are not all saved and whose links expire in less than ``within_s`` seconds.
+
+        Raises:
+            DatabaseError: The journal cannot be used.
+        """
+
+        def operation(connection: sqlite3.Connection) -> int:
+            query = (
+                "SELECT count(*) FROM jobs WHERE state IN ('submitted', 'partial')"
+                " AND coalesce(completed_at, submitted_at, created_at) BETWEEN ? AND ?"
+            )
+            born = (now - LINKS_LIVE_S, now - LINKS_LIVE_S + within_s)
+            return int(connection.execute(query, born).fetchone()[0])
+
+        return await self._database.run(operation)
+
+    async def prune(self, wanted: RowFilter) -> int:
+        """Forget jobs, but none that a live run holds; return how many.
+
+        Raises:
+            DatabaseError: The journal cannot be used.
+        """
+        condition, values = wanted.sql()
+
+        def operation(connection: sqlite3.Connection) -> int:
+            owners = connection.execute("SELECT DISTINCT owner FROM jobs WHERE owner IS NOT NULL").fetchall()
+            living = [owner for (owner,) in owners if self._locks.is_alive(owner)]
+            spared = f"coalesce(owner, '') NOT IN ({', '.join('?' * len(living))})"
+            return connection.execute(
+                f"DELETE FROM jobs WHERE {condition} AND {spared}",  # noqa: S608 -- made of constants and question marks
+                [*values, *living],
+            ).rowcount
+
+        return await self._database.run(operation)
+
+
+def links_expire_at(row: JobRow) -> float | None:
+    """Return when the service forgets a job's images, in epoch seconds; ``None`` when it never had any."""
+    if row.state in {RowState.QUEUED, RowState.SUBMITTING, RowState.FAILED, RowState.REJECTED}:
+        return None
+    born = row.completed_at or row.submitted_at or row.created_at
+    return born + LINKS_LIVE_S

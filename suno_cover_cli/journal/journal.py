@@ -1,0 +1,335 @@
+"""The record of jobs (users say history): who owns which job, how far it got, what came of it.
+
+A row exists before the service hears of a job. Every write is on disk when its call returns. A row is owned by
+the run that works on it, and a run that is dead owns nothing.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from suno_cover_cli.clock import Clock
+from suno_cover_cli.events import Sink, WarningRaised
+from suno_cover_cli.journal.database import Database, DatabaseError, Operation, T
+from suno_cover_cli.journal.rows import COLUMNS, Claim, JobRow, Recorded, RowState, json_text, row_of
+from suno_cover_cli.journal.run_locks import RunLocks
+from suno_cover_cli.models import JobResult, JobState
+
+_BUSY_POLL_S = 1.0
+_CHUNK = 2000
+
+_FIND_BY_ID = f"SELECT {COLUMNS} FROM jobs WHERE id = ?"  # noqa: S608 -- a constant
+_FIND_BY_MUSIC = f"SELECT {COLUMNS} FROM jobs WHERE service = ? AND music_task_id = ? ORDER BY id DESC LIMIT 1"  # noqa: S608 -- a constant
+_FIND_BY_COVER = f"SELECT {COLUMNS} FROM jobs WHERE service = ? AND task_id = ? ORDER BY id DESC LIMIT 1"  # noqa: S608 -- a constant
+_UNFINISHED = "('queued', 'submitting', 'submitted', 'partial')"
+_FIND_UNFINISHED = f"SELECT {COLUMNS} FROM jobs WHERE state IN {_UNFINISHED} ORDER BY id"  # noqa: S608 -- a constant
+
+
+class Journal:
+    """Jobs of one user on one machine, safe with several processes at once.
+
+    An async context manager. When the file cannot be used it says so through the sink, together with what
+    would have been kept, and the job goes on; with ``required=True`` (``resume``, ``history``) entering raises.
+
+    Args:
+        state_dir: Folder of the journal and of run locks.
+        clock: Time.
+        sink: Hears warnings.
+        required: Whether a journal that cannot be opened is an error.
+
+    Raises:
+        UsageError: On entering: the file was written by a newer version.
+    """
+
+    def __init__(self, state_dir: Path, *, clock: Clock, sink: Sink, required: bool = False) -> None:
+        self.database = Database(state_dir / "journal.sqlite3")
+        self._locks = RunLocks(state_dir / "runs")
+        self._clock = clock
+        self._sink = sink
+        self._required = required
+        self._is_usable = False
+        self._told: set[str] = set()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self.database)
+                stack.push_async_callback(asyncio.to_thread, self._locks.release)
+                await asyncio.to_thread(self._locks.acquire)
+            except (DatabaseError, OSError, NotImplementedError) as error:
+                if self._required:
+                    raise
+                self._tell_trouble(error, "Jobs of this run are not written down: keep the ids that are printed.")
+            else:
+                self._is_usable = True
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._is_usable:
+            # Only a courtesy to those who look before the lock file is gone: a dead run owns nothing.
+            self.database.post(self._disown_all)
+        await self._stack.aclose()
+
+    # --- claims -----------------------------------------------------------------------------------
+
+    async def enqueue(self, rows: Iterable[JobRow]) -> None:
+        """Write a whole batch down before its first job is begun, so that ``resume`` knows all of it.
+
+        A job the journal knows keeps its row: one that is unfinished and nobody's becomes ours.
+        """
+        waiting = iter(rows)
+        while chunk := list(islice(waiting, _CHUNK)):
+            await self._try(partial(self._enqueue_chunk, chunk), None)
+
+    def _enqueue_chunk(self, chunk: list[JobRow], connection: sqlite3.Connection) -> None:
+        is_alive: dict[str, bool] = {}
+        for wanted in chunk:
+            row = self._find(connection, wanted)
+            if row is None or row.state in {RowState.FAILED, RowState.REJECTED}:
+                state = RowState.QUEUED if wanted.task_id is None else wanted.state
+                self._insert(connection, msgspec.structs.replace(wanted, state=state))
+            elif not row.state.is_terminal and not self._is_busy(row, is_alive):
+                connection.execute("UPDATE jobs SET owner = ? WHERE id = ?", (self._locks.run, row.id))
+
+    async def claim(self, wanted: JobRow) -> Claim:
+        """Take a job, found by row, music task or cover task, or make it as ``wanted`` describes it.
+
+        A job that failed or was rejected is made anew; any other is gone on with, whoever began it. A job to be
+        submitted is ``submitting`` from here on.
+        """
+
+        def operation(connection: sqlite3.Connection) -> Claim:
+            row = self._find(connection, wanted)
+            if row is None or row.state in {RowState.FAILED, RowState.REJECTED}:
+                return Claim(row=self._insert(connection, wanted), is_new=True)
+            if self._is_busy(row, {}):
+                return Claim(row=row, is_busy=True)
+            now = self._clock.time()
+            state = RowState.SUBMITTING if row.state is RowState.QUEUED else row.state
+            connection.execute(
+                "UPDATE jobs SET owner = ?, state = ?, output = ?, options = ?, updated_at = ? WHERE id = ?",
+                (self._locks.run, state, wanted.output, json_text(wanted.options), now, row.id),
+            )
+            ours = msgspec.structs.replace(
+                row,
+                owner=self._locks.run,
+                state=state,
+                output=wanted.output,
+                options=wanted.options,
+                updated_at=now,
+            )
+            return Claim(row=ours, is_new=row.state is RowState.QUEUED, earlier=row)
+
+        return await self._try(operation, Claim(row=wanted, is_new=not wanted.id))
+
+    def _find(self, connection: sqlite3.Connection, wanted: JobRow) -> JobRow | None:
+        if wanted.id:
+            found = connection.execute(_FIND_BY_ID, (wanted.id,)).fetchone()
+        elif wanted.music_task_id is not None:
+            found = connection.execute(_FIND_BY_MUSIC, (wanted.service, wanted.music_task_id)).fetchone()
+        else:
+            found = connection.execute(_FIND_BY_COVER, (wanted.service, wanted.task_id)).fetchone()
+        return None if found is None else row_of(found)
+
+    def _is_busy(self, row: JobRow, is_alive: dict[str, bool]) -> bool:
+        """Tell whether another live run holds a job; ``is_alive`` remembers what was asked before."""
+        if row.owner is None or row.owner == self._locks.run:
+            return False
+        if row.owner not in is_alive:
+            is_alive[row.owner] = self._locks.is_alive(row.owner)
+        return is_alive[row.owner]
+
+    def _insert(self, connection: sqlite3.Connection, row: JobRow) -> JobRow:
+        now = self._clock.time()
+        made = msgspec.structs.replace(row, created_at=now, updated_at=now, owner=self._locks.run)
+        cursor = connection.execute(
+            "INSERT INTO jobs (service, provider, music_task_id, task_id, state, output, options, owner,"
+            " created_at, submitted_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                made.service,
+                made.provider,
+                made.music_task_id,
+                made.task_id,
+                made.state,
+                made.output,
+                json_text(made.options),
+                made.owner,
+                made.created_at,
+                made.submitted_at,
+                made.updated_at,
+            ),
+        )
+        return msgspec.structs.replace(made, id=cursor.lastrowid or 0)
+
+    async def claim_unfinished(self) -> list[Claim]:
+        """Take every job that is not at its end and that no live run holds, oldest first.
+
+        Jobs that a live run holds are in the list too, marked busy.
+
+        Raises:
+            DatabaseError: The journal cannot be used.
+        """
+
+        def operation(connection: sqlite3.Connection) -> list[Claim]:
+            rows = map(row_of, connection.execute(_FIND_UNFINISHED).fetchall())
+            is_alive: dict[str, bool] = {}
+            claims = [Claim(row=row, is_busy=self._is_busy(row, is_alive)) for row in rows]
+            connection.executemany(
+                "UPDATE jobs SET owner = ? WHERE id = ?",
+                [(self._locks.run, claim.row.id) for claim in claims if not claim.is_busy],
+            )
+            return claims
+
+        return await self.database.run(operation)
+
+    async def release(self, rows: list[JobRow]) -> None:
+        """Let go of jobs that were claimed and are not worked on after all."""
+
+        def operation(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "UPDATE jobs SET owner = NULL WHERE id = ? AND owner = ?",
+                [(row.id, self._locks.run) for row in rows],
+            )
+
+        await self._try(operation, None)
+
+    async def wait_released(self, job_id: int) -> None:
+        """Wait until no live run holds the job; looks once a second."""
+
+        def operation(connection: sqlite3.Connection) -> bool:
+            found = connection.execute("SELECT owner FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            return found is None or found[0] is None or not self._locks.is_alive(found[0])
+
+        # A journal that fails meanwhile keeps nobody waiting: the service itself makes no job twice.
+        while not await self._try(operation, fallback=True):
+            await self._clock.sleep(_BUSY_POLL_S)
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    async def record_submitted(self, row: JobRow, task_id: str) -> Recorded:
+        """Write the cover task id down, the moment it is known."""
+        now = self._clock.time()
+
+        def operation(connection: sqlite3.Connection) -> bool | None:
+            connection.execute(
+                "UPDATE jobs SET task_id = ?, state = ?, submitted_at = ?, updated_at = ? WHERE id = ?",
+                (task_id, RowState.SUBMITTED, now, now, row.id),
+            )
+            known = "SELECT 1 FROM jobs WHERE task_id = ? AND service = ? AND id <> ?"
+            return connection.execute(known, (task_id, row.service, row.id)).fetchone() is not None
+
+        is_known = await self._try(operation, None) if row.id else None
+        if is_known is None:
+            self._sink.emit(
+                WarningRaised(
+                    code="not_written_down",
+                    message=f"the journal does not know that {row.music_task_id} became cover task {task_id}",
+                    hint=f"Keep it. If this run is interrupted, go on with: suno-cover wait {task_id}",
+                )
+            )
+        submitted = msgspec.structs.replace(row, task_id=task_id, state=RowState.SUBMITTED, submitted_at=now)
+        return Recorded(row=submitted, is_known=bool(is_known))
+
+    async def record_end(self, row: JobRow, result: JobResult, completed_at: float | None) -> dict[str, str]:
+        """Write what came of a run of the job, let go of it, and look for its images among other jobs'.
+
+        A pending result leaves the state as it is: a restart goes on from there. It says less than what is
+        known of a job that has ended before, so there it changes nothing.
+
+        Returns:
+            SHA-256 of each image that another job has byte for byte -> the cover task id of that job.
+        """
+        is_pending = result.state is JobState.PENDING
+        is_news = not is_pending or row.state.is_pending
+        now = self._clock.time()
+
+        def operation(connection: sqlite3.Connection) -> dict[str, str]:
+            connection.execute("UPDATE jobs SET owner = NULL, updated_at = ? WHERE id = ?", (now, row.id))
+            if is_news:
+                connection.execute(
+                    "UPDATE jobs SET state = coalesce(?, state), code = ?, message = ?, result = ?,"
+                    " music_task_id = coalesce(music_task_id, ?), task_id = coalesce(task_id, ?),"
+                    " completed_at = coalesce(?, completed_at) WHERE id = ?",
+                    (
+                        None if is_pending else result.state.value,
+                        result.code,
+                        result.message,
+                        json_text(result),
+                        result.music_task_id,
+                        result.task_id,
+                        completed_at,
+                        row.id,
+                    ),
+                )
+            return _record_images(connection, row.id, result) if result.images else {}
+
+        nothing: dict[str, str] = {}
+        return await self._try(operation, nothing) if row.id else nothing
+
+    async def find_task_id(self, row: JobRow) -> str | None:
+        """Return the cover task id that an earlier run was given for this music task, if any was."""
+
+        def operation(connection: sqlite3.Connection) -> str | None:
+            found = connection.execute(
+                "SELECT task_id FROM jobs WHERE service = ? AND music_task_id = ? AND task_id IS NOT NULL"
+                " ORDER BY id DESC LIMIT 1",
+                (row.service, row.music_task_id),
+            ).fetchone()
+            return None if found is None else str(found[0])
+
+        return await self._try(operation, None)
+
+    def _disown_all(self, connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE jobs SET owner = NULL WHERE owner = ?", (self._locks.run,))
+
+    # --- a file that fails ------------------------------------------------------------------------
+
+    async def _try(self, operation: Operation[T], fallback: T) -> T:
+        """Run an operation; when the file fails, tell why and return ``fallback``: the job goes on."""
+        if not self._is_usable:
+            return fallback
+        try:
+            return await self.database.run(operation)
+        except DatabaseError as error:
+            self._tell_trouble(error, "Jobs go on, but a restart may not know all of them.")
+            return fallback
+
+    def _tell_trouble(self, error: Exception, consequence: str) -> None:
+        message = error.message if isinstance(error, DatabaseError) else f"the journal cannot be used: {error}"
+        # A full disk refuses every write of a batch of thousands: once is enough.
+        if message not in self._told:
+            self._told.add(message)
+            hint = error.hint if isinstance(error, DatabaseError) else DatabaseError.hint
+            self._sink.emit(
+                WarningRaised(code="journal_unavailable", message=message, hint=f"{consequence} {hint}")
+            )
+
+
+def _record_images(connection: sqlite3.Connection, job_id: int, result: JobResult) -> dict[str, str]:
+    connection.execute("DELETE FROM images WHERE job_id = ?", (job_id,))
+    connection.executemany(
+        "INSERT INTO images (job_id, n, path, sha256) VALUES (?, ?, ?, ?)",
+        [(job_id, n, image.path, image.sha256) for n, image in enumerate(result.images, 1)],
+    )
+    same: dict[str, str] = {}
+    for image in result.images:
+        found = connection.execute(
+            "SELECT jobs.task_id FROM images JOIN jobs ON jobs.id = images.job_id"
+            " WHERE images.sha256 = ? AND jobs.task_id <> ? LIMIT 1",
+            (image.sha256, result.task_id),
+        ).fetchone()
+        if found is not None:
+            same[image.sha256] = found[0]
+    return same

@@ -1,0 +1,160 @@
+"""What the journal keeps of a job, and in which states a restart may find it."""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from suno_cover_cli.journal.database import DatabaseError
+from suno_cover_cli.models import JobResult
+from suno_cover_cli.settings import CallbackMode
+
+
+class RowState(StrEnum):
+    """How far a job got, as far as a restart must know."""
+
+    QUEUED = "queued"
+    """Part of a batch whose turn has not come: the service cannot have heard of it from us."""
+    SUBMITTING = "submitting"
+    """Written before the POST: the service may or may not have the job. Submitting again is safe."""
+    SUBMITTED = "submitted"
+    """The cover task id is known."""
+    PARTIAL = "partial"
+    """The job is done; images are missing."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REJECTED = "rejected"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether ``resume`` has nothing left to do."""
+        return self in {RowState.SUCCEEDED, RowState.FAILED, RowState.REJECTED}
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the job is not known to have ended at the service."""
+        return self in {RowState.QUEUED, RowState.SUBMITTING, RowState.SUBMITTED}
+
+
+class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a restart takes over from the first run of a job.
+
+    Fields may be added with a default; rows written before then have it.
+
+    Attributes:
+        callback: ``auto``, ``required`` or ``off``.
+        name: Template of the file names.
+        write_metadata: Facts about the job are written beside its covers.
+        overwrite: Files that are there are replaced.
+        public_url: Address of one's own that leads to the listener.
+        listen_host: Address the listener binds.
+        listen_port: Port the listener binds, 0 for any.
+        domain: ngrok domain of one's own.
+        ngrok_path: Agent to use.
+    """
+
+    callback: CallbackMode = "auto"
+    name: str = "cover_{n}"
+    write_metadata: bool = False
+    overwrite: bool = False
+    public_url: str | None = None
+    listen_host: str = "127.0.0.1"
+    listen_port: int = 0
+    domain: str | None = None
+    ngrok_path: str | None = None
+
+
+class JobRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the journal. ``id`` is 0 for a job that could not be written down.
+
+    Times are epoch seconds; ``output`` is the absolute folder that receives the folder of the job.
+    ``completed_at`` is the service's own word; ``updated_at`` is when the row last changed.
+    """
+
+    id: int
+    service: str
+    provider: str
+    music_task_id: str | None
+    task_id: str | None
+    state: RowState
+    output: str
+    options: JobOptions
+    result: JobResult | None = None
+    owner: str | None = None
+    created_at: float = 0.0
+    submitted_at: float | None = None
+    completed_at: float | None = None
+    updated_at: float = 0.0
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a claim.
+
+    Attributes:
+        row: The job.
+        is_busy: Another live run holds it: it is not ours.
+        is_new: No run has submitted the job before, so the service cannot have heard of it from us.
+        earlier: The row as the run before left it; ``row`` has folder and options of this run.
+    """
+
+    row: JobRow
+    is_busy: bool = False
+    is_new: bool = False
+    earlier: JobRow | None = None
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """A submit that was written down.
+
+    Attributes:
+        row: The job, with its cover task id.
+        is_known: An earlier job has the same cover task: the service went on with that one.
+    """
+
+    row: JobRow
+    is_known: bool = False
+
+
+COLUMNS = (
+    "id, service, provider, music_task_id, task_id, state, output, options, result, owner,"
+    " created_at, submitted_at, completed_at, updated_at"
+)
+"""What :func:`row_of` reads, in its order."""
+
+_OPTIONS = msgspec.json.Decoder(JobOptions)
+_RESULT = msgspec.json.Decoder(JobResult)
+
+
+def row_of(found: tuple[Any, ...]) -> JobRow:
+    """Read one row.
+
+    Raises:
+        DatabaseError: It holds something that no suno-cover has written.
+    """
+    try:
+        return JobRow(
+            id=found[0],
+            service=found[1],
+            provider=found[2],
+            music_task_id=found[3],
+            task_id=found[4],
+            state=RowState(found[5]),
+            output=found[6],
+            options=_OPTIONS.decode(found[7]),
+            result=_RESULT.decode(found[8]) if found[8] else None,
+            owner=found[9],
+            created_at=found[10],
+            submitted_at=found[11],
+            completed_at=found[12],
+            updated_at=found[13],
+        )
+    except ValueError as error:
+        raise DatabaseError(
+            f"job {found[0]} of the journal is damaged: {error}",
+            hint="Move the journal away: the next run makes a new one.",
+        ) from error
+
+
+def json_text(value: Any) -> str:
+    """Encode what goes into a text column."""
+    return msgspec.json.encode(value).decode()

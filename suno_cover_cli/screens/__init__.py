@@ -1,0 +1,1 @@
+"""What people and scripts see: streams, lines, live display, pictures, desktop."""

@@ -1,0 +1,313 @@
+"""The service over HTTP: submit, read, balance. Retries live here; what an answer means lives in answers."""
+
+import asyncio
+import random
+import urllib.request
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+
+from suno_cover_cli.clock import Clock
+from suno_cover_cli.errors import AnswerLostError, UnavailableError, reason_of
+from suno_cover_cli.events import RequestRetried, Sink
+from suno_cover_cli.models import Envelope, JobRecord, Submission
+from suno_cover_cli.retries import repeat
+from suno_cover_cli.service.answers import decode_envelope, read_credits, read_record, read_submission, read_title
+from suno_cover_cli.service.limiter import Priority, RequestLimiter
+from suno_cover_cli.settings import Provider, is_loopback_url
+from suno_cover_cli.text import Secret, clean
+
+_MAX_BODY_BYTES = 1024 * 1024
+_SUBMIT_PATH = "/api/v1/suno/cover/generate"
+_RECORD_PATH = "/api/v1/suno/cover/record-info"
+_MUSIC_PATH = "/api/v1/generate/record-info"
+
+T = TypeVar("T")
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How often and how patiently a call is repeated.
+
+    Attributes:
+        max_attempts: Tries of one call, the first included.
+        base_s: First back-off in seconds; it doubles, with full jitter on the upper half.
+        max_s: Longest back-off.
+        throttled_s: First back-off after 405, 429 or 430; it doubles too.
+        maintenance_s: Pause after a 455; during it nobody calls.
+    """
+
+    max_attempts: int = 5
+    base_s: float = 0.5
+    max_s: float = 10.0
+    throttled_s: float = 5.0
+    maintenance_s: float = 30.0
+
+
+class SunoApi:
+    """One account at one service. An async context manager: entering opens the session, leaving closes it.
+
+    Every attempt of every call takes a slot of the shared limiter. Redirects are not followed: a key goes
+    where the user pointed it and nowhere else.
+
+    Args:
+        base_url: Scheme, host and optional prefix, no trailing slash.
+        key: API key, sent as ``Authorization: Bearer``.
+        provider: Decides the path of the balance call.
+        limiter: Shared by all calls of the process.
+        clock: Time.
+        sink: Hears of every retry.
+        user_agent: Sent with every call.
+        policy: Patience.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        key: Secret,
+        provider: Provider,
+        limiter: RequestLimiter,
+        clock: Clock,
+        sink: Sink,
+        user_agent: str,
+        policy: RetryPolicy | None = None,
+    ) -> None:
+        self._base_url = base_url
+        self._key = key
+        self._provider = provider
+        self._limiter = limiter
+        self._clock = clock
+        self._sink = sink
+        self._user_agent = user_agent
+        self._policy = policy or RetryPolicy()
+        self._session: aiohttp.ClientSession | None = None
+        self._proxy: str | None = None
+
+    async def __aenter__(self) -> Self:
+        # Once for all calls: aiohttp's trust_env would look at the environment and at .netrc for each of them.
+        self._proxy = await asyncio.to_thread(_find_proxy, self._base_url)
+        self._session = aiohttp.ClientSession(
+            headers={
+                "Authorization": f"Bearer {self._key.reveal()}",
+                # kie.ai documents this header for GET as well.
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+                "User-Agent": self._user_agent,
+            },
+            # connect is left open: it would count the wait for a pooled connection too.
+            timeout=aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=True,
+        )
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def submit(self, music_task_id: str, callback_url: str) -> Submission:
+        """Ask for a cover of one piece of music.
+
+        Repeated after a lost or unreadable answer: the service documents one cover job per music task and
+        answers a repeat with the earlier id instead of charging again, so this is safe here.
+
+        Args:
+            music_task_id: Id of the music task, already validated.
+            callback_url: Where the service shall call; any address will do when nobody listens.
+
+        Raises:
+            RefusedError: Unknown music task, bad field, unsafe id, or a duplicate without an id.
+            AccountError: Key refused or out of credits.
+            JobFailedError: The provider switched the feature off.
+            UnavailableError: Still failing after all attempts.
+        """
+        body = msgspec.json.encode({"taskId": music_task_id, "callBackUrl": callback_url})
+        may_exist = False
+
+        async def attempt() -> Submission:
+            nonlocal may_exist
+            try:
+                return read_submission(await self._request("POST", _SUBMIT_PATH, Priority.SUBMIT, body=body))
+            except UnavailableError as error:
+                may_exist = may_exist or error.code not in {"throttled", "maintenance", "network"}
+                raise
+
+        submission = await self._repeat("submit", attempt)
+        if submission.is_existing and may_exist:
+            # The earlier job the service speaks of is the one whose answer we lost a moment ago.
+            return Submission(task_id=submission.task_id)
+        return submission
+
+    async def fetch_job(self, task_id: str) -> JobRecord:
+        """Read one cover job once, retries on faults included.
+
+        Raises:
+            SunoCoverError: Refused, or unavailable after all attempts.
+        """
+
+        async def attempt() -> JobRecord:
+            envelope = await self._request("GET", _RECORD_PATH, Priority.READ, params={"taskId": task_id})
+            return read_record(envelope, task_id)
+
+        return await self._repeat("read", attempt)
+
+    async def fetch_title(self, music_task_id: str) -> str | None:
+        """Read the title of a piece of music; ``None`` when its record has none. Untrusted text.
+
+        The call belongs to the same service (both providers document it under "music generation details").
+
+        Raises:
+            SunoCoverError: Refused, or unavailable after all attempts.
+        """
+
+        async def attempt() -> str | None:
+            return read_title(
+                await self._request("GET", _MUSIC_PATH, Priority.READ, params={"taskId": music_task_id})
+            )
+
+        return await self._repeat("title", attempt)
+
+    async def fetch_credits(self) -> float:
+        """Read the balance, a decimal.
+
+        Raises:
+            SunoCoverError: Refused, or unavailable after all attempts.
+        """
+
+        async def attempt() -> float:
+            return read_credits(await self._request("GET", self._provider.credits_path, Priority.READ))
+
+        return await self._repeat("balance", attempt)
+
+    async def _repeat(self, call: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        async def go_on(again: Callable[[], Awaitable[T]]) -> T:
+            retrying = AsyncRetrying(
+                retry=retry_if_exception(_is_worth_repeating),
+                stop=stop_after_attempt(self._policy.max_attempts),
+                wait=self._delay_s,
+                before_sleep=lambda state: self._tell_retry(call, state),
+                sleep=self._clock.sleep,
+                reraise=True,
+            )
+            return await retrying(again)
+
+        return await repeat(attempt, go_on, worth_repeating=UnavailableError)
+
+    def _delay_s(self, state: RetryCallState) -> float:
+        policy, error = self._policy, _error_of_attempt(state)
+        if error.code == "maintenance":
+            delay_s = max(policy.maintenance_s, error.retry_after_s or 0)
+            self._limiter.pause(delay_s)
+            return delay_s
+        first_s = policy.throttled_s if error.code == "throttled" else policy.base_s
+        ceiling_s = min(first_s * 2 ** (state.attempt_number - 1), max(policy.max_s, first_s))
+        delay_s = max(random.uniform(ceiling_s / 2, ceiling_s), error.retry_after_s or 0)  # noqa: S311 -- jitter
+        if error.code == "throttled":
+            # Everybody slows down: the limit is the account's, not this call's.
+            self._limiter.pause(delay_s)
+        return delay_s
+
+    def _tell_retry(self, call: str, state: RetryCallState) -> None:
+        delay_s = state.next_action.sleep if state.next_action is not None else 0.0
+        self._sink.emit(RequestRetried(call=call, reason=_error_of_attempt(state).message, delay_s=delay_s))
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        priority: Priority,
+        *,
+        params: dict[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Envelope:
+        if self._session is None:
+            raise RuntimeError("SunoApi is used outside its context")
+        async with self._limiter.slot(priority):
+            try:
+                async with self._session.request(
+                    method,
+                    self._base_url + path,
+                    params=params,
+                    data=body,
+                    proxy=self._proxy,
+                    allow_redirects=False,
+                ) as response:
+                    status = response.status
+                    retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
+                    raw = await _read_capped(response)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise _network_error(error, self._base_url) from error
+        try:
+            return decode_envelope(status, raw)
+        except UnavailableError as error:
+            error.retry_after_s = retry_after_s
+            raise
+
+
+def _find_proxy(base_url: str) -> str | None:
+    """Return the proxy that the environment or the system asks for on the way to an address. Blocks."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if is_loopback_url(base_url) or urllib.request.proxy_bypass(host):
+        return None
+    address = urllib.request.getproxies().get(parts.scheme)
+    return address if not address or "://" in address else f"http://{address}"
+
+
+def _is_worth_repeating(error: BaseException) -> bool:
+    return isinstance(error, UnavailableError) and error.code != "tls"
+
+
+def _error_of_attempt(state: RetryCallState) -> UnavailableError:
+    error = state.outcome.exception() if state.outcome is not None else None
+    if not isinstance(error, UnavailableError):
+        raise TypeError(f"a retry without a retryable error: {error!r}")
+    return error
+
+
+def _retry_after_s(header: str | None) -> float | None:
+    """Seconds of a Retry-After header, at most two minutes; its date form has never been seen here."""
+    if header is None or not header.strip().isdigit():
+        return None
+    return min(float(header.strip()[:6]), 120.0)
+
+
+async def _read_capped(response: aiohttp.ClientResponse) -> bytes:
+    """Read a body of at most 1 MiB; a longer one is cut, which makes it unreadable rather than endless."""
+    chunks, size = [], 0
+    async for chunk in response.content.iter_chunked(64 * 1024):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _MAX_BODY_BYTES:
+            break
+    return b"".join(chunks)
+
+
+def _network_error(error: BaseException, base_url: str) -> UnavailableError:
+    where = clean(base_url, 100)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        return UnavailableError(
+            f"the connection to {where} is not trusted: {clean(error, 200)}",
+            code="tls",
+            hint="If your network inspects TLS, point SSL_CERT_FILE at its certificate; else check the clock.",
+        )
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return UnavailableError(
+            f"cannot connect to {where}: {clean(reason_of(error.os_error), 200)}",
+            code="network",
+            hint="Check the network and the proxy settings; suno-cover doctor shows which step fails.",
+        )
+    if isinstance(error, aiohttp.InvalidURL):
+        return UnavailableError(f"{where} is no usable address", code="tls", hint="Check --base-url.")
+    what = "no answer in time" if isinstance(error, TimeoutError) else clean(error, 200) or type(error).__name__
+    return AnswerLostError(
+        f"the answer of {where} was lost: {what}",
+        hint="Run the same command again: the service returns the job it already has.",
+    )
