@@ -10,6 +10,7 @@ import ssl
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -303,5 +304,9 @@ async def test_begun_and_never_entered(
     assert standin.living() == []
     assert tunnels.leftovers() == []
     del tunnel, stack  # the last who know of it; asyncio complains when what failed unseen is forgotten
+    with warnings.catch_warnings():
+        # pyngrok closes no answer of the agent's, and one whose agent ended meanwhile is left to the collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
     await asyncio.sleep(0)
     assert complaints == []
