@@ -18,7 +18,9 @@ _CALLBACK = ("callbacks", "ended", "{$request.body#/callBackUrl}", "post")
 @cache
 def load_contract() -> dict[str, Any]:
     """Return the document."""
-    document = yaml.safe_load(CONTRACT_FILE.read_text(encoding="utf-8"))
+    # The loader in C, where the library was built with it, is as safe and ten times as fast.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    document = yaml.load(CONTRACT_FILE.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 -- a safe one
     assert isinstance(document, dict)
     return document
 
