@@ -310,7 +310,7 @@ async def test_a_service_that_never_answers_costs_its_limit(doctor: Doctor) -> N
 
     silent = await asyncio.start_server(listen, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
-    report = await doctor(SUNO_BASE_URL=f"http://127.0.0.1:{port}", SUNO_API_KEY="k", clock=ScaledClock(20))
+    report = await doctor(SUNO_BASE_URL=f"http://127.0.0.1:{port}", SUNO_API_KEY="k", clock=ScaledClock(8))
     for _ in range(4):  # the service and the image host: a connection to look at and a request, each
         await ended.acquire()
     silent.close()
