@@ -22,6 +22,7 @@ from suno_cover_cli.text import cells_of, clean, fold
 
 _DAY_S = 24 * 3600.0
 _EXPIRES_SOON_S = 3 * _DAY_S
+_MAX_NOTE_CHARS = 500  # of what the service said; whole for all that has been seen
 _DEFAULT_LIMIT = 30
 _DEFAULT_KEEP_DAYS = 14.0
 
@@ -204,7 +205,7 @@ def _note_on(row: JobRow, now: float) -> str:
         covers = len(row.result.images)
         told.append("1 cover" if covers == 1 else f"{covers} covers")
     if row.result is not None and row.result.error is not None:
-        told.append(clean(row.result.error.message, 120))
+        told.append(clean(row.result.error.message, _MAX_NOTE_CHARS))
     if links := _links_note(row, now):
         told.append(links)
     return "; ".join(told)
