@@ -83,7 +83,7 @@ def commands() -> str:
 
 
 def _help_of(name: str) -> str:
-    environ = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1", "TERM": "dumb", "FORCE_COLOR": None}
+    environ = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "FORCE_COLOR": None}
     shown = CliRunner().invoke(build_app(), [name, "--help"], prog_name=PROGRAM, env=environ).stdout
     return "\n".join(line.rstrip() for line in shown.strip("\n").splitlines())
 
