@@ -15,7 +15,7 @@ def local_url(address: tuple[Any, ...]) -> str:
 
 
 def refuse_taken(host: str, port: int) -> None:
-    """Look whether an address can be had, before anything is begun that would have to be undone.
+    """Look whether an address can be had, before anything is begun that would have to be undone. Blocks.
 
     Raises:
         UsageError: It cannot be.

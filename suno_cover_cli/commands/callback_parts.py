@@ -4,6 +4,7 @@ Listener and probe, which load a web server, are imported late: an agent that ha
 meanwhile.
 """
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,8 @@ async def begin_tunnel(
     """
     if options.public_url is not None or is_reached_directly(context, options, settings):
         return None
-    refuse_taken(options.listen_host, options.listen_port)
+    # In a thread: the host may be a name, and looking one up can take as long as it likes.
+    await asyncio.to_thread(refuse_taken, options.listen_host, options.listen_port)
     tunnel = make_agent_tunnel(context, options, settings, local_url=None)
     stack.push_async_exit(tunnel)
     await tunnel.begin()
