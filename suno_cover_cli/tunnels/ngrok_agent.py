@@ -23,6 +23,7 @@ from suno_cover_cli.text import Redactor, Secret, clean
 from suno_cover_cli.tunnels.ngrok_binary import Download, FoundAgent
 from suno_cover_cli.tunnels.ngrok_errors import explain_code, find_code, offline, plain_error, too_old
 from suno_cover_cli.tunnels.ngrok_home import AgentHome, private_home
+from suno_cover_cli.tunnels.ngrok_log import read_lines
 from suno_cover_cli.tunnels.ngrok_reports import (
     AgentEnded,
     AgentFailed,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from pyngrok.log import NgrokLog
     from pyngrok.process import NgrokProcess
 
-_MAX_LINE_CHARS = 64 * 1024
+_MAX_ERRAND_BYTES = 64 * 1024
 _API_TIMEOUT_S = 1.0
 _VERSION_TIMEOUT_S = 3.0
 # The agent goes on for ever; one failed session may be a hiccup, three in a row are no internet.
@@ -303,7 +304,7 @@ class AgentThread:
             if self._stopping.is_set():
                 errand.kill()
             try:
-                return errand.communicate(timeout=timeout_s)[0][:_MAX_LINE_CHARS]
+                return errand.communicate(timeout=timeout_s)[0][:_MAX_ERRAND_BYTES]
             except subprocess.TimeoutExpired:
                 errand.kill()
                 return b""
@@ -316,14 +317,9 @@ class AgentThread:
 
         known = self._processes.get(self._path)
         url, is_up = opened.url, True
-        while known is not None and known.proc.stdout is not None:
-            try:
-                line = known.proc.stdout.readline(_MAX_LINE_CHARS)
-            except UnicodeDecodeError:
-                continue  # costs what was read with it; the next lines come through
-            if not line:
-                known.proc.wait()
-                return
+        if known is None or known.proc.stdout is None:
+            return
+        for line in read_lines(known.proc.stdout):
             log = NgrokLog(line)
             message = log.msg or ""
             if is_up and any(loss in message for loss in _LOSSES):
@@ -334,6 +330,7 @@ class AgentThread:
                 is_up = True
                 url = self._present_url(opened.inspector) or url
                 self._report(LinkChanged(is_up=True, reason=clean(message, 200), url=url))
+        known.proc.wait()
 
     def _present_url(self, api_url: str) -> str | None:
         """Ask the agent where its tunnel is now; ``None`` when it does not say."""
