@@ -28,6 +28,7 @@ _MAX_RUN_S = 40.0
 
 START_ENVIRON = {
     "PYTHONWARNINGS": "error",
+    "SSL_CERT_FILE": os.devnull,
     **{name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "COV_"))},
 }
 """What Python and the watching of its coverage read when they start."""

@@ -1,8 +1,13 @@
 """Fixtures for everybody: no blocking calls in our own code while a loop runs, an environment of one's own."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# Nobody is trusted but whom a test names. It is also quick: the authorities of a system take 30 ms to load, and
+# aiohttp loads them when it is imported.
+os.environ.setdefault("SSL_CERT_FILE", os.devnull)
 
 import pytest
 from blockbuster import blockbuster_ctx
@@ -13,7 +18,17 @@ from tests.starter import Starter
 pytest_plugins = ["tests.tunnel_fixtures"]
 
 
-@pytest.fixture(autouse=True)
+# What is loaded and collected stays to the end: it is not garbage, and looking for some takes time.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on look for garbage, but among what comes."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _no_blocking_calls() -> Iterator[None]:
     """Fail a test in which this package blocks the event loop."""
     with blockbuster_ctx("suno_cover_cli") as watch:

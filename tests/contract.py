@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from openapi_schema_validator import OAS31Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
@@ -60,6 +59,8 @@ def _follow(where: list[str]) -> dict[str, Any]:
 
 
 def _faults(schema: dict[str, Any], body: bytes) -> list[str]:
+    from openapi_schema_validator import OAS31Validator  # slow, and few processes come here
+
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:

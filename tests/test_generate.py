@@ -16,7 +16,7 @@ from tests.cli_fixtures import Cli
 
 def test_one_command_makes_two_covers(cli: Cli) -> None:
     """Without key, account or network, stdout is two paths and both open as images."""
-    run = cli.run("generate", "--sandbox", "my-song")
+    run = cli.run("generate", "--sandbox", "sandbox-instant")
     assert run.code == 0, run.stderr
     assert len(run.lines) == 2
     for n, line in enumerate(sorted(run.lines), 1):
@@ -28,9 +28,9 @@ def test_one_command_makes_two_covers(cli: Cli) -> None:
 
 def test_a_second_run_finds_what_is_there(cli: Cli) -> None:
     """The same command again makes no second job, changes no file and prints the same paths."""
-    first = cli.run("generate", "--sandbox", "my-song")
+    first = cli.run("generate", "--sandbox", "sandbox-instant")
     before = {path: path.stat().st_mtime_ns for path in cli.cwd.rglob("*.png")}
-    again = cli.run("generate", "--sandbox", "my-song", "--json")
+    again = cli.run("generate", "--sandbox", "sandbox-instant", "--json")
     assert again.code == 0
     assert again.objects[0]["via"] == "existing"
     assert [image["path"] for image in again.objects[0]["images"]] == sorted(first.lines)
@@ -39,27 +39,27 @@ def test_a_second_run_finds_what_is_there(cli: Cli) -> None:
 
 def test_a_missing_cover_is_fetched_and_the_rest_left_alone(cli: Cli) -> None:
     """A re-run finishes what is missing."""
-    first = cli.run("generate", "--sandbox", "my-song")
+    first = cli.run("generate", "--sandbox", "sandbox-instant")
     kept, missing = (cli.cwd / line for line in first.lines)
     wanted = missing.read_bytes()
     missing.unlink()
     before = kept.stat().st_mtime_ns
-    assert cli.run("generate", "--sandbox", "my-song").code == 0
+    assert cli.run("generate", "--sandbox", "sandbox-instant").code == 0
     assert missing.read_bytes() == wanted
     assert kept.stat().st_mtime_ns == before
 
 
 def test_a_file_of_the_users_is_not_overwritten(cli: Cli) -> None:
     """Something else under the final name is kept, told with exit 7, and replaced only on demand."""
-    first = cli.run("generate", "--sandbox", "my-song")
+    first = cli.run("generate", "--sandbox", "sandbox-instant")
     mine = cli.cwd / first.lines[0]
     mine.write_text("my notes")
-    run = cli.run("generate", "--sandbox", "my-song", "--json")
+    run = cli.run("generate", "--sandbox", "sandbox-instant", "--json")
     assert run.code == 7
     assert run.objects[0]["state"] == "partial"
     assert mine.read_text() == "my notes"
     assert "--overwrite" in run.stderr
-    assert cli.run("generate", "--sandbox", "my-song", "--overwrite").code == 0
+    assert cli.run("generate", "--sandbox", "sandbox-instant", "--overwrite").code == 0
     with Image.open(mine) as image:
         image.load()
 
@@ -75,11 +75,11 @@ def test_no_wait_prints_the_cover_task_id_alone(cli: Cli) -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        "suno-cover generate --sandbox x | cat",
-        "suno-cover generate --sandbox x 2>/dev/null",
-        "NO_COLOR=1 suno-cover generate --sandbox x",
-        "TERM=dumb suno-cover generate --sandbox x",
-        "suno-cover generate --sandbox x --quiet",
+        "suno-cover generate --sandbox sandbox-instant | cat",
+        "suno-cover generate --sandbox sandbox-instant 2>/dev/null",
+        "NO_COLOR=1 suno-cover generate --sandbox sandbox-instant",
+        "TERM=dumb suno-cover generate --sandbox sandbox-instant",
+        "suno-cover generate --sandbox sandbox-instant --quiet",
     ],
 )
 def test_stdout_is_paths_and_nothing_else(cli: Cli, script: str) -> None:
@@ -92,19 +92,19 @@ def test_stdout_is_paths_and_nothing_else(cli: Cli, script: str) -> None:
 
 def test_force_color_colours_stderr_only(cli: Cli) -> None:
     """Whoever insists on colour in a pipe gets it on stderr; the paths stay bare."""
-    run = cli.shell("FORCE_COLOR=1 suno-cover generate --sandbox x")
+    run = cli.shell("FORCE_COLOR=1 suno-cover generate --sandbox sandbox-instant")
     assert "\x1b" in run.stderr
     assert "\x1b" not in run.stdout
 
 
 def test_quiet_says_nothing_when_all_is_well(cli: Cli) -> None:
     """``--quiet`` leaves stderr empty on success."""
-    assert cli.run("generate", "--sandbox", "x", "--quiet").stderr == ""
+    assert cli.run("generate", "--sandbox", "sandbox-instant", "--quiet").stderr == ""
 
 
 def test_json_is_json(cli: Cli) -> None:
     """``--json`` survives a strict reader and has every key of the contract."""
-    run = cli.shell("suno-cover generate --sandbox x --json 2>/dev/null | python3 -m json.tool")
+    run = cli.shell("suno-cover generate --sandbox sandbox-instant --json 2>/dev/null | python3 -m json.tool")
     job = json.loads(run.stdout)
     assert set(job) >= {
         "v", "type", "music_task_id", "task_id", "state", "code", "message", "via",
@@ -116,7 +116,7 @@ def test_json_is_json(cli: Cli) -> None:
 
 def test_events_tell_the_whole_story(cli: Cli) -> None:
     """``--events`` has a stamped line for each step and the job object at the end."""
-    run = cli.run("generate", "--sandbox", "x", "--events")
+    run = cli.run("generate", "--sandbox", "sandbox-instant", "--events")
     kinds = [event["type"] for event in run.objects]
     for kind in ("job_started", "tunnel_opened", "job_submitted", "callback_received", "image_saved"):
         assert kind in kinds
@@ -185,7 +185,7 @@ def test_a_port_in_use_is_told_with_the_fix(cli: Cli) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        run = cli.run("generate", "--sandbox", "x", "--listen-port", port)
+        run = cli.run("generate", "--sandbox", "sandbox-instant", "--listen-port", port)
     assert run.code == 2
     assert port in run.stderr
     assert "--listen-port" in run.stderr
@@ -247,6 +247,6 @@ def test_a_closed_pipe_ends_quietly(cli: Cli) -> None:
 
 def test_a_closed_stdout_is_survived(cli: Cli) -> None:
     """With stdout closed from the start the covers are saved all the same."""
-    run = cli.shell("suno-cover generate --sandbox x >&-")
+    run = cli.shell("suno-cover generate --sandbox sandbox-instant >&-")
     assert "Traceback" not in run.stderr
     assert len(list(cli.cwd.rglob("cover_*.png"))) == 2

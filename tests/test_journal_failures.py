@@ -225,7 +225,7 @@ async def test_leaving_is_bounded_and_commits_what_was_handed_in(tmp_path: Path)
 
 def test_files_are_private(cli: Cli) -> None:
     """Nobody else may read which music a user works on."""
-    cli.run("generate", "--sandbox", "x")
+    cli.run("generate", "--sandbox", "sandbox-instant")
     state = Path(cli.environ["SUNO_COVER_STATE_DIR"])
     for path in (state, state / "runs", state / "journal.sqlite3"):
         assert path.stat().st_mode & 0o077 == 0, path

@@ -18,12 +18,15 @@ def test_a_real_job_gives_real_covers(cli: Cli) -> None:
     """With a key, a token and a music task of one's own, the covers of that music are saved and open."""
     missing = [name for name in NEEDED if not os.environ.get(name)]
     assert not missing, f"set {', '.join(missing)}"
-    passed = {
-        name: value for name, value in os.environ.items() if name in {*NEEDED, "SSL_CERT_FILE", "SUNO_BASE_URL"}
-    }
+    passed = {name: os.environ[name] for name in (*NEEDED, "SUNO_BASE_URL") if name in os.environ}
+    # The suite trusts nobody; here it is whom this machine trusts.
+    trusted = os.environ["SSL_CERT_FILE"]
+    environ = {name: value for name, value in cli.environ.items() if name != "SSL_CERT_FILE"} | passed
+    if trusted != os.devnull:
+        environ["SSL_CERT_FILE"] = trusted
     done = subprocess.run(
         cli.command("generate", "--json", os.environ["SUNO_LIVE_MUSIC_TASK_ID"]),
-        env={**cli.environ, **passed},
+        env=environ,
         cwd=cli.cwd,
         capture_output=True,
         text=True,

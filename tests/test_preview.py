@@ -188,7 +188,7 @@ async def test_an_encoder_that_takes_too_long_is_ended(pictures: list[Path]) -> 
 def test_generate_shows_what_it_saved_unless_told_otherwise(cli: Cli) -> None:
     """A run on a terminal ends with its covers on the screen; with --preview off it does not."""
     with Terminal(100, 40, answer=KITTY) as terminal:
-        cli.start_on(terminal, "generate", "--sandbox", "x", **TRUECOLOR)
+        cli.start_on(terminal, "generate", "--sandbox", "sandbox-instant", **TRUECOLOR)
         code, stdout = terminal.finish()
         shown = decode_kitty(terminal.sent)
     paths = sorted(cli.cwd / line for line in stdout.splitlines())
@@ -196,10 +196,10 @@ def test_generate_shows_what_it_saved_unless_told_otherwise(cli: Cli) -> None:
     assert len(paths) == 2
     assert all(looks_like(picture, path) for picture, path in zip(shown, paths, strict=True))
     with Terminal(100, 40, answer=KITTY) as terminal:
-        cli.start_on(terminal, "generate", "--sandbox", "x", "--preview", "off", **TRUECOLOR)
+        cli.start_on(terminal, "generate", "--sandbox", "sandbox-instant", "--preview", "off", **TRUECOLOR)
         assert terminal.finish()[0] == 0
     assert b"\x1b[c" not in terminal.sent
-    assert cli.run("generate", "--sandbox", "x", "--preview", "big").code == 2
+    assert cli.run("generate", "--sandbox", "sandbox-instant", "--preview", "big").code == 2
 
 
 # --- the desktop ----------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_notify_and_open_use_the_desktops_own_commands(cli: Cli, tmp_path: Path)
     opened = install(tmp_path / "bin", "xdg-open")
     run = cli.run(
         "generate",
-        *("--sandbox", "x", "--notify", "--open"),
+        *("--sandbox", "sandbox-instant", "--notify", "--open"),
         PATH=str(tmp_path / "bin"),
         SUNO_API_KEY="key-0123456789",
         NGROK_AUTHTOKEN="token-0123456789",
@@ -257,7 +257,9 @@ def test_several_jobs_open_the_folder_around_them(cli: Cli, tmp_path: Path) -> N
 def test_a_desktop_that_is_not_there_or_hangs_costs_nothing(cli: Cli, tmp_path: Path) -> None:
     """Without the commands covers are saved with one line said; a command that never ends is left to itself."""
     (tmp_path / "empty").mkdir()
-    without = cli.run("generate", "--sandbox", "x", "--notify", "--open", PATH=str(tmp_path / "empty"))
+    without = cli.run(
+        "generate", "--sandbox", "sandbox-instant", "--notify", "--open", PATH=str(tmp_path / "empty")
+    )
     assert (without.code, len(without.lines)) == (0, 2)
     assert without.stderr.count("warning") == 1
     assert "can open the folder" in without.stderr

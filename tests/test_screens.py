@@ -44,7 +44,9 @@ def test_a_terminal_gets_a_live_line_that_leaves_only_what_happened(cli: Cli) ->
 
 def test_paths_are_printed_once_where_stdout_is_the_same_terminal(cli: Cli) -> None:
     """With stdout and stderr on one terminal each saved path appears once, whole, for copying."""
-    code, sent, _ = run_on_terminal(cli, "generate", "--sandbox", "x", "--preview", "off", streams="012")
+    code, sent, _ = run_on_terminal(
+        cli, "generate", "--sandbox", "sandbox-instant", "--preview", "off", streams="012"
+    )
     assert code == 0
     lines = strip_escapes(sent).splitlines()
     assert [line for line in lines if line.startswith("covers/")] == sorted(
@@ -55,10 +57,10 @@ def test_paths_are_printed_once_where_stdout_is_the_same_terminal(cli: Cli) -> N
 
 def test_quiet_says_nothing_when_all_is_well_and_errors_all_the_same(cli: Cli) -> None:
     """--quiet leaves stderr empty for a success, on a terminal and in a pipe, and tells what went wrong."""
-    code, sent, stdout = run_on_terminal(cli, "generate", "--sandbox", "x", "--quiet")
+    code, sent, stdout = run_on_terminal(cli, "generate", "--sandbox", "sandbox-instant", "--quiet")
     assert (code, sent) == (0, "")
     assert len(stdout.splitlines()) == 2
-    piped = cli.run("generate", "--sandbox", "x", "--quiet")
+    piped = cli.run("generate", "--sandbox", "sandbox-instant", "--quiet")
     assert (piped.code, piped.stderr) == (0, "")
     failed = cli.run("generate", "--sandbox", "sandbox-failed-501", "--quiet")
     assert failed.code == 6
@@ -67,7 +69,7 @@ def test_quiet_says_nothing_when_all_is_well_and_errors_all_the_same(cli: Cli) -
 
 def test_a_pipe_gets_plain_lines(cli: Cli) -> None:
     """In a pipe there is one line per change, without colours, bars or cursor movements."""
-    run = cli.run("generate", "--sandbox", "x")
+    run = cli.run("generate", "--sandbox", "sandbox-instant")
     assert run.code == 0
     assert "\x1b" not in run.stderr + run.stdout
     labels = [line.split()[0] for line in run.stderr.splitlines()]
@@ -86,19 +88,19 @@ def test_no_color_takes_the_colours_and_leaves_the_rest(cli: Cli) -> None:
 
 def test_force_color_colours_a_pipe_and_draws_nothing(cli: Cli) -> None:
     """FORCE_COLOR brings colours into a log, but no cursor movements and no bars; NO_COLOR goes before it."""
-    run = cli.run("generate", "--sandbox", "x", FORCE_COLOR="1")
+    run = cli.run("generate", "--sandbox", "sandbox-instant", FORCE_COLOR="1")
     assert COLOUR.search(run.stderr)
     assert not any(sign in run.stderr for sign in DRAWING)
     assert "\x1b" not in run.stdout
-    assert "\x1b" not in cli.run("generate", "--sandbox", "x", FORCE_COLOR="1", NO_COLOR="1").stderr
+    assert "\x1b" not in cli.run("generate", "--sandbox", "sandbox-instant", FORCE_COLOR="1", NO_COLOR="1").stderr
 
 
 def test_a_dumb_terminal_gets_plain_lines(cli: Cli) -> None:
     """TERM=dumb means lines without a single escape sequence."""
-    code, sent, _ = run_on_terminal(cli, "generate", "--sandbox", "x", TERM="dumb")
+    code, sent, _ = run_on_terminal(cli, "generate", "--sandbox", "sandbox-instant", TERM="dumb")
     assert code == 0
     assert "\x1b" not in sent
-    assert "done       x: 2 covers" in sent
+    assert "done       sandbox-instant: 2 covers" in sent
 
 
 def test_a_foreign_text_draws_nothing(cli: Cli) -> None:
@@ -232,7 +234,7 @@ def test_help_fits_the_terminal(columns: int) -> None:
 def test_a_closed_stderr_stops_nothing(cli: Cli) -> None:
     """With nobody to read stderr the covers are saved all the same."""
     done = subprocess.run(
-        ["sh", "-c", 'exec "$@" 2>&-', "sh", *cli.command("generate", "--sandbox", "x")],
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *cli.command("generate", "--sandbox", "sandbox-instant")],
         cwd=cli.cwd,
         env=cli.environ,
         stdin=subprocess.DEVNULL,

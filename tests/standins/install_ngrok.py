@@ -18,7 +18,9 @@ def install(folder: Path, **behaviour: object) -> Path:
     (folder / "behaviour.json").write_text(json.dumps({"variant": "ok", **behaviour}))
     program = Path(__file__).resolve().with_name("ngrok_agent.py")
     launcher = folder / "ngrok"
-    launcher.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-I", str(program), str(folder)])} "$@"\n')
+    launcher.write_text(
+        f'#!/bin/sh\nexec {shlex.join([sys.executable, "-I", "-S", str(program), str(folder)])} "$@"\n'
+    )
     launcher.chmod(0o755)
     return launcher
 
