@@ -1,19 +1,14 @@
 """What the downloader's tests share: pictures, an image host that follows a script, a clock that only counts."""
 
 import asyncio
-import functools
-import io
-import random
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import pytest
 from aiohttp import web
-from PIL import Image
 
 from suno_cover_cli.errors import ImageError
 from suno_cover_cli.images.downloader import Downloader
@@ -21,15 +16,6 @@ from suno_cover_cli.images.downloader import Downloader
 AGENT = "suno-cover/0.0.test"
 
 Step = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@functools.cache
-def picture(image_format: str = "PNG", side: int = 64, seed: int = 1) -> bytes:
-    """Return a noisy picture of ``side`` x ``side`` pixels; about 3 bytes a pixel as PNG."""
-    pixels = random.Random(seed).randbytes(side * side * 3)  # noqa: S311 -- noise, not a secret
-    file = io.BytesIO()
-    Image.frombytes("RGB", (side, side), pixels).save(file, image_format)
-    return file.getvalue()
 
 
 class CountingClock:
@@ -183,8 +169,3 @@ def refused(code: str) -> Iterator[pytest.ExceptionInfo[ImageError]]:
     assert info.value.message.isprintable()
     assert 0 < len(info.value.message) < 600
     assert info.value.hint
-
-
-def names_in(folder: Path) -> list[str]:
-    """Return the names of all files below a folder."""
-    return sorted(path.name for path in folder.rglob("*") if not path.is_dir())

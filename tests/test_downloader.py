@@ -19,13 +19,12 @@ from tests.downloader_fixtures import (
     Step,
     broken,
     make_downloader,
-    names_in,
-    picture,
     ranged,
     refused,
     status,
     whole,
 )
+from tests.image_fixtures import names_in, picture
 
 PNG = picture()
 LARGE = picture(side=640)

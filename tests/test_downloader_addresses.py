@@ -20,13 +20,12 @@ from suno_cover_cli.images.addresses import AddressGuard, ForbiddenAddressError,
 from tests.downloader_fixtures import (
     ImageHost,
     make_downloader,
-    names_in,
-    picture,
     redirect,
     refused,
     status,
     whole,
 )
+from tests.image_fixtures import names_in, picture
 
 PNG = picture()
 

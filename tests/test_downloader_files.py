@@ -13,36 +13,13 @@ from pathlib import Path
 import pytest
 
 from suno_cover_cli.errors import ImageError
-from suno_cover_cli.images.check import DamagedImageError, ImageChecker
+from suno_cover_cli.images.check import DamagedImageError
 from suno_cover_cli.images.files import ImageFolder, PartFile
 from suno_cover_cli.models import SavedImage
-from tests.downloader_fixtures import names_in, picture, refused
-
-PNG = picture()
-OTHER = picture(seed=2)
-URL = "https://images.example/cover.png"
-CHECKER = ImageChecker()
+from tests.downloader_fixtures import refused
+from tests.image_fixtures import CHECKER, OTHER, PNG, URL, find, names_in, picture, put
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files, limits or signals")
-
-
-def put(folder: Path, body: bytes = PNG, stem: str = "cover_1", *, overwrite: bool = False) -> SavedImage:
-    """Do what a download does with the bytes it received."""
-    files, part = ImageFolder(folder, stem, CHECKER), PartFile(folder, stem)
-    try:
-        existing = files.prepare(URL, overwrite=overwrite)
-        if existing is not None:
-            return existing
-        part.append(body[:1000])
-        part.append(body[1000:])
-        return files.publish(part, URL, overwrite=overwrite)
-    finally:
-        part.discard()
-
-
-def find(folder: Path, stem: str = "cover_1") -> SavedImage | None:
-    """Look for what is already there."""
-    return ImageFolder(folder, stem, CHECKER).find_saved(URL)
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:
@@ -203,7 +180,7 @@ def test_folder_that_vanishes(tmp_path: Path) -> None:
 
 FILL = """
 import pathlib, resource, sys
-from tests.test_downloader_files import names_in, put
+from tests.image_fixtures import names_in, put
 from suno_cover_cli.errors import ImageError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
@@ -236,7 +213,7 @@ def test_discarded_file_stays_away(tmp_path: Path) -> None:
 
 HOLD = """
 import pathlib, signal, sys
-from tests.test_downloader_files import PNG, PartFile
+from tests.image_fixtures import PNG, PartFile
 
 part = PartFile(pathlib.Path(sys.argv[1]), "cover_1")
 part.append(PNG[:1000])
@@ -266,8 +243,7 @@ def test_leftovers_of_dead_runs_are_swept(tmp_path: Path) -> None:
 
 WRITE_ON = """
 import itertools, pathlib, sys
-from tests.test_downloader_files import put
-from tests.downloader_fixtures import picture
+from tests.image_fixtures import picture, put
 
 body = picture(side=200)
 for n in itertools.count():

@@ -24,7 +24,7 @@ from suno_cover_cli.images.check import (
     TooManyPixelsError,
     sniff,
 )
-from tests.downloader_fixtures import picture
+from tests.image_fixtures import picture
 
 FORMATS = ["PNG", "JPEG", "WEBP", "AVIF"]
 

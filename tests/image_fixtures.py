@@ -1,0 +1,51 @@
+"""Pictures, and what a download does with one once its bytes are here. Quick to import: many processes do."""
+
+import functools
+import io
+import random
+from pathlib import Path
+
+from PIL import Image
+
+from suno_cover_cli.images.check import ImageChecker
+from suno_cover_cli.images.files import ImageFolder, PartFile
+from suno_cover_cli.models import SavedImage
+
+
+@functools.cache
+def picture(image_format: str = "PNG", side: int = 64, seed: int = 1) -> bytes:
+    """Return a noisy picture of ``side`` x ``side`` pixels; about 3 bytes a pixel as PNG."""
+    pixels = random.Random(seed).randbytes(side * side * 3)  # noqa: S311 -- noise, not a secret
+    file = io.BytesIO()
+    Image.frombytes("RGB", (side, side), pixels).save(file, image_format)
+    return file.getvalue()
+
+
+PNG = picture()
+OTHER = picture(seed=2)
+URL = "https://images.example/cover.png"
+CHECKER = ImageChecker()
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of all files below a folder."""
+    return sorted(path.name for path in folder.rglob("*") if not path.is_dir())
+
+
+def put(folder: Path, body: bytes = PNG, stem: str = "cover_1", *, overwrite: bool = False) -> SavedImage:
+    """Do what a download does with the bytes it received."""
+    files, part = ImageFolder(folder, stem, CHECKER), PartFile(folder, stem)
+    try:
+        existing = files.prepare(URL, overwrite=overwrite)
+        if existing is not None:
+            return existing
+        part.append(body[:1000])
+        part.append(body[1000:])
+        return files.publish(part, URL, overwrite=overwrite)
+    finally:
+        part.discard()
+
+
+def find(folder: Path, stem: str = "cover_1") -> SavedImage | None:
+    """Look for what is already there."""
+    return ImageFolder(folder, stem, CHECKER).find_saved(URL)
