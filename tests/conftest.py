@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # Nobody is trusted but whom a test names. It is also quick: the authorities of a system take 30 ms to load, and
-# aiohttp loads them when it is imported.
-os.environ.setdefault("SSL_CERT_FILE", os.devnull)
+# aiohttp loads them when it is imported. Whom the machine trusts is put aside for the live test.
+os.environ.setdefault("LIVE_SSL_CERT_FILE", os.environ.get("SSL_CERT_FILE", ""))
+os.environ["SSL_CERT_FILE"] = os.devnull
 
 import pytest
 from blockbuster import blockbuster_ctx
