@@ -30,15 +30,18 @@ def main() -> NoReturn:
     # What is imported now stays to the end. Looking for garbage in it meanwhile took a tenth of a whole command;
     # the runner switches the collector on again.
     gc.disable()
+    from suno_cover_cli.cli_end import QuickEnd
     from suno_cover_cli.exits import ExitCode, ToldExit
 
+    quick_end = QuickEnd()
     try:
         build_app()(prog_name=PROGRAM)
-    except ToldExit:
-        raise
     except SystemExit as end:
-        if end.code == ExitCode.USAGE and {"--json", "--events"} & set(sys.argv[1:]):
+        is_told = isinstance(end, ToldExit)
+        if end.code == ExitCode.USAGE and not is_told and {"--json", "--events"} & set(sys.argv[1:]):
             _print_usage_object()
+        if isinstance(end.code, int):
+            quick_end.code = end.code
         raise
     sys.exit(0)
 

@@ -7,7 +7,6 @@ shell starts the program from nothing, with ``Cli.command``.
 """
 
 import asyncio
-import atexit
 import fcntl
 import gc
 import importlib
@@ -64,8 +63,6 @@ client that was given no context of its own is settled then.
 """
 
 _N_STREAMS = 3
-
-_exit_codes: list[int] = []
 
 
 class Started:
@@ -291,7 +288,6 @@ def serve(asked: socket.socket) -> str | None:
     for name in PRELOADED:
         importlib.import_module(name)
     gc.freeze()
-    atexit.register(_leave)
     while True:
         message, numbers, _, _ = socket.recv_fds(asked, 1, _N_STREAMS + 2)
         if not message:
@@ -353,33 +349,12 @@ def _renewed(stream: TextIO, mode: str) -> TextIO:
     return cast("TextIO", renewed)
 
 
-def _leave() -> None:
-    """End a run whose exit code is known, after all else that waits for the end.
-
-    What is skipped is taking every library to pieces, which takes longer than a short run. Whatever was left open
-    is still found by the collection of garbage, and a stream that cannot be written ends the run as ever.
-    """
-    if _exit_codes:
-        gc.collect()
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except (OSError, ValueError):
-            return
-        os._exit(_exit_codes[0])
-
-
 def main() -> None:
     """Serve; then, in a child, be the program."""
     with socket.socket(fileno=int(sys.argv[1])) as asked:
         module = serve(asked)
     if module is not None:
-        try:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-        except SystemExit as end:
-            if isinstance(end.code, int):
-                _exit_codes.append(end.code)
-            raise
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ async def test_a_batch_from_a_list(in_process: InProcess, tmp_path: Path) -> Non
     listed = (
         b"\xef\xbb\xbfsandbox-slow\r\nsong-1\n# a comment\n\nsandbox-failed-501\nsong-1\nsandbox-unknown-422\n"
     )
-    async with Sandbox(generation_s=1.0, time_scale=SPEED) as sandbox:
+    async with Sandbox(generation_s=5.0, time_scale=SPEED) as sandbox:
         run = await in_process.generate(
             "song-2",
             options=JobCommandOptions(

@@ -28,14 +28,16 @@ HEAVY = {
 SLACK = 1.25
 MIN_PAIRS, MAX_PAIRS = 4, 32
 
-# Prints the names of loaded modules at the very end, however the program ends.
+# Prints the names of loaded modules when all is done, however the program ends.
 WATCHED = """
-import atexit, sys
+import sys
 real = sys.stdout
-atexit.register(lambda: real.write("\\nMODULES " + " ".join(sys.modules)))
 sys.argv = ["suno-cover", *sys.argv[1:]]
 from suno_cover_cli.cli import main
-main()
+try:
+    main()
+finally:
+    real.write("\\nMODULES " + " ".join(sys.modules))
 """
 
 BARE_APP = """
