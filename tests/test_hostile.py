@@ -23,6 +23,7 @@ def target() -> Iterator[Target]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_the_long_attack() -> None:
     """At least 100,000 hostile requests: no answer from 500 on, nothing on stderr, at most 20 MiB more."""
     with run_target() as target:
