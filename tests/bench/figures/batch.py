@@ -19,11 +19,11 @@ _FLAT = 1.15
 
 def measure_batch(lab: Lab) -> Iterator[Row]:
     """Batches of growing size, limiter off, every check and every durable step on."""
-    sizes = lab.choose((100, 300), (100, 1000, 10_000))
+    sizes = lab.choose((80, 240), (100, 1000, 10_000))
     with lab.serve("--image-bytes", str(_COVER_BYTES)) as service:
         alone_s = min(_run_batch(lab, service, 1)[0] for _ in range(lab.choose(2, 3)))
         # In turn, so that what slows the machine down for a while slows all sizes.
-        rounds = [{size: _run_batch(lab, service, size) for size in sizes} for _ in range(lab.choose(2, 1))]
+        rounds = [{size: _run_batch(lab, service, size) for size in sizes} for _ in range(lab.choose(4, 1))]
     largest = sizes[-1]
     yield Row(
         figure=f"{largest:,} jobs in a batch, two 64 KiB covers each: jobs per second, whole process",

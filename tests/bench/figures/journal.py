@@ -36,7 +36,7 @@ def measure_journal(lab: Lab) -> Iterator[Row]:
         samples=measure_pairs(
             partial(_steps_per_second, lab, 1, 10 * jobs, at_once=100),
             partial(_bare_steps_per_second, lab, 1, jobs),
-            lab.choose(3, 9),
+            lab.choose(5, 9),
             warm_up=False,
         ),
         baseline=_BARE,
