@@ -84,11 +84,13 @@ def _memory_while_waiting(lab: Lab, service: Service, count: int) -> int:
     folder = lab.new_folder()
     options = ("--events", "--concurrency", str(count), "--poll-interval", "1h", "--timeout", "2h")
     with _generate(lab, service, folder, count, *options) as child:
-        submitted = 0
+        submitted, begun = 0, ""
         with (folder / "output").open() as lines:
             while submitted < count:
                 text = lines.read()
-                submitted += text.count('"job_submitted"')
+                # What is read ends anywhere, also in the midst of a word: count whole lines only.
+                whole, _, begun = (begun + text).rpartition("\n")
+                submitted += whole.count('"job_submitted"')
                 if not text:
                     if child.poll() is not None:
                         raise BenchError(f"a batch that was to wait ended with exit {child.returncode}")
