@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from tests.starter import Starter
 
 pytest_plugins = ["tests.tunnel_fixtures"]
 
+
+# Under nohup a hang-up is ignored, by whatever is started here too; the tests send some.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # What is loaded and collected stays to the end: it is not garbage, and looking for some takes time.
 gc.disable()
