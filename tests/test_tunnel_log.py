@@ -23,6 +23,7 @@ def lines_of(octal: str) -> list[str]:
         (r"\377 noise\nsession closed\n", ["\ufffd noise", "session closed"]),
         (r"one\ncut \303\nsession closed\nand more\n", ["one", "cut \ufffd", "session closed", "and more"]),
         (r"\200\377\376 ends so", ["\ufffd\ufffd\ufffd ends so"]),
+        (r"one\ncut in two \303", ["one", "\ufffd"]),
         (r"", []),
     ],
 )

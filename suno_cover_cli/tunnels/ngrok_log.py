@@ -1,7 +1,8 @@
 """The agent's log as lines, whatever bytes are between them."""
 
 from collections.abc import Iterator
-from typing import IO
+from io import BufferedReader
+from typing import IO, cast
 
 _MAX_LINE_CHARS = 64 * 1024
 
@@ -23,7 +24,10 @@ def read_lines(stream: IO[str]) -> Iterator[str]:
             *whole, begun = (begun + error.object.decode(errors="replace")).split("\n")
             yield from whole
             begun = begun[-_MAX_LINE_CHARS:]
-            continue
+            # The half of a character at the very end is an error at every further read.
+            if cast("BufferedReader", getattr(stream, "buffer")).peek(1):  # noqa: B009 -- IO[str] does not tell of it
+                continue
+            text = ""
         if begun or text:
             yield begun + text
         if not text:
