@@ -1,4 +1,4 @@
-"""Runs one command: the event loop, signals, closed pipes, unexpected errors, the exit code.
+"""Runs one command: the event loop, signals, a stdout that takes no more, unexpected errors, the exit code.
 
 A signal cancels the command, clean-up gets two seconds, and then the process ends by that signal, so that a
 shell sees what happened. A second signal ends it at once.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from suno_cover_cli.errors import SunoCoverError
+from suno_cover_cli.errors import SunoCoverError, reason_of
 from suno_cover_cli.exits import ExitCode, ToldExit
 from suno_cover_cli.screens.output import Output
 from suno_cover_cli.text import clean
@@ -77,9 +77,16 @@ def run(command: Command, output: Output, *, on_interrupt: Callable[[], str | No
             output.write_words(line)
         output.finish(timeout_s=0.2)
         _end_by(ending.signal, ending.previous.get(ending.signal))
-    if output.is_closed and hasattr(signal, "SIGPIPE"):
-        _end_by(signal.SIGPIPE)
+    _finish(code, output, on_interrupt)
+
+
+def _finish(code: int, output: Output, on_interrupt: Callable[[], str | None]) -> NoReturn:
+    """Leave when the product is written; when it could not be, no ``code`` may say that all went well."""
     output.finish()
+    if output.failure is not None:
+        code = _tell_unwritten(output.failure, output, on_interrupt())
+    elif output.is_closed and hasattr(signal, "SIGPIPE"):
+        _end_by(signal.SIGPIPE)
     raise ToldExit(code)
 
 
@@ -166,6 +173,17 @@ def _tell_stray(context: dict[str, Any], output: Output, ending: _Ending) -> Non
     error = context.get("exception")
     if ending.signal is None and not output.is_closed:
         _tell_unexpected(error if isinstance(error, BaseException) else RuntimeError(context["message"]), output)
+
+
+def _tell_unwritten(failure: OSError, output: Output, way_on: str | None) -> int:
+    """A disk that is full is no reader that left: whoever waits for the product must hear that it is not whole."""
+    if way_on:
+        output.write_words(way_on)
+    error = SunoCoverError(
+        f"standard output cannot be written: {reason_of(failure)}", hint="Make room for it, or send it elsewhere."
+    )
+    output.write_error(error)
+    return error.exit_code
 
 
 def _tell_group(group: BaseExceptionGroup[BaseException], output: Output) -> int:

@@ -15,9 +15,9 @@ quick_end = QuickEnd()
 
 
 def run(body: str, *options: str, stdout: int = subprocess.PIPE) -> "subprocess.CompletedProcess[str]":
-    """Run a program that begins by preparing its end."""
+    """Run a program that begins by preparing its end; what the environment asks of Python does not count."""
     return subprocess.run(
-        [sys.executable, *options, "-c", PRELUDE + body],
+        [sys.executable, "-E", *options, "-c", PRELUDE + body],
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,

@@ -245,6 +245,14 @@ def test_a_closed_pipe_ends_quietly(cli: Cli) -> None:
     assert run.code in {0, 141}
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_a_full_disk_under_stdout_is_told(cli: Cli) -> None:
+    """Paths that could not be written are an error of one line with its reason, exit 1, never a silent end."""
+    run = cli.shell("suno-cover generate --sandbox sandbox-instant >/dev/full")
+    assert run.code == 1
+    assert "error: standard output cannot be written: No space left on device\nhint: " in run.stderr
+
+
 def test_a_closed_stdout_is_survived(cli: Cli) -> None:
     """With stdout closed from the start the covers are saved all the same."""
     run = cli.shell("suno-cover generate --sandbox sandbox-instant >&-")

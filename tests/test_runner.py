@@ -25,11 +25,11 @@ def ready():
 """
 
 
-def start(body: str, *args: str, **environ: str) -> "subprocess.Popen[str]":
+def start(body: str, *args: str, stdout: int = subprocess.PIPE, **environ: str) -> "subprocess.Popen[str]":
     """Start a program made of the prelude and ``body``, which ends by calling ``run``."""
     return subprocess.Popen(
         [sys.executable, "-c", PRELUDE + body, *args],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parent.parent,
@@ -98,6 +98,28 @@ def test_sigint_ends_a_command_that_a_script_put_in_the_background() -> None:
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=10)
     assert child.returncode == -signal.SIGINT
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+@pytest.mark.parametrize("then", ["return 0", "await asyncio.sleep(60)"])
+def test_a_last_line_that_cannot_be_written_is_no_success(then: str) -> None:
+    """A full disk is told with its reason and how to go on, and exits with 1, also when all else is done."""
+    body = f"""
+async def work():
+    output.write_line("lost")
+    {then}
+
+run(work, output, on_interrupt=lambda: "go on like this")
+"""
+    with Path("/dev/full").open("w") as full:
+        child = start(body, stdout=full.fileno())
+        _, stderr = child.communicate(timeout=10)
+    assert child.returncode == 1
+    assert stderr.splitlines() == [
+        "go on like this",
+        "error: standard output cannot be written: No space left on device",
+        "hint: Make room for it, or send it elsewhere.",
+    ]
 
 
 def test_nohup_is_respected() -> None:

@@ -4,6 +4,7 @@ stdout carries saved paths, ids or JSON lines and nothing else. It is written by
 reader that stands still must not stop callbacks from being answered. Sinks turn events into lines.
 """
 
+import errno
 import os
 import queue
 import sys
@@ -20,6 +21,8 @@ from suno_cover_cli.text import Redactor, clean, fold
 
 _STOP = None
 _USUAL_COLUMNS = 80
+# EINVAL is what Windows says of a pipe whose reader left.
+_READER_LEFT = {errno.EPIPE, errno.ECONNRESET, errno.EINVAL}
 
 
 class Streams(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +83,11 @@ class LineWriter:
 
     Args:
         stream: Binary stream.
-        on_closed: Called once from the thread when the reader is gone.
+        on_closed: Called once from the thread when no more can be written.
+
+    Attributes:
+        is_closed: No more can be written: the reader is gone, or there was a failure.
+        failure: Why nothing can be written although nobody left, such as a full disk.
     """
 
     def __init__(self, stream: BinaryIO, on_closed: Callable[[], None]) -> None:
@@ -93,6 +100,7 @@ class LineWriter:
         self._queued_bytes = 0
         self._written_bytes = 0
         self.is_closed = False
+        self.failure: OSError | None = None
 
     @property
     def waiting_bytes(self) -> int:
@@ -119,7 +127,9 @@ class LineWriter:
             try:
                 self._stream.write(line)
                 self._stream.flush()
-            except (BrokenPipeError, ValueError, OSError):
+            except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno not in _READER_LEFT:
+                    self.failure = error
                 self.is_closed = True
                 self._silence()
                 self._on_closed()
@@ -283,8 +293,13 @@ class Output:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the reader of stdout is gone."""
+        """Whether no more can be written to stdout: its reader is gone, or there is a :attr:`failure`."""
         return self._writer.is_closed
+
+    @property
+    def failure(self) -> OSError | None:
+        """Why stdout cannot be written although its reader did not leave, such as a full disk."""
+        return self._writer.failure
 
     @property
     def waiting_bytes(self) -> int:
