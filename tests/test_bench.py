@@ -1,19 +1,21 @@
 """The measuring itself: that its table says what was measured. How fast anything is, no test says."""
 
 import json
-from collections.abc import Iterator
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.bench.__main__ import README, main, measure_all
+from tests.bench.__main__ import README, main
 from tests.bench.figures import FIGURES
 from tests.bench.lab import BenchError, Lab
 from tests.bench.machine import Machine
+from tests.bench.rounds import measure_all
 from tests.bench.rows import (
     Figure,
     Goal,
+    Rounds,
     Row,
     Unit,
     at_least,
@@ -65,16 +67,17 @@ def test_names_of_figures_are_told_apart() -> None:
 
 
 def test_pairs_are_taken_in_turn() -> None:
-    """Ours and the baseline are measured alternately, after one unmeasured run of each."""
+    """Ours and the baseline are measured alternately, after one unmeasured run of each, a pair a round."""
     order: list[str] = []
 
     def measure(name: str) -> float:
         order.append(name)
         return float(len(order))
 
-    samples = measure_pairs(lambda: measure("ours"), lambda: measure("theirs"), 2)
+    rounds = measure_pairs(lambda: measure("ours"), lambda: measure("theirs"))
+    assert next(rounds) == Samples(ours=(3.0,), baseline=(4.0,))
+    assert next(rounds) == Samples(ours=(3.0, 5.0), baseline=(4.0, 6.0))
     assert order == ["ours", "theirs"] * 3
-    assert samples == Samples(ours=(3.0, 5.0), baseline=(4.0, 6.0))
 
 
 def test_the_ratio_is_that_of_neighbours() -> None:
@@ -84,6 +87,26 @@ def test_the_ratio_is_that_of_neighbours() -> None:
     assert disturbed.ratio == calm.ratio == 2.0
     assert disturbed.spread == calm.spread == (2.0, 2.0)
     assert disturbed.difference == 1.5
+
+
+def test_what_disturbs_single_pairs_does_not_count() -> None:
+    """The highest and the lowest quarter of the pairs move neither the ratio nor its uncertainty."""
+    calm = Samples(ours=(1.0, 1.9, 2.0, 2.1, 1.9, 2.0, 2.1, 3.0), baseline=(1.0,) * 8)
+    disturbed = Samples(ours=(0.1, 1.9, 2.0, 2.1, 1.9, 2.0, 2.1, 90.0), baseline=(1.0,) * 8)
+    assert disturbed.ratio == calm.ratio == pytest.approx(2.0)
+    assert disturbed.uncertainty == calm.uncertainty
+
+
+def test_more_pairs_and_quieter_ones_are_more_certain() -> None:
+    """The uncertainty halves with the noise, is widened where pairs are few, unknown for two."""
+
+    def uncertainty(noise: float, pairs: int) -> float:
+        ratios = tuple(math.exp(noise * (-1) ** n) for n in range(pairs))
+        return Samples(ours=ratios, baseline=(1.0,) * pairs).uncertainty or 0.0
+
+    assert uncertainty(0.1, 8) == pytest.approx(uncertainty(0.2, 8) / 2)
+    assert uncertainty(0.1, 32) < uncertainty(0.1, 8) / 2.5
+    assert Samples(ours=(1.0, 2.0), baseline=(1.0, 1.0)).uncertainty is None
 
 
 @pytest.mark.parametrize(
@@ -185,20 +208,62 @@ def test_a_command_that_fails_is_no_figure(tmp_path: Path) -> None:
 def test_what_breaks_is_told_and_stops_nothing(tmp_path: Path) -> None:
     """A figure that breaks and one that cannot be measured here each leave a row, and the next is measured."""
 
-    def break_down(_: Lab) -> Iterator[Row]:
+    def break_down(_: Lab) -> Rounds:
+        yield [ROW]
         raise BenchError("it fell over")
 
-    def look_for_tool(lab: Lab) -> Iterator[Row]:
-        yield replace(ROW, note=lab.tool("no-such-program"))
+    def look_for_tool(lab: Lab) -> Rounds:
+        yield [replace(ROW, note=lab.tool("no-such-program"))]
 
-    def measure(_: Lab) -> Iterator[Row]:
-        yield ROW
+    def measure(_: Lab) -> Rounds:
+        yield [ROW]
 
     figures = [
-        Figure(name=name, measure=how)
+        Figure(name=name, measure=how, rounds=(2, 2))
         for name, how in zip("abc", (break_down, look_for_tool, measure), strict=True)
     ]
-    broken, missing, good = measure_all(figures, Lab(tmp_path, is_short=True))
+    broken, missing, good = measure_all(figures, Lab(tmp_path, is_short=True), 0.0)
     assert (broken.is_failed, broken.note) == (True, "it fell over")
     assert (missing.is_failed, missing.note) == (False, "not measured: no no-such-program")
     assert good == ROW
+
+
+class Noise:
+    """A figure whose pairs differ by so much, and what became of it."""
+
+    def __init__(self, name: str, noise: float, least: int = 4) -> None:
+        self.rounds = 0
+        self.is_closed = False
+        self._noise = noise
+        self._running = self._measure()  # kept: what nobody holds is closed by itself
+        self.figure = Figure(name=name, measure=lambda _: self._running, rounds=(least, 0))
+
+    def _measure(self) -> Rounds:
+        ratios: list[float] = []
+        try:
+            while True:
+                self.rounds += 1
+                ratios.append(math.exp(self._noise * (-1) ** self.rounds))
+                samples = Samples(ours=tuple(ratios), baseline=(1.0,) * self.rounds)
+                yield [replace(ROW, figure=self.figure.name, samples=samples)]
+        finally:
+            self.is_closed = True
+
+
+def test_time_goes_to_what_is_least_certain(tmp_path: Path) -> None:
+    """A noisy figure gets rounds until it is known as well as a quiet one; at the end all are closed."""
+    quiet, noisy, left_out = Noise("quiet", 0.005), Noise("noisy", 0.05), Noise("left out", 1.0, least=0)
+    figures = [one.figure for one in (quiet, noisy, left_out)]
+    rows = measure_all(figures, Lab(tmp_path, is_short=True), 60.0)
+    assert (quiet.rounds, left_out.rounds) == (4, 0)
+    assert noisy.rounds > 4
+    assert all(row.samples is not None and (row.samples.uncertainty or 1) <= 0.025 for row in rows)
+    assert [row.figure for row in rows] == ["quiet", "noisy"]
+    assert (quiet.is_closed, noisy.is_closed) == (True, True)
+
+
+def test_nobody_is_measured_for_ever(tmp_path: Path) -> None:
+    """When the time is used up, each figure has the rounds it needs, however uncertain."""
+    noisy = Noise("noisy", 1.0)
+    measure_all([noisy.figure], Lab(tmp_path, is_short=True), 0.0)
+    assert noisy.rounds == 4

@@ -3,17 +3,18 @@
 import argparse
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.figures import FIGURES
-from tests.bench.lab import BenchError, Lab, NotHereError
+from tests.bench.lab import Lab
 from tests.bench.machine import Machine
-from tests.bench.rows import Figure, Row, Unit
+from tests.bench.rounds import measure_all
 from tests.bench.table import as_json, as_markdown, as_text, with_table
 
 README = Path(__file__).parents[2] / "README.md"
+_PATIENCE_S = (115.0, 720.0)
+"""For all figures, in the short form and in the long one; the last round and the clean-up come on top."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="suno-cover-bench-", dir=options.folder) as name:
         folder = Path(name).resolve()
         machine = Machine.look(folder)
-        rows = list(measure_all(figures, Lab(folder, is_short=options.short)))
+        lab = Lab(folder, is_short=options.short)
+        rows = measure_all(figures, lab, lab.choose(*_PATIENCE_S) * len(figures) / len(FIGURES))
     sys.stdout.write(as_markdown(rows, machine) if options.markdown else as_text(rows, machine))
     if options.write_readme is not None:
         text = options.write_readme.read_text(encoding="utf-8")
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = [figure.name for figure in FIGURES]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="fewer repetitions: under two minutes")
+    parser.add_argument("--short", action="store_true", help="fewer rounds: under two minutes")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, single values included")
     parser.add_argument("--markdown", action="store_true", help="print the table as README holds it")
@@ -45,21 +47,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where files are written: a real disk")
     return parser.parse_args(arguments)
-
-
-def measure_all(figures: Sequence[Figure], lab: Lab) -> Iterator[Row]:
-    """Measure one figure after the other; what cannot be measured is told in the table and stops nothing."""
-    for n, figure in enumerate(figures, 1):
-        sys.stderr.write(f"[{n}/{len(figures)}] {figure.name} ")
-        sys.stderr.flush()
-        begun = time.monotonic()
-        try:
-            yield from figure.measure(lab)
-        except NotHereError as reason:
-            yield Row(figure=figure.name, unit=Unit.SECONDS, samples=None, note=f"not measured: {reason}")
-        except BenchError as reason:
-            yield Row(figure=figure.name, unit=Unit.SECONDS, samples=None, note=str(reason), is_failed=True)
-        sys.stderr.write(f"{time.monotonic() - begun:.0f} s\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One row of the table: a figure, its baseline, its goal."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -90,17 +90,23 @@ class Row:
     is_failed: bool = False
 
 
+Rounds = Generator[Sequence[Row], None, None]
+"""Measures one round more for each item asked of it: the rows as they then are."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Figure:
     """One thing to measure.
 
     Attributes:
         name: For ``--only``.
-        measure: Yields its rows.
+        measure: Opens what it needs at the first round and closes it when it is closed.
+        rounds: How many at least, in the short form and in the long one; with none the form goes without it.
     """
 
     name: str
-    measure: Callable[[Lab], Iterable[Row]]
+    measure: Callable[[Lab], Rounds]
+    rounds: tuple[int, int] = (1, 1)
 
 
 def ratio_at_most(bound: float) -> Goal:

@@ -1,6 +1,7 @@
 """The three durable steps of a job by hand: plain ``sqlite3``, the journal's own table, indexes and pragmas.
 
-``journal.py FOLDER JOBS``; prints ``ready``, begins with a line of input, prints ``done``.
+``journal.py FOLDER JOBS``; prints ``ready``; for each line of input takes so many jobs more through and prints
+``done``; ends with its input.
 """
 
 import json
@@ -34,20 +35,20 @@ connection.execute("PRAGMA synchronous = FULL")
 connection.execute("PRAGMA fullfsync = ON")
 connection.executescript(SCHEMA)
 print("ready", flush=True)  # noqa: T201 -- a script
-sys.stdin.readline()
-for n in range(int(sys.argv[2])):
-    name = f"{owner}-{n}"
-    connection.execute("BEGIN IMMEDIATE")
-    if connection.execute(FIND, (SERVICE, name)).fetchone() is None:
+for r, _ in enumerate(sys.stdin):
+    for n in range(int(sys.argv[2])):
+        name = f"{owner}-{r}-{n}"
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute(FIND, (SERVICE, name)).fetchone() is None:
+            now = time.time()
+            job_id = connection.execute(CLAIM, (SERVICE, name, folder, owner, now, now)).lastrowid
+        connection.execute("COMMIT")
+        connection.execute("BEGIN IMMEDIATE")
         now = time.time()
-        job_id = connection.execute(CLAIM, (SERVICE, name, folder, owner, now, now)).lastrowid
-    connection.execute("COMMIT")
-    connection.execute("BEGIN IMMEDIATE")
-    now = time.time()
-    connection.execute(SUBMITTED, (f"cover-{name}", now, now, job_id))
-    connection.execute("COMMIT")
-    connection.execute("BEGIN IMMEDIATE")
-    result = json.dumps({"music_task_id": name, "task_id": f"cover-{name}", "state": "succeeded", "code": 200})
-    connection.execute(ENDED, (result, time.time(), job_id))
-    connection.execute("COMMIT")
-print("done", flush=True)  # noqa: T201 -- the same
+        connection.execute(SUBMITTED, (f"cover-{name}", now, now, job_id))
+        connection.execute("COMMIT")
+        connection.execute("BEGIN IMMEDIATE")
+        result = json.dumps({"music_task_id": name, "task_id": f"cover-{name}", "state": "succeeded", "code": 200})
+        connection.execute(ENDED, (result, time.time(), job_id))
+        connection.execute("COMMIT")
+    print("done", flush=True)  # noqa: T201 -- the same

@@ -1,74 +1,82 @@
 """How many durable steps the journal takes a second."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
+from subprocess import Popen
 
 from tests.bench.lab import Lab, read_line
-from tests.bench.rows import Figure, Row, Unit, ratio_at_least
+from tests.bench.rows import Figure, Goal, Rounds, Row, Unit, ratio_at_least
 from tests.bench.samples import measure_pairs
 
 _STEPS_A_JOB = 3
-_BARE = "bare sqlite3, same table and pragmas, one transaction a step"
+_AT_ONCE = 100
+_SLOWEST = ratio_at_least(0.8)
 
 
-def measure_journal(lab: Lab) -> Iterator[Row]:
-    """One process, four processes, and one process with a hundred jobs at once."""
-    jobs = lab.choose(150, 600)
-    for processes in (1, 4):
-        words = "1 process" if processes == 1 else f"{processes} processes"
-        yield Row(
-            figure=f"journal: durable steps per second, {words}",
-            unit=Unit.PER_SECOND,
-            samples=measure_pairs(
-                partial(_steps_per_second, lab, processes, jobs, at_once=1),
-                partial(_bare_steps_per_second, lab, processes, jobs),
-                lab.choose(7, 15),
-                warm_up=False,
-            ),
-            baseline=_BARE,
-            goal=ratio_at_least(0.8),
-        )
-    yield Row(
-        figure="\N{HORIZONTAL ELLIPSIS} 1 process, 100 jobs at once",
-        unit=Unit.PER_SECOND,
-        samples=measure_pairs(
-            partial(_steps_per_second, lab, 1, 10 * jobs, at_once=100),
-            partial(_bare_steps_per_second, lab, 1, jobs),
-            lab.choose(5, 9),
-            warm_up=False,
-        ),
-        baseline=_BARE,
+def measure_journal(lab: Lab, processes: int) -> Rounds:
+    """Processes that each take one job after the other through its steps, in one journal."""
+    words = "1 process" if processes == 1 else f"{processes} processes"
+    return _compare(lab, f"journal: durable steps per second, {words}", processes=processes, goal=_SLOWEST)
+
+
+def measure_crowd(lab: Lab) -> Rounds:
+    """One process with many jobs at once."""
+    return _compare(
+        lab,
+        f"\N{HORIZONTAL ELLIPSIS} 1 process, {_AT_ONCE} jobs at once",
+        at_once=_AT_ONCE,
         note="steps that come at the same moment share one commit",
     )
 
 
-def _steps_per_second(lab: Lab, processes: int, jobs: int, *, at_once: int) -> float:
-    command = lab.subject("journal_steps", str(lab.new_folder()), str(jobs), str(at_once))
-    return _rate(lab, command, processes, jobs)
-
-
-def _bare_steps_per_second(lab: Lab, processes: int, jobs: int) -> float:
-    return _rate(lab, lab.baseline("journal", str(lab.new_folder()), str(jobs)), processes, jobs)
-
-
-def _rate(lab: Lab, command: list[str], processes: int, jobs: int) -> float:
-    """Start so many of a command, give all of them the word, and wait until the last is done."""
+def _compare(
+    lab: Lab, figure: str, *, processes: int = 1, at_once: int = 1, goal: Goal | None = None, note: str = ""
+) -> Rounds:
+    # Those that share commits take more jobs through in the same time.
+    bare_jobs = lab.choose(150, 600)
+    jobs = bare_jobs * (1 if at_once == 1 else 10)
+    subject = lab.subject("journal_steps", str(lab.new_folder()), str(jobs), str(at_once))
+    baseline = lab.baseline("journal", str(lab.new_folder()), str(bare_jobs))
     with ExitStack() as stack:
-        workers = []
-        for _ in range(processes):  # one after the other: the first makes the file
-            worker = stack.enter_context(lab.process(command))
-            read_line(worker)
-            workers.append(worker)
-        begun = time.perf_counter()
-        for worker in workers:
-            if worker.stdin is not None:
-                worker.stdin.write("\n")
-                worker.stdin.flush()
-        for worker in workers:
-            read_line(worker)
-        return processes * jobs * _STEPS_A_JOB / (time.perf_counter() - begun)
+        ours, theirs = ([_start(lab, command, stack) for _ in range(processes)] for command in (subject, baseline))
+        for samples in measure_pairs(
+            partial(_steps_per_second, ours, jobs), partial(_steps_per_second, theirs, bare_jobs)
+        ):
+            yield [
+                Row(
+                    figure=figure,
+                    unit=Unit.PER_SECOND,
+                    samples=samples,
+                    baseline="bare sqlite3, same table and pragmas, one transaction a step",
+                    goal=goal,
+                    note=note,
+                )
+            ]
 
 
-FIGURES = (Figure(name="journal", measure=measure_journal),)
+def _start(lab: Lab, command: Sequence[str], stack: ExitStack) -> "Popen[str]":
+    """Start a worker and wait until it is ready: the first one makes the file."""
+    worker = stack.enter_context(lab.process(command))
+    read_line(worker)
+    return worker
+
+
+def _steps_per_second(workers: "Sequence[Popen[str]]", jobs: int) -> float:
+    """Give all of them the word, and wait until the last has taken its jobs through."""
+    begun = time.perf_counter()
+    for worker in workers:
+        if worker.stdin is not None:
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+    for worker in workers:
+        read_line(worker)
+    return len(workers) * jobs * _STEPS_A_JOB / (time.perf_counter() - begun)
+
+
+FIGURES = (
+    Figure(name="journal", measure=partial(measure_journal, processes=1), rounds=(12, 15)),
+    Figure(name="journal-4", measure=partial(measure_journal, processes=4), rounds=(5, 15)),
+    Figure(name="journal-crowd", measure=measure_crowd, rounds=(0, 9)),
+)

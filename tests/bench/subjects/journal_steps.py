@@ -1,9 +1,11 @@
 """Takes jobs through their three durable steps: claimed, submitted, ended.
 
-``journal_steps.py FOLDER JOBS AT_ONCE``; prints ``ready``, begins with a line of input, prints ``done``.
+``journal_steps.py FOLDER JOBS AT_ONCE``; prints ``ready``; for each line of input takes so many jobs more through
+and prints ``done``; ends with its input.
 """
 
 import asyncio
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -17,17 +19,18 @@ from suno_cover_cli.models import JobResult, JobState, Via
 
 
 async def main(folder: Path, jobs: int, at_once: int) -> None:
-    """Open the journal, wait for the word, take all jobs through."""
+    """Open the journal, wait for the word, take jobs through, again and again."""
     async with Journal(folder, clock=SystemClock(), sink=NullSink(), required=True) as journal:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        await asyncio.to_thread(sys.stdin.readline)
-        numbers = iter(range(jobs))
-        async with asyncio.TaskGroup() as group:
-            for _ in range(at_once):
-                group.create_task(take_through(journal, folder, numbers))
-        sys.stdout.write("done\n")
-        sys.stdout.flush()
+        numbers = itertools.count()
+        while await asyncio.to_thread(sys.stdin.readline):
+            round_numbers = itertools.islice(numbers, jobs)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(at_once):
+                    group.create_task(take_through(journal, folder, round_numbers))
+            sys.stdout.write("done\n")
+            sys.stdout.flush()
 
 
 async def take_through(journal: Journal, folder: Path, numbers: Iterator[int]) -> None:
