@@ -1,7 +1,7 @@
 """The three durable steps of a job by hand: plain ``sqlite3``, the journal's own table, indexes and pragmas.
 
-``journal.py FOLDER JOBS``; prints ``ready``; for each line of input takes so many jobs more through and prints
-``done``; ends with its input.
+``journal.py JOBS``. A line of input names a folder, and is answered when the database there is open; the next one
+is the word to begin, and is answered when all jobs are through. So it goes on until the input ends.
 """
 
 import json
@@ -28,16 +28,18 @@ CLAIM = (
 SUBMITTED = "UPDATE jobs SET task_id = ?, state = 'submitted', submitted_at = ?, updated_at = ? WHERE id = ?"
 ENDED = "UPDATE jobs SET state = 'succeeded', code = 200, result = ?, owner = NULL, updated_at = ? WHERE id = ?"
 
-folder, owner = sys.argv[1], str(os.getpid())
-connection = sqlite3.connect(Path(folder) / "bare.sqlite3", timeout=30, isolation_level=None)
-connection.execute("PRAGMA journal_mode = WAL")
-connection.execute("PRAGMA synchronous = FULL")
-connection.execute("PRAGMA fullfsync = ON")
-connection.executescript(SCHEMA)
-print("ready", flush=True)  # noqa: T201 -- a script
-for r, _ in enumerate(sys.stdin):
-    for n in range(int(sys.argv[2])):
-        name = f"{owner}-{r}-{n}"
+owner = str(os.getpid())
+for line in sys.stdin:
+    folder = line.rstrip("\n")
+    connection = sqlite3.connect(Path(folder) / "bare.sqlite3", timeout=30, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.executescript(SCHEMA)
+    print("done", flush=True)  # noqa: T201 -- a script
+    sys.stdin.readline()
+    for n in range(int(sys.argv[1])):
+        name = f"{owner}-{n}"
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute(FIND, (SERVICE, name)).fetchone() is None:
             now = time.time()
@@ -52,3 +54,4 @@ for r, _ in enumerate(sys.stdin):
         connection.execute(ENDED, (result, time.time(), job_id))
         connection.execute("COMMIT")
     print("done", flush=True)  # noqa: T201 -- the same
+    connection.close()

@@ -37,12 +37,13 @@ def _compare(
     # Those that share commits take more jobs through in the same time.
     bare_jobs = lab.choose(150, 600)
     jobs = bare_jobs * (1 if at_once == 1 else 10)
-    subject = lab.subject("journal_steps", str(lab.new_folder()), str(jobs), str(at_once))
-    baseline = lab.baseline("journal", str(lab.new_folder()), str(bare_jobs))
+    commands = lab.subject("journal_steps", str(jobs), str(at_once)), lab.baseline("journal", str(bare_jobs))
     with ExitStack() as stack:
-        ours, theirs = ([_start(lab, command, stack) for _ in range(processes)] for command in (subject, baseline))
+        ours, theirs = (
+            [stack.enter_context(lab.process(command)) for _ in range(processes)] for command in commands
+        )
         for samples in measure_pairs(
-            partial(_steps_per_second, ours, jobs), partial(_steps_per_second, theirs, bare_jobs)
+            partial(_steps_per_second, lab, ours, jobs), partial(_steps_per_second, lab, theirs, bare_jobs)
         ):
             yield [
                 Row(
@@ -56,23 +57,24 @@ def _compare(
             ]
 
 
-def _start(lab: Lab, command: Sequence[str], stack: ExitStack) -> "Popen[str]":
-    """Start a worker and wait until it is ready: the first one makes the file."""
-    worker = stack.enter_context(lab.process(command))
-    read_line(worker)
-    return worker
-
-
-def _steps_per_second(workers: "Sequence[Popen[str]]", jobs: int) -> float:
-    """Give all of them the word, and wait until the last has taken its jobs through."""
+def _steps_per_second(lab: Lab, workers: "Sequence[Popen[str]]", jobs: int) -> float:
+    """Have all of them open one new journal, give them the word, and wait until the last is through."""
+    folder = lab.new_folder()
+    for worker in workers:  # one after the other: the first makes the file
+        _write_line(worker, str(folder))
+        read_line(worker)
     begun = time.perf_counter()
     for worker in workers:
-        if worker.stdin is not None:
-            worker.stdin.write("\n")
-            worker.stdin.flush()
+        _write_line(worker, "")
     for worker in workers:
         read_line(worker)
     return len(workers) * jobs * _STEPS_A_JOB / (time.perf_counter() - begun)
+
+
+def _write_line(worker: "Popen[str]", line: str) -> None:
+    if worker.stdin is not None:
+        worker.stdin.write(f"{line}\n")
+        worker.stdin.flush()
 
 
 FIGURES = (

@@ -1,11 +1,10 @@
 """Takes jobs through their three durable steps: claimed, submitted, ended.
 
-``journal_steps.py FOLDER JOBS AT_ONCE``; prints ``ready``; for each line of input takes so many jobs more through
-and prints ``done``; ends with its input.
+``journal_steps.py JOBS AT_ONCE``. A line of input names a folder, and is answered when the journal there is open;
+the next one is the word to begin, and is answered when all jobs are through. So it goes on until the input ends.
 """
 
 import asyncio
-import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -18,22 +17,31 @@ from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
 from suno_cover_cli.models import JobResult, JobState, Via
 
 
-async def main(folder: Path, jobs: int, at_once: int) -> None:
-    """Open the journal, wait for the word, take jobs through, again and again."""
-    async with Journal(folder, clock=SystemClock(), sink=NullSink(), required=True) as journal:
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-        numbers = itertools.count()
-        while await asyncio.to_thread(sys.stdin.readline):
-            round_numbers = itertools.islice(numbers, jobs)
+async def main(jobs: int, at_once: int) -> None:
+    """Open a journal, wait for the word, take all jobs through; again and again."""
+    while folder := (await next_line()).rstrip("\n"):
+        async with Journal(Path(folder), clock=SystemClock(), sink=NullSink(), required=True) as journal:
+            answer()
+            await next_line()
+            numbers = iter(range(jobs))
             async with asyncio.TaskGroup() as group:
                 for _ in range(at_once):
-                    group.create_task(take_through(journal, folder, round_numbers))
-            sys.stdout.write("done\n")
-            sys.stdout.flush()
+                    group.create_task(take_through(journal, folder, numbers))
+            answer()
 
 
-async def take_through(journal: Journal, folder: Path, numbers: Iterator[int]) -> None:
+async def next_line() -> str:
+    """Wait for a line of input."""
+    return await asyncio.to_thread(sys.stdin.readline)
+
+
+def answer() -> None:
+    """Say that it is done."""
+    sys.stdout.write("done\n")
+    sys.stdout.flush()
+
+
+async def take_through(journal: Journal, folder: str, numbers: Iterator[int]) -> None:
     """Take one job after the other from what there is."""
     for n in numbers:
         name = f"{os.getpid()}-{n}"
@@ -44,7 +52,7 @@ async def take_through(journal: Journal, folder: Path, numbers: Iterator[int]) -
             music_task_id=name,
             task_id=None,
             state=RowState.SUBMITTING,
-            output=str(folder),
+            output=folder,
             options=JobOptions(),
         )
         claim = await journal.claim(wanted)
@@ -56,4 +64,4 @@ async def take_through(journal: Journal, folder: Path, numbers: Iterator[int]) -
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
