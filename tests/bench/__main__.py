@@ -38,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = [figure.name for figure in FIGURES]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="fewer rounds: under two minutes")
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="fewer rounds, and no rows that only explain others: under two minutes",
+    )
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, single values included")
     parser.add_argument("--markdown", action="store_true", help="print the table as README holds it")

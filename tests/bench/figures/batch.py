@@ -81,7 +81,7 @@ def _run_batch(lab: Lab, service: Service, size: int) -> tuple[float, int]:
 
 def measure_waiting_jobs(lab: Lab) -> Rounds:
     """Memory by which a process grows with each job that waits for its callback."""
-    few, many = lab.choose((100, 1100), (100, 4100))
+    few, many = lab.choose((100, 800), (100, 4100))
     figure = f"memory per waiting job ({few:,} to {many:,} jobs)"
     grown: list[float] = []
     with lab.serve("--generation-time", "1h") as service:

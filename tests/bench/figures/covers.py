@@ -33,6 +33,7 @@ def measure_callback_to_covers(lab: Lab) -> Rounds:
         time.sleep(_GENERATION_S + 0.1)  # the baseline's job is done once for all pairs
         folder = lab.new_folder()
         covers = [folder / "1.png", folder / "2.png"]
+        explains = lab.choose(False, True)  # noqa: FBT003 -- two values for two forms
         checked: list[float] = []
 
         def baseline() -> float:
@@ -50,26 +51,26 @@ def measure_callback_to_covers(lab: Lab) -> Rounds:
                 check=True,
             )
             took_s = time.perf_counter() - begun
-            settle()
-            checked.append(took_s + _check_alone(covers))
+            if explains:
+                settle()
+                checked.append(took_s + _check_alone(covers))
             return took_s
 
         for samples in measure_pairs(lambda: _save_after_callback(lab, service), baseline):
-            yield [
-                Row(
-                    figure="callback arrives \N{RIGHTWARDS ARROW} both 2 MiB covers checked and renamed",
-                    unit=Unit.SECONDS,
-                    samples=samples,
-                    baseline="one GET + `curl --parallel`, no check, nothing durable",
-                    goal=ratio_at_most(1.2),
-                ),
-                Row(
-                    figure="\N{HORIZONTAL ELLIPSIS} against a baseline that makes the same checks",
-                    unit=Unit.SECONDS,
-                    samples=Samples(ours=samples.ours, baseline=tuple(checked[1:])),
-                    baseline="the same curl, then both files decoded, hashed and synced in two threads",
-                ),
-            ]
+            bare = Row(
+                figure="callback arrives \N{RIGHTWARDS ARROW} both 2 MiB covers checked and renamed",
+                unit=Unit.SECONDS,
+                samples=samples,
+                baseline="one GET + `curl --parallel`, no check, nothing durable",
+                goal=ratio_at_most(1.2),
+            )
+            fair = Row(
+                figure="\N{HORIZONTAL ELLIPSIS} against a baseline that makes the same checks",
+                unit=Unit.SECONDS,
+                samples=Samples(ours=samples.ours, baseline=tuple(checked[1:])),
+                baseline="the same curl, then both files decoded, hashed and synced in two threads",
+            )
+            yield [bare, fair] if explains else [bare]
 
 
 def _save_after_callback(lab: Lab, service: Service) -> float:

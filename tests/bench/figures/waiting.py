@@ -41,7 +41,7 @@ def measure_tunnel(lab: Lab) -> Rounds:
 
 def measure_waiting(lab: Lab) -> Rounds:
     """One job that waits for its callback through a tunnel; by default it is also read every 30 s."""
-    window_s = lab.choose(3.0, _MINUTE_S)
+    window_s = lab.choose(2.5, _MINUTE_S)
     with lab.serve("--generation-time", "1h") as service:
         standin = StandIn.install(lab.new_folder())
         command = lab.program("generate", "--callback", "required", "--events", lab.new_id())
@@ -58,7 +58,7 @@ def measure_waiting(lab: Lab) -> Rounds:
             unit=Unit.SECONDS,
             samples=Samples(ours=((after.cpu_s - before.cpu_s) * _MINUTE_S / window_s,)),
             goal=at_most(0.1),
-            note=f"measured over {window_s:.0f} s",
+            note=f"measured over {window_s:g} s",
         ),
         Row(
             figure="waiting through a tunnel: resident memory",
