@@ -41,7 +41,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--short",
         action="store_true",
-        help="fewer rounds, and no rows that only explain others: under two minutes",
+        help="under two minutes: fewer rounds, smaller batches, no rows that only explain others",
     )
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, single values included")

@@ -1,7 +1,7 @@
 """The three durable steps of a job by hand: plain ``sqlite3``, the journal's own table, indexes and pragmas.
 
-``journal.py JOBS``. A line of input names a folder, and is answered when the database there is open; the next one
-is the word to begin, and is answered when all jobs are through. So it goes on until the input ends.
+``journal.py SECONDS``. A line of input names a folder, and is answered when the database there is open;
+the next one is the word to begin, and is answered with the steps a second. So it goes on until the input ends.
 """
 
 import json
@@ -28,6 +28,8 @@ CLAIM = (
 SUBMITTED = "UPDATE jobs SET task_id = ?, state = 'submitted', submitted_at = ?, updated_at = ? WHERE id = ?"
 ENDED = "UPDATE jobs SET state = 'succeeded', code = 200, result = ?, owner = NULL, updated_at = ? WHERE id = ?"
 
+STEPS = 3
+
 owner = str(os.getpid())
 for line in sys.stdin:
     folder = line.rstrip("\n")
@@ -36,9 +38,12 @@ for line in sys.stdin:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")
     connection.executescript(SCHEMA)
-    print("done", flush=True)  # noqa: T201 -- a script
+    print("open", flush=True)  # noqa: T201 -- a script
     sys.stdin.readline()
-    for n in range(int(sys.argv[1])):
+    n = 0
+    begun = time.perf_counter()
+    while time.perf_counter() < begun + float(sys.argv[1]):
+        n += 1
         name = f"{owner}-{n}"
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute(FIND, (SERVICE, name)).fetchone() is None:
@@ -53,5 +58,5 @@ for line in sys.stdin:
         result = json.dumps({"music_task_id": name, "task_id": f"cover-{name}", "state": "succeeded", "code": 200})
         connection.execute(ENDED, (result, time.time(), job_id))
         connection.execute("COMMIT")
-    print("done", flush=True)  # noqa: T201 -- the same
+    print(n * STEPS / (time.perf_counter() - begun), flush=True)  # noqa: T201 -- the same
     connection.close()

@@ -155,7 +155,7 @@ def _call_for(url: str, seconds: float) -> LoadReport:
 
 
 FIGURES = (
-    Figure(name="callbacks", measure=measure_callbacks, rounds=(12, 41)),
+    Figure(name="callbacks", measure=measure_callbacks, rounds=(18, 41)),
     Figure(name="callbacks-recorded", measure=measure_recorded_callbacks, rounds=(4, 11)),
     Figure(name="attack", measure=measure_attack, rounds=(1, 5)),
 )

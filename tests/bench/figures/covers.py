@@ -33,7 +33,7 @@ def measure_callback_to_covers(lab: Lab) -> Rounds:
         time.sleep(_GENERATION_S + 0.1)  # the baseline's job is done once for all pairs
         folder = lab.new_folder()
         covers = [folder / "1.png", folder / "2.png"]
-        explains = lab.choose(False, True)  # noqa: FBT003 -- two values for two forms
+        explains = lab.choose(False, True)
         checked: list[float] = []
 
         def baseline() -> float:

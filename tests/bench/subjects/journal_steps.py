@@ -1,12 +1,14 @@
 """Takes jobs through their three durable steps: claimed, submitted, ended.
 
-``journal_steps.py JOBS AT_ONCE``. A line of input names a folder, and is answered when the journal there is open;
-the next one is the word to begin, and is answered when all jobs are through. So it goes on until the input ends.
+``journal_steps.py SECONDS AT_ONCE``. A line of input names a folder, and is answered when the journal there is
+open; the next one is the word to begin, and is answered with the steps a second. So it goes on until the input ends.
 """
 
 import asyncio
+import itertools
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,18 +18,21 @@ from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
 from suno_cover_cli.models import JobResult, JobState, Via
 
+STEPS = 3
 
-async def main(jobs: int, at_once: int) -> None:
-    """Open a journal, wait for the word, take all jobs through; again and again."""
+
+async def main(seconds: float, at_once: int) -> None:
+    """Open a journal, wait for the word, take jobs through for a while; again and again."""
     while folder := (await next_line()).rstrip("\n"):
         async with Journal(Path(folder), clock=SystemClock(), sink=NullSink(), required=True) as journal:
-            answer()
+            answer("open")
             await next_line()
-            numbers = iter(range(jobs))
+            numbers = itertools.count()
+            begun = time.perf_counter()
             async with asyncio.TaskGroup() as group:
                 for _ in range(at_once):
-                    group.create_task(take_through(journal, folder, numbers))
-            answer()
+                    group.create_task(take_through(journal, folder, numbers, begun + seconds))
+            answer(str(next(numbers) * STEPS / (time.perf_counter() - begun)))
 
 
 async def next_line() -> str:
@@ -35,15 +40,16 @@ async def next_line() -> str:
     return await asyncio.to_thread(sys.stdin.readline)
 
 
-def answer() -> None:
-    """Say that it is done."""
-    sys.stdout.write("done\n")
+def answer(word: str) -> None:
+    """Print a line now."""
+    sys.stdout.write(f"{word}\n")
     sys.stdout.flush()
 
 
-async def take_through(journal: Journal, folder: str, numbers: Iterator[int]) -> None:
-    """Take one job after the other from what there is."""
-    for n in numbers:
+async def take_through(journal: Journal, folder: str, numbers: Iterator[int], end: float) -> None:
+    """Take one job after the other through, and begin none after the end."""
+    while time.perf_counter() < end:
+        n = next(numbers)
         name = f"{os.getpid()}-{n}"
         wanted = JobRow(
             id=0,
@@ -64,4 +70,4 @@ async def take_through(journal: Journal, folder: str, numbers: Iterator[int]) ->
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(float(sys.argv[1]), int(sys.argv[2])))
