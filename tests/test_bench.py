@@ -60,6 +60,13 @@ def test_one_figure_is_measured_and_printed(tmp_path: Path, capsys: pytest.Captu
     assert list(tmp_path.iterdir()) == [record]
 
 
+def test_a_figure_of_the_long_form_is_not_measured_in_the_short_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who asks for one that the short form goes without is told so instead of getting an empty table."""
+    with pytest.raises(SystemExit):
+        main(["--short", "--only", "generate"])
+    assert "only the long form measures generate" in capsys.readouterr().err
+
+
 def test_names_of_figures_are_told_apart() -> None:
     """Every figure can be asked for by a name of its own."""
     names = [figure.name for figure in FIGURES]

@@ -50,7 +50,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--write-readme", type=Path, metavar="FILE", nargs="?", const=README, help="put the table into README.md"
     )
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where files are written: a real disk")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    left_out = [one.name for one in FIGURES if one.rounds[0] == 0 and one.name in (options.only or ())]
+    if options.short and left_out:
+        parser.error(f"only the long form measures {', '.join(left_out)}")
+    return options
 
 
 if __name__ == "__main__":

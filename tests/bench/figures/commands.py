@@ -87,5 +87,5 @@ def submit(service: Service, music_task_id: str) -> str:
 FIGURES = (
     Figure(name="status", measure=measure_status, rounds=(5, 41)),
     Figure(name="generate", measure=measure_generate, rounds=(0, 31)),
-    Figure(name="generate-sandbox", measure=measure_generate_sandbox, rounds=(5, 31)),
+    Figure(name="generate-sandbox", measure=measure_generate_sandbox, rounds=(8, 31)),
 )

@@ -75,6 +75,6 @@ def _write_line(worker: "Popen[str]", line: str) -> None:
 
 FIGURES = (
     Figure(name="journal", measure=partial(measure_journal, processes=1), rounds=(16, 31)),
-    Figure(name="journal-4", measure=partial(measure_journal, processes=4), rounds=(5, 15)),
+    Figure(name="journal-4", measure=partial(measure_journal, processes=4), rounds=(7, 15)),
     Figure(name="journal-crowd", measure=measure_crowd, rounds=(0, 9)),
 )

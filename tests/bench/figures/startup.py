@@ -56,5 +56,5 @@ def measure_help(lab: Lab) -> Rounds:
 FIGURES = (
     Figure(name="version", measure=measure_version, rounds=(15, 41)),
     Figure(name="tab", measure=measure_tab, rounds=(15, 41)),
-    Figure(name="help", measure=measure_help, rounds=(5, 41)),
+    Figure(name="help", measure=measure_help, rounds=(10, 41)),
 )

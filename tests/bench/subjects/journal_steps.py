@@ -1,7 +1,8 @@
 """Takes jobs through their three durable steps: claimed, submitted, ended.
 
-``journal_steps.py SECONDS AT_ONCE``. A line of input names a folder, and is answered when the journal there is
-open; the next one is the word to begin, and is answered with the steps a second. So it goes on until the input ends.
+``journal_steps.py SECONDS AT_ONCE``. A line of input names a folder, and is answered when the journal
+there is open; the next one is the word to begin, and is answered with the steps a second. So it goes on until the
+input ends.
 """
 
 import asyncio
