@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(name).resolve()
         machine = Machine.look(folder)
         lab = Lab(folder, is_short=options.short)
-        rows = measure_all(figures, lab, lab.choose(*_PATIENCE_S) * len(figures) / len(FIGURES))
+        patience_s = lab.choose(*_PATIENCE_S) * len(figures) / len(FIGURES)
+        rows = measure_all(figures, lab, patience_s if options.seconds is None else options.seconds)
     sys.stdout.write(as_markdown(rows, machine) if options.markdown else as_text(rows, machine))
     if options.write_readme is not None:
         text = options.write_readme.read_text(encoding="utf-8")
@@ -44,6 +45,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="under two minutes: fewer rounds, smaller batches, no rows that only explain others",
     )
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="N",
+        help="how long ratios may become more certain; every figure's part of"
+        f" {_PATIENCE_S[0]:.0f} s in the short form and {_PATIENCE_S[1]:.0f} s in the long one unless told",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, single values included")
     parser.add_argument("--markdown", action="store_true", help="print the table as README holds it")
     parser.add_argument(
