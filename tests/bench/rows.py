@@ -1,6 +1,6 @@
 """One row of the table: a figure, its baseline, its goal."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -107,6 +107,14 @@ class Figure:
     name: str
     measure: Callable[[Lab], Rounds]
     rounds: tuple[int, int] = (1, 1)
+
+
+def one_row(
+    pairs: Iterator[Samples], *, figure: str, unit: Unit, baseline: str, goal: Goal | None, note: str = ""
+) -> Rounds:
+    """Rounds of a figure that is one row: a pair more in each. The arguments are the row's."""
+    for samples in pairs:
+        yield [Row(figure=figure, unit=unit, samples=samples, baseline=baseline, goal=goal, note=note)]
 
 
 def ratio_at_most(bound: float) -> Goal:

@@ -54,9 +54,9 @@ class Samples:
         That of a trimmed mean, after Yuen (Biometrika 61, 1974): what was put aside counts as the nearest kept.
         Few pairs may agree by chance; it is widened for them about as Student's t is.
         """
-        ranked = sorted(math.log(ratio) for ratio in self.ratios)
-        if len(ranked) < _FEWEST_PAIRS:
+        if len(self.ratios) < _FEWEST_PAIRS:
             return None
+        ranked = sorted(math.log(ratio) for ratio in self.ratios)
         aside = len(ranked) // 4
         kept = ranked[aside : len(ranked) - aside]
         pulled_in = [min(max(value, kept[0]), kept[-1]) for value in ranked]

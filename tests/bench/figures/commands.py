@@ -4,7 +4,7 @@ import json
 import urllib.request
 
 from tests.bench.lab import Lab, Service
-from tests.bench.rows import Figure, Rounds, Row, Unit, ratio_at_most
+from tests.bench.rows import Figure, Rounds, Unit, one_row, ratio_at_most
 from tests.bench.samples import measure_pairs
 
 
@@ -12,19 +12,16 @@ def measure_status(lab: Lab) -> Rounds:
     """Read one job that is done."""
     with lab.serve() as service:
         task_id = submit(service, lab.new_id())
-        for samples in measure_pairs(
-            lambda: lab.run(lab.program("status", "--json", task_id), service.environ),
-            lambda: lab.run(lab.baseline("status", task_id), service.environ),
-        ):
-            yield [
-                Row(
-                    figure="`status --json`, whole process",
-                    unit=Unit.SECONDS,
-                    samples=samples,
-                    baseline="a 15-line aiohttp script",
-                    goal=ratio_at_most(1.15),
-                )
-            ]
+        yield from one_row(
+            measure_pairs(
+                lambda: lab.run(lab.program("status", "--json", task_id), service.environ),
+                lambda: lab.run(lab.baseline("status", task_id), service.environ),
+            ),
+            figure="`status --json`, whole process",
+            unit=Unit.SECONDS,
+            baseline="a 15-line aiohttp script",
+            goal=ratio_at_most(1.15),
+        )
 
 
 def measure_generate(lab: Lab) -> Rounds:
@@ -38,16 +35,13 @@ def measure_generate(lab: Lab) -> Rounds:
         def baseline() -> float:
             return lab.run(lab.baseline("generate", lab.new_id(), str(covers / lab.new_id())), service.environ)
 
-        for samples in measure_pairs(ours, baseline):
-            yield [
-                Row(
-                    figure="`generate`, no generation time, whole process",
-                    unit=Unit.SECONDS,
-                    samples=samples,
-                    baseline="a straight aiohttp script, no checks, nothing durable",
-                    goal=ratio_at_most(1.3),
-                )
-            ]
+        yield from one_row(
+            measure_pairs(ours, baseline),
+            figure="`generate`, no generation time, whole process",
+            unit=Unit.SECONDS,
+            baseline="a straight aiohttp script, no checks, nothing durable",
+            goal=ratio_at_most(1.3),
+        )
 
 
 def measure_generate_sandbox(lab: Lab) -> Rounds:
@@ -60,16 +54,13 @@ def measure_generate_sandbox(lab: Lab) -> Rounds:
     def baseline() -> float:
         return lab.run(lab.baseline("generate", lab.new_id(), str(covers / lab.new_id()), "--sandbox"))
 
-    for samples in measure_pairs(ours, baseline):
-        yield [
-            Row(
-                figure="`generate --sandbox`, no generation time, whole process",
-                unit=Unit.SECONDS,
-                samples=samples,
-                baseline="the same script with the same sandbox inside",
-                goal=ratio_at_most(1.3),
-            )
-        ]
+    yield from one_row(
+        measure_pairs(ours, baseline),
+        figure="`generate --sandbox`, no generation time, whole process",
+        unit=Unit.SECONDS,
+        baseline="the same script with the same sandbox inside",
+        goal=ratio_at_most(1.3),
+    )
 
 
 def submit(service: Service, music_task_id: str) -> str:

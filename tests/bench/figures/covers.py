@@ -15,7 +15,7 @@ from suno_cover_cli.images.files import sync_folder
 from tests.bench.figures.commands import submit
 from tests.bench.lab import BenchError, Lab, Service, read_line
 from tests.bench.relay import Relay
-from tests.bench.rows import Figure, Rounds, Row, Unit, ratio_at_most
+from tests.bench.rows import Figure, Rounds, Row, Unit, one_row, ratio_at_most
 from tests.bench.samples import Samples, measure_pairs, settle
 
 _COVER_BYTES = 2 * 1024 * 1024
@@ -112,16 +112,13 @@ def measure_many_covers(lab: Lab, tool: str) -> Rounds:
         task_ids = [submit(service, lab.new_id("image-slow")) for _ in range(_COVERS // 2)]
         urls = [url for task_id in task_ids for url in _image_urls(service, task_id)]
         command = _download_command(lab, tool, urls)
-        for samples in measure_pairs(partial(_save_many, lab, urls), partial(lab.run, command), warm_up=False):
-            yield [
-                Row(
-                    figure=f"{_COVERS} covers, server with 50 ms latency, {_CONNECTIONS} connections",
-                    unit=Unit.SECONDS,
-                    samples=samples,
-                    baseline=f"`{tool} {'-j' if tool == 'aria2c' else '--parallel'}`, no check",
-                    goal=ratio_at_most(1.1),
-                )
-            ]
+        yield from one_row(
+            measure_pairs(partial(_save_many, lab, urls), partial(lab.run, command), warm_up=False),
+            figure=f"{_COVERS} covers, server with 50 ms latency, {_CONNECTIONS} connections",
+            unit=Unit.SECONDS,
+            baseline=f"`{tool} {'-j' if tool == 'aria2c' else '--parallel'}`, no check",
+            goal=ratio_at_most(1.1),
+        )
 
 
 def _save_many(lab: Lab, urls: list[str]) -> float:

@@ -6,7 +6,7 @@ from functools import partial
 from subprocess import Popen
 
 from tests.bench.lab import Lab, read_line
-from tests.bench.rows import Figure, Goal, Rounds, Row, Unit, ratio_at_least
+from tests.bench.rows import Figure, Goal, Rounds, Unit, one_row, ratio_at_least
 from tests.bench.samples import measure_pairs
 
 _SHORT_S, _LONG_S = 0.1, 0.5
@@ -41,19 +41,14 @@ def _compare(
         ours, theirs = (
             [stack.enter_context(lab.process(command)) for _ in range(processes)] for command in commands
         )
-        for samples in measure_pairs(
-            partial(_steps_per_second, lab, ours), partial(_steps_per_second, lab, theirs)
-        ):
-            yield [
-                Row(
-                    figure=figure,
-                    unit=Unit.PER_SECOND,
-                    samples=samples,
-                    baseline="bare sqlite3, same table and pragmas, one transaction a step",
-                    goal=goal,
-                    note=note,
-                )
-            ]
+        yield from one_row(
+            measure_pairs(partial(_steps_per_second, lab, ours), partial(_steps_per_second, lab, theirs)),
+            figure=figure,
+            unit=Unit.PER_SECOND,
+            baseline="bare sqlite3, same table and pragmas, one transaction a step",
+            goal=goal,
+            note=note,
+        )
 
 
 def _steps_per_second(lab: Lab, workers: "Sequence[Popen[str]]") -> float:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from tests.bench.baselines.bare_typer import write_bare_app
 from tests.bench.lab import Lab
-from tests.bench.rows import Figure, Rounds, Row, Unit, ratio_at_most
+from tests.bench.rows import Figure, Rounds, Unit, one_row, ratio_at_most
 from tests.bench.samples import measure_pairs
 
 # What completions/suno-cover.bash sets, and the words up to the cursor that it passes on.
@@ -24,16 +24,13 @@ def measure_tab(lab: Lab) -> Rounds:
 
 
 def _compare(what: str, ours: Callable[[], float], lab: Lab) -> Rounds:
-    for samples in measure_pairs(ours, lambda: lab.run([sys.executable, "-c", "pass"])):
-        yield [
-            Row(
-                figure=what,
-                unit=Unit.SECONDS,
-                samples=samples,
-                baseline="`python -c pass`",
-                goal=ratio_at_most(7),
-            )
-        ]
+    yield from one_row(
+        measure_pairs(ours, lambda: lab.run([sys.executable, "-c", "pass"])),
+        figure=what,
+        unit=Unit.SECONDS,
+        baseline="`python -c pass`",
+        goal=ratio_at_most(7),
+    )
 
 
 def measure_help(lab: Lab) -> Rounds:
@@ -41,16 +38,13 @@ def measure_help(lab: Lab) -> Rounds:
     # A module, as an installed application is one: a script would be compiled in every run.
     write_bare_app(lab.folder / "bare_app.py")
     bare = [sys.executable, "-c", "import bare_app; bare_app.app()", "--help"]
-    for samples in measure_pairs(lambda: lab.run(lab.program("--help")), lambda: lab.run(bare)):
-        yield [
-            Row(
-                figure="`--help`",
-                unit=Unit.SECONDS,
-                samples=samples,
-                baseline="a bare Typer app, same commands and options",
-                goal=ratio_at_most(1.15),
-            )
-        ]
+    yield from one_row(
+        measure_pairs(lambda: lab.run(lab.program("--help")), lambda: lab.run(bare)),
+        figure="`--help`",
+        unit=Unit.SECONDS,
+        baseline="a bare Typer app, same commands and options",
+        goal=ratio_at_most(1.15),
+    )
 
 
 FIGURES = (

@@ -5,7 +5,7 @@ import time
 
 from tests.bench.lab import Lab, read_line
 from tests.bench.processes import usage_of
-from tests.bench.rows import Figure, Rounds, Row, Unit, at_most, at_most_above
+from tests.bench.rows import Figure, Rounds, Row, Unit, at_most, at_most_above, one_row
 from tests.bench.samples import Samples, measure_pairs
 from tests.bench.standin import START_S, StandIn
 
@@ -27,16 +27,13 @@ def measure_tunnel(lab: Lab) -> Rounds:
                 return time.perf_counter() - begun
 
         agent = f"the agent alone, spawn \N{RIGHTWARDS ARROW} endpoint (stand-in, {START_S} s as a real one)"
-        for samples in measure_pairs(ours, standin.open_alone, warm_up=False):
-            yield [
-                Row(
-                    figure="tunnel: start of process \N{RIGHTWARDS ARROW} job submitted",
-                    unit=Unit.SECONDS,
-                    samples=samples,
-                    baseline=agent,
-                    goal=at_most_above(0.3),
-                )
-            ]
+        yield from one_row(
+            measure_pairs(ours, standin.open_alone, warm_up=False),
+            figure="tunnel: start of process \N{RIGHTWARDS ARROW} job submitted",
+            unit=Unit.SECONDS,
+            baseline=agent,
+            goal=at_most_above(0.3),
+        )
 
 
 def measure_waiting(lab: Lab) -> Rounds:
