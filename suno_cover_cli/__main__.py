@@ -1,5 +1,5 @@
 """``python -m suno_cover_cli``."""
 
-from suno_cover_cli.cli import main
+from suno_cover_cli.cli.main import main
 
 main()

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from suno_cover_cli.clock import Clock
-from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.events import Event
+from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.events import Event
 from suno_cover_cli.tunnels.channel import CallbackChannel
 from suno_cover_cli.tunnels.tunnel import TunnelChange
 from tests.clocks import ScaledClock

@@ -11,14 +11,14 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from suno_cover_cli.clock import Clock, SystemClock
-from suno_cover_cli.commands.callback_options import CallbackOptions
-from suno_cover_cli.commands.context import Context
-from suno_cover_cli.commands.generate import generate
-from suno_cover_cli.commands.job_options import JobCommandOptions
-from suno_cover_cli.commands.job_parts import Unfinished
-from suno_cover_cli.errors import SunoCoverError
-from suno_cover_cli.screens.output import Output, Streams
+from suno_cover_cli.base.clock import Clock, SystemClock
+from suno_cover_cli.base.errors import SunoCoverError
+from suno_cover_cli.cli.generate import generate
+from suno_cover_cli.ui.output import Output, Streams
+from suno_cover_cli.wiring.callback_options import CallbackOptions
+from suno_cover_cli.wiring.context import Context
+from suno_cover_cli.wiring.job_options import JobCommandOptions
+from suno_cover_cli.wiring.jobs import Unfinished
 from tests.starter import Started, StartedBeside, Starter
 from tests.terminal_fixtures import Terminal
 

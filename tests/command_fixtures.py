@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from suno_cover_cli.commands.generate import generate
-from suno_cover_cli.commands.history import HistoryOptions, history
-from suno_cover_cli.commands.job_options import JobCommandOptions
-from suno_cover_cli.commands.job_parts import Unfinished
-from suno_cover_cli.commands.listed_jobs import prepare_listed_jobs
-from suno_cover_cli.commands.resume import resume
+from suno_cover_cli.cli.generate import generate
+from suno_cover_cli.cli.history import HistoryOptions, history
+from suno_cover_cli.cli.resume import resume
+from suno_cover_cli.wiring.job_options import JobCommandOptions
+from suno_cover_cli.wiring.jobs import Unfinished
+from suno_cover_cli.wiring.listed_jobs import prepare_listed_jobs
 from tests.cli_fixtures import CallbackOptions, InProcess, Run
 from tests.clocks import ScaledClock
 

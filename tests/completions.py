@@ -13,15 +13,15 @@ from typing import Any
 
 import typer
 
+from suno_cover_cli.base.settings_file import FILE_KEYS, KNOWN_KEYS
 from suno_cover_cli.callbacks.sample_names import SampleName
-from suno_cover_cli.cli import build_app
-from suno_cover_cli.completion_scripts import FILE_NAMES, script_of
-from suno_cover_cli.completion_shapes import Command, Option
-from suno_cover_cli.config_file import FILE_KEYS, KNOWN_KEYS
+from suno_cover_cli.cli.main import build_app
+from suno_cover_cli.completion.scripts import FILE_NAMES, script_of
+from suno_cover_cli.completion.shapes import Command, Option
 from suno_cover_cli.sandbox.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parent.parent
-TABLE_FILE = ROOT / "suno_cover_cli" / "completion_table.py"
+TABLE_FILE = ROOT / "suno_cover_cli" / "completion" / "table.py"
 SCRIPTS_FOLDER = ROOT / "completions"
 
 _STATES = "unfinished|pending|partial|succeeded|failed|rejected|queued|submitting|submitted"
@@ -63,7 +63,7 @@ _KINDS = {
 _WORDS = re.compile(r"[a-z0-9]+(\|[a-z0-9]+)+")
 _HEADER = '''"""What TAB knows of the command line. Generated: ``python -m tests.completions --write``."""
 
-from suno_cover_cli.completion_shapes import Command, Option
+from suno_cover_cli.completion.shapes import Command, Option
 
 '''
 

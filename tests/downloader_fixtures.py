@@ -10,7 +10,7 @@ from typing import Any, Self
 import pytest
 from aiohttp import web
 
-from suno_cover_cli.errors import ImageError
+from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.images.downloader import Downloader
 
 AGENT = "suno-cover/0.0.test"

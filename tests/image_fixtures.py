@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from suno_cover_cli.base.models import SavedImage
 from suno_cover_cli.images.check import ImageChecker
 from suno_cover_cli.images.files import ImageFolder, PartFile
-from suno_cover_cli.models import SavedImage
 
 
 @functools.cache

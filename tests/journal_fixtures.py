@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import msgspec
 
-from suno_cover_cli.events import Event, WarningRaised
+from suno_cover_cli.base.events import Event, WarningRaised
+from suno_cover_cli.base.models import JobResult, JobState, SavedImage
 from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
-from suno_cover_cli.models import JobResult, JobState, SavedImage
 from tests.clocks import ScaledClock
 
 T = TypeVar("T", bound=Event)

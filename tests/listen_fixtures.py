@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from suno_cover_cli.clock import Clock, SystemClock
-from suno_cover_cli.commands.callback_options import CallbackOptions
-from suno_cover_cli.commands.context import Context
-from suno_cover_cli.commands.job_parts import Unfinished
-from suno_cover_cli.commands.listen import listen
-from suno_cover_cli.commands.listen_options import ListenOptions
-from suno_cover_cli.errors import SunoCoverError
-from suno_cover_cli.screens.output import Output, Streams
+from suno_cover_cli.base.clock import Clock, SystemClock
+from suno_cover_cli.base.errors import SunoCoverError
+from suno_cover_cli.cli.listen import listen
+from suno_cover_cli.listen.options import ListenOptions
+from suno_cover_cli.ui.output import Output, Streams
+from suno_cover_cli.wiring.callback_options import CallbackOptions
+from suno_cover_cli.wiring.context import Context
+from suno_cover_cli.wiring.jobs import Unfinished
 from tests.cli_fixtures import Run
 from tests.listener_fixtures import PATIENCE_S, Reply
 

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.callbacks.listener import CallbackListener
-from suno_cover_cli.clock import SystemClock
 
 TASK = "21aee3c3c2a01fa5e030b3799fa4dd56"
 IMAGES = ("https://images.example/1.png", "https://images.example/2.png")

@@ -8,9 +8,9 @@ import msgspec
 import typer.main
 from typer.testing import CliRunner
 
-from suno_cover_cli.cli import PROGRAM, build_app
-from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.models import JobResult, JobState, SavedImage, Via
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.models import JobResult, JobState, SavedImage, Via
+from suno_cover_cli.cli.main import PROGRAM, build_app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

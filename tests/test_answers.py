@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from suno_cover_cli.errors import (
+from suno_cover_cli.base.errors import (
     CreditsError,
     JobFailedError,
     KeyRefusedError,
@@ -14,7 +14,7 @@ from suno_cover_cli.errors import (
     UnavailableError,
     UnreadableAnswerError,
 )
-from suno_cover_cli.models import JobRecord, RecordState
+from suno_cover_cli.base.models import JobRecord, RecordState
 from suno_cover_cli.service.answers import decode_envelope, read_credits, read_record, read_submission
 from suno_cover_cli.service.codes import describe_code, error_of
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from suno_cover_cli.clock import Clock, SystemClock
-from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.events import TunnelFailed, TunnelLost, TunnelOpened, TunnelRestored
+from suno_cover_cli.base.clock import Clock, SystemClock
+from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.events import TunnelFailed, TunnelLost, TunnelOpened, TunnelRestored
 from suno_cover_cli.tunnels.channel import HEARTBEAT_S, CallbackChannel
 from suno_cover_cli.tunnels.probe import HttpProbe
 from suno_cover_cli.tunnels.tunnel import PublicUrl

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.events import TunnelFailed, TunnelLost, TunnelOpened, TunnelRestored
+from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.events import TunnelFailed, TunnelLost, TunnelOpened, TunnelRestored
 from suno_cover_cli.tunnels.channel import HEARTBEAT_S, Mending
 from tests.channel_fixtures import SECOND_URL, URL, ScriptedTunnel, refusal, scene
 

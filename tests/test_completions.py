@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli import completion_table
-from suno_cover_cli.completion import complete
-from suno_cover_cli.completion_scripts import FILE_NAMES, script_of
-from suno_cover_cli.completion_shapes import SHELLS
+from suno_cover_cli.completion import table
+from suno_cover_cli.completion.engine import complete
+from suno_cover_cli.completion.scripts import FILE_NAMES, script_of
+from suno_cover_cli.completion.shapes import SHELLS
 from tests import completions
 from tests.cli_fixtures import Cli
 from tests.terminal_fixtures import PLAIN, Terminal
@@ -55,7 +55,7 @@ def offered(line: str, environ: dict[str, str] | None = None) -> list[str]:
 def test_the_table_is_what_the_application_says() -> None:
     """Every command, option, scenario and sample is known to TAB; a change is made known by the generator."""
     for name, value in completions.make_table().items():
-        assert getattr(importlib.reload(completion_table), name) == value, "python -m tests.completions --write"
+        assert getattr(importlib.reload(table), name) == value, "python -m tests.completions --write"
 
 
 def test_the_files_to_copy_are_what_the_program_prints(cli: Cli) -> None:

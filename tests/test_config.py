@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.config_edit import set_value, unset_value
-from suno_cover_cli.config_file import ConfigFile, config_path, load_config_file
-from suno_cover_cli.errors import KeyRefusedError, UsageError
-from suno_cover_cli.keys import hidden_profile_key, load_api_key
-from suno_cover_cli.settings import Provider, Settings, Sources, load_settings
+from suno_cover_cli.base.errors import KeyRefusedError, UsageError
+from suno_cover_cli.base.keys import hidden_profile_key, load_api_key
+from suno_cover_cli.base.settings import Provider, Settings, Sources, load_settings
+from suno_cover_cli.base.settings_edit import set_value, unset_value
+from suno_cover_cli.base.settings_file import ConfigFile, config_path, load_config_file
 from tests.cli_fixtures import Cli
 
 KEY = "sk-very-secret-0123456789"  # opens nothing

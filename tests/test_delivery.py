@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.callbacks.delivery import (
     ANSWER_S,
     FORWARD_S,
@@ -22,9 +25,6 @@ from suno_cover_cli.callbacks.delivery import (
     refuse_loop,
 )
 from suno_cover_cli.callbacks.listener import Answer, ReceivedCallback
-from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.errors import UsageError
-from suno_cover_cli.exits import ExitCode
 from tests.clocks import ScaledClock
 from tests.listener_fixtures import TASK, callback_body, new_listener
 

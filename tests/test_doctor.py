@@ -18,15 +18,15 @@ import pytest
 import trustme
 from aiohttp import ClientSession, web
 
-from suno_cover_cli.clock import Clock, SystemClock
-from suno_cover_cli.commands.callback_options import CallbackOptions
-from suno_cover_cli.commands.context import Context, ServiceOptions
-from suno_cover_cli.commands.doctor import examine
-from suno_cover_cli.commands.doctor_options import DoctorOptions
-from suno_cover_cli.doctor import CheckResult, Examiner, Finding
-from suno_cover_cli.errors import UnavailableError
+from suno_cover_cli.base.clock import Clock, SystemClock
+from suno_cover_cli.base.errors import UnavailableError
+from suno_cover_cli.doctor.checks import CheckResult, Doctor, Finding
+from suno_cover_cli.doctor.options import DoctorOptions
+from suno_cover_cli.doctor.report import examine
 from suno_cover_cli.sandbox.app import Sandbox
-from suno_cover_cli.screens.output import Output, Streams
+from suno_cover_cli.ui.output import Output, Streams
+from suno_cover_cli.wiring.callback_options import CallbackOptions
+from suno_cover_cli.wiring.context import Context, ServiceOptions
 from tests.cli_fixtures import Cli
 from tests.clocks import ScaledClock
 from tests.tunnel_fixtures import TOKEN, NgrokStandin
@@ -67,7 +67,7 @@ class Report:
         return {name for name, check in self.checks.items() if check["status"] == "fail"}
 
 
-class Doctor:
+class DoctorRun:
     """Runs the command inside the test's loop, with streams that are buffers."""
 
     def __init__(self, tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ class Doctor:
 
 
 @pytest.fixture
-def doctor(tmp_path: Path) -> Doctor:
+def doctor(tmp_path: Path) -> DoctorRun:
     """A doctor with a place of its own."""
-    return Doctor(tmp_path)
+    return DoctorRun(tmp_path)
 
 
 @asynccontextmanager
@@ -132,7 +132,7 @@ def closed_port() -> int:
 # --- all is well, nothing is well -----------------------------------------------------------------------------
 
 
-async def test_all_is_well_at_the_sandbox(doctor: Doctor) -> None:
+async def test_all_is_well_at_the_sandbox(doctor: DoctorRun) -> None:
     """Against a service that works every check passes, and each is reported with group, name and time."""
     async with Sandbox() as sandbox:
         report = await doctor(SUNO_BASE_URL=sandbox.url, SUNO_API_KEY=sandbox.api_key)
@@ -180,7 +180,7 @@ def test_set_up_as_told_it_passes_without_a_terminal(cli: Cli) -> None:
     assert "the key is accepted; 1025.6 credits" in done.stdout
 
 
-async def test_nothing_is_changed(doctor: Doctor) -> None:
+async def test_nothing_is_changed(doctor: DoctorRun) -> None:
     """Folders that are missing are not made, and no file appears anywhere."""
     async with Sandbox() as sandbox:
         before = sorted(doctor.folder.rglob("*"))
@@ -193,7 +193,7 @@ async def test_nothing_is_changed(doctor: Doctor) -> None:
 # --- settings and keys ----------------------------------------------------------------------------------------
 
 
-async def test_broken_settings_are_one_finding_among_others(doctor: Doctor) -> None:
+async def test_broken_settings_are_one_finding_among_others(doctor: DoctorRun) -> None:
     """An unusable settings file is told with its place, and the rest is still looked at."""
     (doctor.folder / "config.toml").write_text("provider = kie\n")
     report = await doctor(SUNO_BASE_URL="http://127.0.0.1:9", SUNO_COVER_OUTPUT="")
@@ -203,7 +203,7 @@ async def test_broken_settings_are_one_finding_among_others(doctor: Doctor) -> N
     assert report.code == 1
 
 
-async def test_a_key_for_the_other_provider_is_pointed_out(doctor: Doctor) -> None:
+async def test_a_key_for_the_other_provider_is_pointed_out(doctor: DoctorRun) -> None:
     """A key in the other provider's variable is no key, and is said to be there."""
     report = await doctor(
         options={"service": ServiceOptions(provider="kie", base_url="http://127.0.0.1:9")}, SUNO_API_KEY="x1y2z3"
@@ -213,7 +213,7 @@ async def test_a_key_for_the_other_provider_is_pointed_out(doctor: Doctor) -> No
     assert "x1y2z3" not in json.dumps(report.report)
 
 
-async def test_a_webhook_key_where_nothing_is_signed_is_a_trap(doctor: Doctor) -> None:
+async def test_a_webhook_key_where_nothing_is_signed_is_a_trap(doctor: DoctorRun) -> None:
     """With sunoapi.org a webhook key would refuse every callback; that is a warning."""
     options = {"service": ServiceOptions(base_url="https://service.invalid"), "callback": "off"}
     report = await doctor(options=options, SUNO_WEBHOOK_KEY="hook-key", SUNO_API_KEY="k")
@@ -250,7 +250,7 @@ def enveloped(code: int, message: str, data: Any = None, status: int = 200) -> C
     ],
 )
 async def test_each_refusal_of_the_account_names_its_fix(
-    doctor: Doctor, answer: Callable[[web.BaseRequest], web.StreamResponse], status: str, said: str
+    doctor: DoctorRun, answer: Callable[[web.BaseRequest], web.StreamResponse], status: str, said: str
 ) -> None:
     """A key that is refused, an account without credits, a wrong address and an outage are told apart."""
     async with serving(answer) as url:
@@ -260,7 +260,7 @@ async def test_each_refusal_of_the_account_names_its_fix(
     assert report.code == (0 if status == "pass" else 1)
 
 
-async def test_a_clock_that_is_wrong_is_told(doctor: Doctor) -> None:
+async def test_a_clock_that_is_wrong_is_told(doctor: DoctorRun) -> None:
     """The service's Date header shows how far this machine's clock is off."""
 
     def answer(_: web.BaseRequest) -> web.Response:
@@ -273,7 +273,7 @@ async def test_a_clock_that_is_wrong_is_told(doctor: Doctor) -> None:
     assert "ahead" in report["clock"][1]
 
 
-async def test_a_certificate_nobody_vouches_for_is_told(doctor: Doctor) -> None:
+async def test_a_certificate_nobody_vouches_for_is_told(doctor: DoctorRun) -> None:
     """A server whose authority is unknown fails at TLS, with the variable that would make it known."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
@@ -285,7 +285,7 @@ async def test_a_certificate_nobody_vouches_for_is_told(doctor: Doctor) -> None:
     assert report["account"][0] == "warn"
 
 
-async def test_a_proxy_is_shown_without_its_password(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_is_shown_without_its_password(doctor: DoctorRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy on the way is named, and is what has to answer; its password is nobody's business."""
     port = closed_port()
     monkeypatch.setenv("https_proxy", f"http://user:hunter22@127.0.0.1:{port}")
@@ -297,7 +297,7 @@ async def test_a_proxy_is_shown_without_its_password(doctor: Doctor, monkeypatch
     assert "hunter22" not in json.dumps(report.report)
 
 
-async def test_a_service_that_never_answers_costs_its_limit(doctor: Doctor) -> None:
+async def test_a_service_that_never_answers_costs_its_limit(doctor: DoctorRun) -> None:
     """A server that takes connections and says nothing is given up on in time."""
     ended = asyncio.Semaphore(0)
 
@@ -326,7 +326,12 @@ async def test_a_service_that_never_answers_costs_its_limit(doctor: Doctor) -> N
 
 
 async def with_tunnel(
-    doctor: Doctor, sandbox: Sandbox, standin: NgrokStandin | None, *, callback: str = "auto", speed: float = 1.0
+    doctor: DoctorRun,
+    sandbox: Sandbox,
+    standin: NgrokStandin | None,
+    *,
+    callback: str = "auto",
+    speed: float = 1.0,
 ) -> Report:
     """Examine with a token set, so that a real tunnel is tried."""
     path = str(standin.path) if standin is not None else str(doctor.folder / "no-such-agent")
@@ -340,7 +345,7 @@ async def with_tunnel(
 
 
 async def test_a_real_tunnel_is_opened_and_called_through(
-    doctor: Doctor, ngrok_standin: Standins, monkeypatch: pytest.MonkeyPatch
+    doctor: DoctorRun, ngrok_standin: Standins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A callback takes the way through, every item of the providers' list has a line, no agent stays behind."""
     standin = ngrok_standin()
@@ -377,7 +382,7 @@ async def test_a_real_tunnel_is_opened_and_called_through(
     ],
 )
 async def test_each_trouble_with_ngrok_names_its_fix(
-    doctor: Doctor,
+    doctor: DoctorRun,
     ngrok_standin: Standins,
     monkeypatch: pytest.MonkeyPatch,
     variant: str | None,
@@ -400,7 +405,7 @@ async def test_each_trouble_with_ngrok_names_its_fix(
     assert standin is None or standin.living() == []
 
 
-async def test_a_required_tunnel_that_fails_is_a_failure(doctor: Doctor, ngrok_standin: Standins) -> None:
+async def test_a_required_tunnel_that_fails_is_a_failure(doctor: DoctorRun, ngrok_standin: Standins) -> None:
     """Who insists on callbacks is told that jobs would not start."""
     async with Sandbox() as sandbox:
         report = await with_tunnel(doctor, sandbox, ngrok_standin("error-105"), callback="required")
@@ -408,7 +413,7 @@ async def test_a_required_tunnel_that_fails_is_a_failure(doctor: Doctor, ngrok_s
     assert report.code == 1
 
 
-async def test_an_address_of_ones_own_is_tried_instead_of_ngrok(doctor: Doctor) -> None:
+async def test_an_address_of_ones_own_is_tried_instead_of_ngrok(doctor: DoctorRun) -> None:
     """--public-url is called through like a tunnel; one that leads elsewhere is told."""
     async with Sandbox() as sandbox:
         report = await doctor(
@@ -422,7 +427,7 @@ async def test_an_address_of_ones_own_is_tried_instead_of_ngrok(doctor: Doctor) 
     assert "ngrok agent" not in report.checks
 
 
-async def test_a_way_that_lets_probes_through_and_callbacks_not_is_told(doctor: Doctor) -> None:
+async def test_a_way_that_lets_probes_through_and_callbacks_not_is_told(doctor: DoctorRun) -> None:
     """A firewall that answers POST by itself is found out by a callback of our own through the public address."""
     port = closed_port()
 
@@ -450,11 +455,11 @@ async def test_nobody_is_sent_to_where_they_are() -> None:
     async def fail() -> Finding:
         raise UnavailableError("no way", hint="Check the proxy; suno-cover doctor shows which step fails.")
 
-    assert not await Examiner("group", SystemClock(), results.append).check("name", fail)
+    assert not await Doctor("group", SystemClock(), results.append).check("name", fail)
     assert [(result.message, result.hint) for result in results] == [("no way", "Check the proxy")]
 
 
-async def test_a_port_in_use_is_told(doctor: Doctor) -> None:
+async def test_a_port_in_use_is_told(doctor: DoctorRun) -> None:
     """A listener that cannot be bound fails with the fix, and the other groups go on."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -469,7 +474,7 @@ async def test_a_port_in_use_is_told(doctor: Doctor) -> None:
 @pytest.mark.parametrize(
     ("options", "said"), [({"callback": "off"}, "callback = off"), ({"opens_tunnel": False}, "--no-tunnel")]
 )
-async def test_a_tunnel_nobody_wants_is_not_opened(doctor: Doctor, options: dict[str, Any], said: str) -> None:
+async def test_a_tunnel_nobody_wants_is_not_opened(doctor: DoctorRun, options: dict[str, Any], said: str) -> None:
     """With callbacks off, or --no-tunnel, the line says so and no agent is looked for."""
     report = await doctor(options=options, SUNO_BASE_URL="http://127.0.0.1:9", NGROK_AUTHTOKEN=TOKEN)
     assert report["tunnel"][0] == "pass"
@@ -480,12 +485,12 @@ async def test_a_tunnel_nobody_wants_is_not_opened(doctor: Doctor, options: dict
 # --- folders and journal --------------------------------------------------------------------------------------
 
 
-async def folders(doctor: Doctor, output: Path | None = None) -> Report:
+async def folders(doctor: DoctorRun, output: Path | None = None) -> Report:
     """Examine with a service that is out of reach, which takes no time."""
     return await doctor(options={"callback": "off", "output": output}, SUNO_BASE_URL="http://127.0.0.1:9")
 
 
-async def test_a_folder_that_cannot_be_is_told(doctor: Doctor) -> None:
+async def test_a_folder_that_cannot_be_is_told(doctor: DoctorRun) -> None:
     """A file in the way of the output folder, or of one above it, fails with its path."""
     (doctor.folder / "file").touch()
     for path in (doctor.folder / "file", doctor.folder / "file" / "covers"):
@@ -495,14 +500,14 @@ async def test_a_folder_that_cannot_be_is_told(doctor: Doctor) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a folder that not even root can write is Linux's")
-async def test_a_folder_without_permission_is_told(doctor: Doctor) -> None:
+async def test_a_folder_without_permission_is_told(doctor: DoctorRun) -> None:
     """A folder that may not be written fails with what to do."""
     report = await folders(doctor, Path("/proc/covers"))
     assert report["output"][0] == "fail"
     assert "permissions" in report["output"][1]
 
 
-def make_journal(doctor: Doctor, *states: str, created_at: float = 2_000_000_000.0, version: int = 0) -> Path:
+def make_journal(doctor: DoctorRun, *states: str, created_at: float = 2_000_000_000.0, version: int = 0) -> Path:
     """Make a journal with jobs in some states, with the program itself, and return its path."""
     path = Path(doctor.environ["SUNO_COVER_STATE_DIR"]) / "journal.sqlite3"
     environ = {**os.environ, **doctor.environ}
@@ -523,7 +528,7 @@ def make_journal(doctor: Doctor, *states: str, created_at: float = 2_000_000_000
     return path
 
 
-async def test_a_sound_journal_tells_what_is_left_to_do(doctor: Doctor) -> None:
+async def test_a_sound_journal_tells_what_is_left_to_do(doctor: DoctorRun) -> None:
     """Jobs that are not finished and images behind dead links are counted, with the command that helps."""
     await asyncio.to_thread(make_journal, doctor, "succeeded", "submitted", "partial", created_at=1.0)
     report = await folders(doctor)
@@ -533,7 +538,7 @@ async def test_a_sound_journal_tells_what_is_left_to_do(doctor: Doctor) -> None:
     assert "1 job with images missing" in report["links"][1]
 
 
-async def test_a_damaged_or_newer_journal_is_told(doctor: Doctor) -> None:
+async def test_a_damaged_or_newer_journal_is_told(doctor: DoctorRun) -> None:
     """A journal that is no database, is damaged, or was written by a newer version fails with the fix."""
     path = await asyncio.to_thread(make_journal, doctor, "succeeded", version=99)
     assert "newer" in (await folders(doctor))["journal"][1]

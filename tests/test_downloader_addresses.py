@@ -15,7 +15,7 @@ import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from suno_cover_cli.errors import ImageError
+from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.images.addresses import AddressGuard, ForbiddenAddressError, is_public
 from tests.downloader_fixtures import (
     ImageHost,
@@ -182,7 +182,7 @@ class Table(AbstractResolver):
         """Nothing to close."""
 
 
-class Doorbell:
+class WakeUp:
     """A listening socket that counts who connects."""
 
     def __init__(self) -> None:
@@ -229,7 +229,7 @@ class Doorbell:
 )
 async def test_names_that_lead_inside(tmp_path: Path, allow_loopback: bool, scheme: str, found: list[str]) -> None:
     """A name is judged by the address that is about to be connected to, and nobody sees a connection."""
-    async with Doorbell() as door:
+    async with WakeUp() as door:
         resolver = Table(cover_example=found)
         async with make_downloader(allow_loopback=allow_loopback, resolver=resolver) as downloader:
             with refused("image_forbidden_address"):
@@ -241,7 +241,7 @@ async def test_names_that_lead_inside(tmp_path: Path, allow_loopback: bool, sche
 @pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f.1", "0177.0.0.1"])
 async def test_other_spellings_of_loopback(tmp_path: Path, host: str) -> None:
     """No spelling of this machine's address gets through when loopback is closed."""
-    async with Doorbell() as door, make_downloader(allow_loopback=False, max_attempts=1) as downloader:
+    async with WakeUp() as door, make_downloader(allow_loopback=False, max_attempts=1) as downloader:
         with pytest.raises(ImageError, match=r"public internet|cannot be resolved"):
             await downloader.save(f"https://{host}:{door.port}/cover.png", tmp_path, "cover_1")
         assert await door.count_others() == 0
@@ -362,7 +362,7 @@ async def test_no_way_down_from_https(tmp_path: Path, server_tls: ssl.SSLContext
 
 SAVE_ONE = """
 import asyncio, pathlib, sys
-from suno_cover_cli.clock import SystemClock
+from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.images.downloader import Downloader
 
 async def main():

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.errors import ImageError
+from suno_cover_cli.base.errors import ImageError
+from suno_cover_cli.base.models import SavedImage
 from suno_cover_cli.images.check import DamagedImageError
 from suno_cover_cli.images.files import ImageFolder, PartFile
-from suno_cover_cli.models import SavedImage
 from tests.downloader_fixtures import refused
 from tests.image_fixtures import CHECKER, OTHER, PNG, URL, find, names_in, picture, put
 
@@ -181,7 +181,7 @@ def test_folder_that_vanishes(tmp_path: Path) -> None:
 FILL = """
 import pathlib, resource, sys
 from tests.image_fixtures import names_in, put
-from suno_cover_cli.errors import ImageError
+from suno_cover_cli.base.errors import ImageError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 try:

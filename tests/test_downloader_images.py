@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from suno_cover_cli.errors import ImageError
+from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.images.check import (
     SNIFF_BYTES,
     DamagedImageError,
@@ -185,7 +185,7 @@ def test_the_decoder_is_loaded_ahead_of_the_first_picture() -> None:
     """Nothing of the decoder is there before it is wanted; once prepared, it loads while nobody waits."""
     script = """
 import asyncio, sys
-from suno_cover_cli.clock import SystemClock
+from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.images.downloader import Downloader
 
 def is_loaded():

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from suno_cover_cli.errors import reason_of
+from suno_cover_cli.base.errors import reason_of
 
 
 async def test_a_refused_connection_is_told_in_the_systems_words() -> None:

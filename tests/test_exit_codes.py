@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 
-from suno_cover_cli.exits import ExitCode
+from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.sandbox.app import Sandbox
 from tests.cli_fixtures import Cli
 from tests.crash_fixtures import environ_of

@@ -21,7 +21,7 @@ Make = Callable[..., NgrokStandin]
 async def test_the_callback_comes_by_the_public_url(cli: Cli, ngrok_standin: Make) -> None:
     """With a tunnel there is exactly one submit, the callback ends the wait, and no agent is left."""
     agent = ngrok_standin()
-    ready, ledger = cli.cwd / "ready", cli.cwd / "ledger"
+    ready, registry = cli.cwd / "ready", cli.cwd / "registry"
     # The service is a process of its own, because it must trust the stand-in's authority from its start.
     service = await cli.begin(
         "sandbox",
@@ -30,7 +30,7 @@ async def test_the_callback_comes_by_the_public_url(cli: Cli, ngrok_standin: Mak
         "--ready-file",
         str(ready),
         "--state-file",
-        str(ledger),
+        str(registry),
         **agent.environ,
     )
     try:
@@ -44,7 +44,7 @@ async def test_the_callback_comes_by_the_public_url(cli: Cli, ngrok_standin: Mak
     assert run.objects[-1]["via"] == "callback"
     opened = next(event for event in run.objects if event["type"] == "tunnel_opened")
     assert opened["url"].startswith("https://")
-    told = [json.loads(line) for line in ledger.read_text().splitlines()]
+    told = [json.loads(line) for line in registry.read_text().splitlines()]
     assert [line["type"] for line in told].count("submit") == 1
     (job,) = [line for line in told if line["type"] == "job"]
     assert job["callback_url"].startswith(f"{opened['url']}/callback/")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from suno_cover_cli.base.models import JobState
 from suno_cover_cli.journal.rows import RowState
-from suno_cover_cli.models import JobState
 from tests.journal_fixtures import cover, ended, journal_in, music, rows_in
 
 # --- steps ------------------------------------------------------------------------------------------------
@@ -198,8 +198,8 @@ async def test_a_job_let_go_of_is_free(tmp_path: Path) -> None:
 
 HOLDER = """
 import asyncio, pathlib, sys
-from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.events import NullSink
+from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.events import NullSink
 from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.errors import UsageError
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.models import JobState
 from suno_cover_cli.journal.database import Database, DatabaseError
-from suno_cover_cli.models import JobState
 from tests.cli_fixtures import Cli
 from tests.journal_fixtures import Listening, ended, journal_in, music, rows_in
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.signature import sign
-from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.commands.callback_options import CallbackOptions
-from suno_cover_cli.text import Secret
+from suno_cover_cli.wiring.callback_options import CallbackOptions
 from tests.clocks import ScaledClock
 from tests.listen_fixtures import listening
 from tests.listener_fixtures import IMAGES, RECEIVED_BODY, TASK, callback_body

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from suno_cover_cli.commands.callback_options import CallbackOptions
+from suno_cover_cli.wiring.callback_options import CallbackOptions
 from tests.clocks import ScaledClock
 from tests.listen_fixtures import listening, receiving
 from tests.listener_fixtures import PATIENCE_S, Reply, callback_body

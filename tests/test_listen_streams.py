@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from suno_cover_cli.commands.callback_options import CallbackOptions
-from suno_cover_cli.commands.listen_output import ProductPrinter
+from suno_cover_cli.listen.printers import ProductPrinter
 from suno_cover_cli.sandbox.app import Sandbox
+from suno_cover_cli.wiring.callback_options import CallbackOptions
 from tests.listen_fixtures import listening
 from tests.listener_fixtures import PATIENCE_S, TASK, callback_body
 from tests.test_listen_forward import unused_port

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from suno_cover_cli.commands.callback_options import CallbackOptions
+from suno_cover_cli.wiring.callback_options import CallbackOptions
 from tests.cli_fixtures import Cli
 from tests.clocks import ScaledClock
 from tests.listen_fixtures import listening

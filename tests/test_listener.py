@@ -11,6 +11,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.binding import explain_bind_error
 from suno_cover_cli.callbacks.connections import ConnectionLimits
 from suno_cover_cli.callbacks.listener import (
@@ -20,10 +24,6 @@ from suno_cover_cli.callbacks.listener import (
     ReceivedCallback,
 )
 from suno_cover_cli.callbacks.signature import sign
-from suno_cover_cli.errors import UsageError
-from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.models import SignatureState
-from suno_cover_cli.text import Secret
 from tests.clocks import ManualClock
 from tests.listener_fixtures import (
     IMAGES,

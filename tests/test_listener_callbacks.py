@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from suno_cover_cli.base.models import is_safe_task_id
 from suno_cover_cli.callbacks.content import CallbackContent, NotACallbackError, parse_callback
-from suno_cover_cli.models import is_safe_task_id
 from tests.listener_fixtures import IMAGES, TASK, callback_body, connect, new_listener, post, request_bytes
 
 

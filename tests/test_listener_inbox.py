@@ -5,6 +5,9 @@ import re
 
 import pytest
 
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.content import parse_callback
 from suno_cover_cli.callbacks.listener import (
     CallbackInbox,
@@ -12,9 +15,6 @@ from suno_cover_cli.callbacks.listener import (
     InboxClosedError,
 )
 from suno_cover_cli.callbacks.signature import sign
-from suno_cover_cli.errors import UsageError
-from suno_cover_cli.models import SignatureState
-from suno_cover_cli.text import Secret
 from tests.clocks import ManualClock
 from tests.listener_fixtures import (
     TASK,

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.commands.job_options import JobCommandOptions
-from suno_cover_cli.errors import RefusedError, UsageError
-from suno_cover_cli.events import Event, WarningRaised
+from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.errors import RefusedError, UsageError
+from suno_cover_cli.base.events import Event, WarningRaised
+from suno_cover_cli.base.models import JobRecord, RecordState, SavedImage, Submission
+from suno_cover_cli.base.naming import NameTemplate
 from suno_cover_cli.jobs.covers import CoverSaver
 from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
-from suno_cover_cli.models import JobRecord, RecordState, SavedImage, Submission
-from suno_cover_cli.naming import NameTemplate
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.service.answers import decode_envelope, read_title
+from suno_cover_cli.wiring.job_options import JobCommandOptions
 from tests.cli_fixtures import Cli, InProcess, Run
 from tests.clocks import ScaledClock
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
+from suno_cover_cli.base.errors import KeyRefusedError, RefusedError, SunoCoverError, UnavailableError
+from suno_cover_cli.base.models import JobRecord, RecordState, SignatureState, Via
 from suno_cover_cli.callbacks.content import ReceivedCallback
-from suno_cover_cli.errors import KeyRefusedError, RefusedError, SunoCoverError, UnavailableError
-from suno_cover_cli.jobs.awake import AwakeClock
-from suno_cover_cli.jobs.poller import Doorbell, Poller, Timing, spread_s
-from suno_cover_cli.models import JobRecord, RecordState, SignatureState, Via
+from suno_cover_cli.jobs.poller import Poller, Timing, WakeUp, spread_s
+from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 from tests.clocks import ManualClock
 
 TASK = "cover-1"
@@ -52,13 +52,13 @@ class Waiting:
     def __init__(self, clock: ManualClock, timing: Timing = TIMING, *, with_inbox: bool = True) -> None:
         self.clock = clock
         self.inbox = QueueInbox()
-        self.bell = Doorbell()
+        self.bell = WakeUp()
         self.reads: list[float] = []
         self.pauses: list[float | None] = []
         self.strangers = 0
         self.answer: Callable[[], JobRecord] = lambda: JobRecord(task_id=TASK, state=RecordState.RUNNING)
         self._start = clock.monotonic()
-        self.awake = AwakeClock(clock, self.bell.ring)
+        self.awake = SuspendAwareClock(clock, self.bell.ring)
         self.poller = Poller(
             TASK,
             fetch=self._fetch,
@@ -307,7 +307,7 @@ def test_a_wall_clock_that_jumps_is_a_wake_up() -> None:
         rings += 1
 
     clock = TwoClocks()
-    awake = AwakeClock(clock, count)
+    awake = SuspendAwareClock(clock, count)
     clock.advance(5)
     before = awake.now()
     clock.asleep_s = 3600

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from suno_cover_cli.screens.desktop import open_folder
-from suno_cover_cli.screens.preview import render_pictures
-from suno_cover_cli.screens.terminal import Protocol, TerminalFacts
+from suno_cover_cli.ui.desktop import open_folder
+from suno_cover_cli.ui.preview import render_pictures
+from suno_cover_cli.ui.terminal import Protocol, TerminalFacts
 from tests.cli_fixtures import Cli
 from tests.terminal_fixtures import (
     BOTH,

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.callbacks.content import ReceivedCallback
-from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.errors import UsageError
 from suno_cover_cli.journal.database import Database, DatabaseError
 from suno_cover_cli.journal.recorder import Recorder
 from suno_cover_cli.journal.recordings import RecordingStore
-from suno_cover_cli.models import SignatureState
 from tests.cli_fixtures import Cli
 from tests.listener_fixtures import PATIENCE_S, TASK, callback_body
 

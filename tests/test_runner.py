@@ -11,11 +11,11 @@ import pytest
 
 PRELUDE = """
 import asyncio, sys, time
-from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.errors import KeyRefusedError
-from suno_cover_cli.screens.output import Output, standard_streams
-from suno_cover_cli.runner import run
-from suno_cover_cli.text import Secret
+from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.errors import KeyRefusedError
+from suno_cover_cli.ui.output import Output, standard_streams
+from suno_cover_cli.wiring.runner import run
+from suno_cover_cli.base.text import Secret
 
 output = Output(standard_streams(), clock=SystemClock(), is_json="--json" in sys.argv)
 output.redactor.add(Secret("sk-hidden-0123456789"))

@@ -6,16 +6,16 @@ import sys
 
 import pytest
 
+from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.content import NotACallbackError, parse_callback
 from suno_cover_cli.callbacks.delivery import CallbackSender
 from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.callbacks.samples import LATE_S, build_sample
 from suno_cover_cli.callbacks.signature import check_signature
-from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.errors import UsageError
-from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.models import SignatureState
-from suno_cover_cli.text import Secret
 from tests.clocks import ManualClock
 from tests.listener_fixtures import TASK, new_listener
 

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from suno_cover_cli.errors import UsageError
+from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.sandbox.app import CREDIT_PATHS, RECORD_PATH, SUBMIT_PATH, Sandbox
 from tests.clocks import ManualClock
 from tests.sandbox_fixtures import PlainClient, WatchedClock, serving

@@ -14,7 +14,7 @@ import trustme
 from aiohttp import web
 
 from suno_cover_cli.sandbox.app import Sandbox
-from suno_cover_cli.sandbox.courier import LoopbackResolver, is_loopback_host
+from suno_cover_cli.sandbox.callback_sender import LoopbackResolver, is_loopback_host
 from suno_cover_cli.sandbox.jobs import SandboxJob
 from tests.sandbox_fixtures import Receiver, WatchedClock, serving
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from suno_cover_cli.errors import UsageError
+from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.sandbox.app import Sandbox
-from suno_cover_cli.sandbox.ledger import JobLine, Line, SettledLine, SubmitLine, read_ledger
+from suno_cover_cli.sandbox.registry import JobLine, Line, SettledLine, SubmitLine, read_ledger
 from tests.clocks import ManualClock
 from tests.sandbox_fixtures import PlainClient, Receiver, WatchedClock, serving
 

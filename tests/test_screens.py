@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from suno_cover_cli.cli import build_app
-from suno_cover_cli.completion_table import COMMANDS
+from suno_cover_cli.cli.main import build_app
+from suno_cover_cli.completion.table import COMMANDS
 from tests.cli_fixtures import Cli
 from tests.terminal_fixtures import PLAIN, Terminal, strip_escapes
 

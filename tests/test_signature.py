@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.signature import SignatureReport, check_signature, sign
-from suno_cover_cli.models import SignatureState
-from suno_cover_cli.text import Secret
 
 KEY = Secret("whk_0123456789")
 TASK = "21aee3c3c2a01fa5e030b3799fa4dd56"

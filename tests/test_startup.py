@@ -33,7 +33,7 @@ WATCHED = """
 import sys
 real = sys.stdout
 sys.argv = ["suno-cover", *sys.argv[1:]]
-from suno_cover_cli.cli import main
+from suno_cover_cli.cli.main import main
 try:
     main()
 finally:
@@ -134,7 +134,7 @@ def is_within(times: float, ours: Callable[[], float], theirs: Callable[[], floa
 def installed(tmp_path: Path) -> list[str]:
     """Return the program as it is started after an installation: by a script of a few lines."""
     script = tmp_path / "suno-cover"
-    script.write_text("import sys\nfrom suno_cover_cli.cli import main\nsys.exit(main())\n")
+    script.write_text("import sys\nfrom suno_cover_cli.cli.main import main\nsys.exit(main())\n")
     return [sys.executable, str(script)]
 
 
@@ -154,7 +154,7 @@ def test_version_and_tab_cost_a_few_starts_of_python(cli: Cli, tmp_path: Path) -
 
 def test_help_costs_little_more_than_the_parser_itself(cli: Cli, tmp_path: Path) -> None:
     """--help takes at most 1.15 times as long as that of a bare Typer application with commands of those names."""
-    from suno_cover_cli.completion_table import COMMANDS
+    from suno_cover_cli.completion.table import COMMANDS
 
     program = installed(tmp_path)
     bare = tmp_path / "bare.py"

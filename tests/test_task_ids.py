@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.errors import UsageError
-from suno_cover_cli.task_ids import collect_task_ids
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.task_ids import collect_task_ids
 
 
 def collect(*arguments: str, raw: bytes | None = None) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suno_cover_cli.text import Redactor, Secret, cells_of, clean, fold
+from suno_cover_cli.base.text import Redactor, Secret, cells_of, clean, fold
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from suno_cover_cli.errors import TunnelError
+from suno_cover_cli.base.errors import TunnelError
 from tests.tunnel_fixtures import TOKEN, NgrokStandin, PlainListener, TunnelMaker, command_lines, wait_until
 
 Standins = Callable[..., NgrokStandin]

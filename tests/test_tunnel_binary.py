@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.errors import TunnelError
+from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.tunnels.ngrok_binary import Download, find_agent, is_shim
 from tests.tunnel_fixtures import NgrokStandin, TunnelMaker, wait_until
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from suno_cover_cli.errors import TunnelError
+from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.tunnels.tunnel import TunnelChange
 from tests.tunnel_fixtures import TOKEN, NgrokStandin, TunnelMaker
 

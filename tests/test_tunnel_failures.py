@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.text import Secret
+from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.tunnels.ngrok_errors import explain_code, find_code
 from tests.clocks import ScaledClock
 from tests.tunnel_fixtures import TOKEN, NgrokStandin, TunnelMaker

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.text import Secret
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.tunnels.agent_guard import process_stamp
 from suno_cover_cli.tunnels.ngrok_home import AgentHome, private_home, sweep
 

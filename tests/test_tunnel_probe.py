@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from suno_cover_cli.errors import TunnelError
+from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.tunnels.probe import HttpProbe
 from tests.tunnel_fixtures import NgrokStandin, PlainListener, TunnelMaker
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from suno_cover_cli.errors import UsageError
+from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.tunnels.tunnel import PublicUrl
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.events import JobEnded, JobPolled, JobSubmitted, RequestRetried, TunnelLost
-from suno_cover_cli.exits import ExitCode
+from suno_cover_cli.base.events import JobEnded, JobPolled, JobSubmitted, RequestRetried, TunnelLost
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.models import JobState
 from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.poller import Timing
-from suno_cover_cli.models import JobState
 from suno_cover_cli.sandbox.app import Sandbox
 from tests.clocks import ScaledClock
 from tests.workflow_fixtures import Rig, rig

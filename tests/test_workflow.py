@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.events import JobSubmitted
-from suno_cover_cli.exits import ExitCode
+from suno_cover_cli.base.events import JobSubmitted
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.models import JobState, SavedImage, Via
 from suno_cover_cli.jobs.poller import Timing
-from suno_cover_cli.models import JobState, SavedImage, Via
 from suno_cover_cli.sandbox.app import Sandbox
 from tests.clocks import ScaledClock
 from tests.journal_fixtures import rows_in

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from suno_cover_cli.clock import Clock, SystemClock
-from suno_cover_cli.text import Secret
+from suno_cover_cli.base.clock import Clock, SystemClock
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.tunnels.ngrok import NgrokTunnel
 from tests.standins.install_ngrok import install
 

@@ -5,9 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.settings import Provider
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.inbox import CallbackInbox
 from suno_cover_cli.callbacks.listener import CallbackListener
-from suno_cover_cli.clock import Clock
 from suno_cover_cli.images.downloader import Downloader
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.jobs.poller import Timing
@@ -18,8 +20,6 @@ from suno_cover_cli.journal.rows import JobOptions
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.service.api import SunoApi
 from suno_cover_cli.service.limiter import RequestLimiter
-from suno_cover_cli.settings import Provider
-from suno_cover_cli.text import Secret
 from tests.clocks import ScaledClock
 from tests.journal_fixtures import Listening
 

@@ -4,7 +4,7 @@ import errno
 import socket
 from typing import Any
 
-from suno_cover_cli.errors import UsageError
+from suno_cover_cli.base.errors import UsageError
 
 
 def local_url(address: tuple[Any, ...]) -> str:

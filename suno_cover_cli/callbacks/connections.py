@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from suno_cover_cli.clock import Clock
+from suno_cover_cli.base.clock import Clock
 
 # What the rest of the program needs beside connections: journal, images, the tunnel's agent, streams.
 _RESERVED_DESCRIPTORS = 128
@@ -41,7 +41,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connection(Protocol):
-    """What the ledger asks of a connection."""
+    """What the registry asks of a connection."""
 
     held_bytes: int
     """Bytes of an unfinished body."""

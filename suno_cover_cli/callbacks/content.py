@@ -2,7 +2,7 @@
 
 import msgspec
 
-from suno_cover_cli.models import SignatureState, WireCallback, is_safe_task_id
+from suno_cover_cli.base.models import SignatureState, WireCallback, is_safe_task_id
 
 MAX_BODY_BYTES = 1024 * 1024
 """A real callback has a few hundred bytes; the listener answers 413 above this."""

@@ -18,11 +18,11 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
+from suno_cover_cli.base.clock import Clock, within
+from suno_cover_cli.base.errors import UsageError, reason_of
+from suno_cover_cli.base.settings import is_loopback_url
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.content import Headers
-from suno_cover_cli.clock import Clock, within
-from suno_cover_cli.errors import UsageError, reason_of
-from suno_cover_cli.settings import is_loopback_url
-from suno_cover_cli.text import clean
 
 ANSWER_S = 15.0
 """The service waits this long for a receiver's 200 (documented)."""

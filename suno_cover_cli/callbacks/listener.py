@@ -20,6 +20,9 @@ from typing import Self, cast
 import msgspec
 from aiohttp import web
 
+from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.binding import explain_bind_error, local_url
 from suno_cover_cli.callbacks.connections import ConnectionLedger, ConnectionLimits, descriptor_room
 from suno_cover_cli.callbacks.content import NotACallbackError, ReceivedCallback, parse_callback
@@ -35,9 +38,6 @@ from suno_cover_cli.callbacks.listener_http import (
     send,
 )
 from suno_cover_cli.callbacks.signature import MAX_AGE_S, SIGNATURE_HEADER, TIMESTAMP_HEADER, check_signature
-from suno_cover_cli.clock import Clock
-from suno_cover_cli.errors import UsageError
-from suno_cover_cli.text import Secret
 
 __all__ = [
     "RECEIVED",
@@ -123,7 +123,7 @@ class CallbackListener:
         self._web = web.Server(self._serve, request_factory=make_request)
         # What clients do wrong is counted, not logged: the terminal belongs to the user.
         silent = logging.Logger("callbacks", logging.CRITICAL + 1)  # noqa: LOG001 -- nobody else's, no parent
-        connect = partial(Connection, self._web, ledger=self._ledger, on_garbage=self._note_garbage, log=silent)
+        connect = partial(Connection, self._web, registry=self._ledger, on_garbage=self._note_garbage, log=silent)
         loop = asyncio.get_running_loop()
         try:
             # asyncio accepts "backlog" connections a turn, and asks the kernel for a queue of that length.

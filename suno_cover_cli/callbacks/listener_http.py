@@ -1,7 +1,7 @@
 """How the listener speaks HTTP: aiohttp's server with bounds on what a stranger may cost.
 
 aiohttp's own bounds are on lines and on their number; what is added here is a bound on whole heads, a place
-for each connection in the ledger, answers in the listener's own shape, and silence: what clients do wrong is
+for each connection in the registry, answers in the listener's own shape, and silence: what clients do wrong is
 counted by the listener, not logged.
 """
 
@@ -31,7 +31,7 @@ _MAX_LINE_BYTES = 8190
 _READ_BYTES = 16 * 1024
 # How long a refused sender may go on sending, so that it reads the refusal instead of a reset.
 _LINGER_S = 2.0
-# aiohttp's idle timer has one duration for everybody; the ledger tells strangers from known senders.
+# aiohttp's idle timer has one duration for everybody; the registry tells strangers from known senders.
 _AIOHTTP_KEEPALIVE_S = 3600.0
 _SERVER_NAME = "suno-cover"
 _BODILESS = {204, 304}
@@ -56,7 +56,7 @@ class Connection(web.RequestHandler):
         self,
         server: web.Server,
         *,
-        ledger: ConnectionLedger,
+        registry: ConnectionLedger,
         on_garbage: Callable[[int, str], None],
         log: logging.Logger,
     ) -> None:
@@ -76,12 +76,12 @@ class Connection(web.RequestHandler):
         self.held_bytes = 0
         self._head_bytes = 0
         self._is_in_head = True
-        self._ledger = ledger
+        self._ledger = registry
         self._on_garbage = on_garbage
         self._wire: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a place in the ledger, and the way to give it up."""
+        """Take a place in the registry, and the way to give it up."""
         super().connection_made(transport)
         self._wire = cast("asyncio.Transport", transport)
         if hasattr(transport, "max_size"):
@@ -91,7 +91,7 @@ class Connection(web.RequestHandler):
         self._ledger.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Give the place in the ledger up."""
+        """Give the place in the registry up."""
         self._ledger.closed(self)
         super().connection_lost(exc)
 
@@ -216,7 +216,7 @@ class WireAnswer(web.StreamResponse):
         """Do nothing more: the answer is out."""
 
 
-async def read_body(request: web.BaseRequest, connection: Connection, ledger: ConnectionLedger) -> bytes:
+async def read_body(request: web.BaseRequest, connection: Connection, registry: ConnectionLedger) -> bytes:
     """Read the body of a request that is worth reading.
 
     Raises:
@@ -227,21 +227,21 @@ async def read_body(request: web.BaseRequest, connection: Connection, ledger: Co
     if request.content.is_eof():  # the usual case: it came in one piece with its head
         body = request.content.read_nowait()
     else:
-        ledger.waits(connection)
+        registry.waits(connection)
         try:
-            body = await _read_pieces(request, connection, ledger)
+            body = await _read_pieces(request, connection, registry)
         except (ConnectionError, RuntimeError, HttpProcessingError, web.RequestPayloadError) as error:
             # RuntimeError is aiohttp's word for a connection that closed between two reads.
             raise RefusalError(400, "the body broke off") from error
         finally:
-            ledger.releases(connection)
+            registry.releases(connection)
     if len(body) > MAX_BODY_BYTES:
         raise RefusalError(413, "over 1 MiB")
-    ledger.answers(connection)
+    registry.answers(connection)
     return body
 
 
-async def _read_pieces(request: web.BaseRequest, connection: Connection, ledger: ConnectionLedger) -> bytes:
+async def _read_pieces(request: web.BaseRequest, connection: Connection, registry: ConnectionLedger) -> bytes:
     """Read a body as it comes, one piece beyond the limit at most."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -249,7 +249,7 @@ async def _read_pieces(request: web.BaseRequest, connection: Connection, ledger:
     pieces: list[bytes] = []
     while connection.held_bytes <= MAX_BODY_BYTES and (piece := await request.content.readany()):
         pieces.append(piece)
-        ledger.holds(connection, len(piece))
+        registry.holds(connection, len(piece))
     return b"".join(pieces)
 
 

@@ -8,11 +8,11 @@ import secrets
 from typing import NamedTuple
 
 from suno_cover_cli import __version__
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.content import Headers
 from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.callbacks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
-from suno_cover_cli.errors import UsageError
-from suno_cover_cli.text import Secret
 
 LATE_S = 60.0
 """The service's second attempt comes a minute after the first (documented schedule)."""

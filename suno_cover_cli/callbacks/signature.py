@@ -12,8 +12,8 @@ import re
 
 import msgspec
 
-from suno_cover_cli.models import SignatureState
-from suno_cover_cli.text import Secret
+from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.text import Secret
 
 TIMESTAMP_HEADER = "X-Webhook-Timestamp"
 SIGNATURE_HEADER = "X-Webhook-Signature"

@@ -13,8 +13,8 @@ from typing import Any
 
 from yarl import URL
 
-from suno_cover_cli.errors import ImageError
-from suno_cover_cli.text import clean
+from suno_cover_cli.base.errors import ImageError
+from suno_cover_cli.base.text import clean
 
 _MAX_URL_CHARS = 8000
 _ASCII_URL = re.compile(r"[!-~]+")

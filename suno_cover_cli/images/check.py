@@ -14,7 +14,7 @@ from enum import StrEnum
 from io import BufferedRandom, BufferedReader, BytesIO
 from typing import TYPE_CHECKING
 
-from suno_cover_cli.errors import ImageError
+from suno_cover_cli.base.errors import ImageError
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile

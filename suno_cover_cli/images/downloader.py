@@ -21,8 +21,11 @@ from aiohttp import ClientError, ClientResponse
 from aiohttp.abc import AbstractResolver
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
-from suno_cover_cli.clock import Clock
-from suno_cover_cli.errors import ImageError
+from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.errors import ImageError
+from suno_cover_cli.base.models import SavedImage
+from suno_cover_cli.base.retries import repeat
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.images.addresses import AddressGuard
 from suno_cover_cli.images.check import (
     SNIFF_BYTES,
@@ -34,9 +37,6 @@ from suno_cover_cli.images.check import (
 )
 from suno_cover_cli.images.files import ImageFolder, PartFile
 from suno_cover_cli.images.hosts import AttemptError, ImageHosts, is_packed, read_body, read_retry_after
-from suno_cover_cli.models import SavedImage
-from suno_cover_cli.retries import repeat
-from suno_cover_cli.text import clean
 
 _FLUSH_BYTES = 256 * 1024
 # What is no picture, or a broken one, at its source seldom mends itself.
@@ -246,7 +246,7 @@ class Downloader:
                 if len(tail) >= _FLUSH_BYTES:
                     await self._run(part.append, tail)
                     tail = bytearray()
-                transfer.tell_progress(received)
+                transfer.report_progress(received)
             transfer.check_length(received, response)
         except (ClientError, OSError, AttemptError):
             if transfer.etag is not None:
@@ -350,7 +350,7 @@ class _Transfer:
             and self.total_bytes in {None, int(total)}
         )
 
-    def tell_progress(self, received_bytes: int) -> None:
+    def report_progress(self, received_bytes: int) -> None:
         """Pass the number of bytes so far on to whoever asked for it."""
         if self._on_progress is not None:
             self._on_progress(received_bytes, self.total_bytes)

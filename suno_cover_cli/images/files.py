@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from io import BufferedRandom
 from pathlib import Path
 
-from suno_cover_cli.errors import ImageError
+from suno_cover_cli.base.errors import ImageError
+from suno_cover_cli.base.models import SavedImage
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.images.check import ImageChecker, ImageFormat, Picture
-from suno_cover_cli.models import SavedImage
-from suno_cover_cli.text import clean
 
 if sys.platform != "win32":
     import fcntl

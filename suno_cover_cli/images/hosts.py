@@ -18,9 +18,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from suno_cover_cli.errors import ImageError, reason_of
+from suno_cover_cli.base.errors import ImageError, reason_of
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.images.addresses import AddressGuard, ForbiddenAddressError, forbidden_address
-from suno_cover_cli.text import clean
 
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

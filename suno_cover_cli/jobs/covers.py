@@ -6,15 +6,15 @@ from pathlib import Path
 
 import msgspec
 
-from suno_cover_cli.clock import Clock
-from suno_cover_cli.errors import ImageError, SunoCoverError, UsageError
-from suno_cover_cli.events import ImageFailed, ImageProgressed, ImageRetried, ImageSaved, Sink, WarningRaised
+from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.errors import ImageError, SunoCoverError, UsageError
+from suno_cover_cli.base.events import ImageFailed, ImageProgressed, ImageRetried, ImageSaved, Sink, WarningRaised
+from suno_cover_cli.base.models import FailedImage, JobRecord, SavedImage, is_safe_task_id
+from suno_cover_cli.base.naming import NameTemplate, plain_part
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.jobs.metadata import metadata_of, write_metadata
 from suno_cover_cli.jobs.ports import CoverService, ImageSaver
 from suno_cover_cli.journal.rows import JobOptions, JobRow
-from suno_cover_cli.models import FailedImage, JobRecord, SavedImage, is_safe_task_id
-from suno_cover_cli.naming import NameTemplate, plain_part
-from suno_cover_cli.text import clean
 
 _MAX_AT_ONCE = 4
 CODE_GONE = "image_gone"
@@ -187,7 +187,7 @@ class CoverSaver:
     ) -> SavedImage:
         is_existing = True
 
-        def tell_progress(received_bytes: int, total_bytes: int | None) -> None:
+        def report_progress(received_bytes: int, total_bytes: int | None) -> None:
             nonlocal is_existing
             is_existing = False
             self._sink.emit(
@@ -196,12 +196,12 @@ class CoverSaver:
                 )
             )
 
-        def tell_retry(reason: str) -> None:
+        def report_retry(reason: str) -> None:
             self._sink.emit(ImageRetried(job=job, task_id=task_id, n=n, reason=clean(reason, 200)))
 
         # The saver looks for itself whether the image is there; then no byte of it arrives.
         image = await self._saver.save(
-            url, folder, stem, overwrite=overwrite, on_progress=tell_progress, on_retry=tell_retry
+            url, folder, stem, overwrite=overwrite, on_progress=report_progress, on_retry=report_retry
         )
         self._sink.emit(ImageSaved(job=job, task_id=task_id, n=n, image=image, is_existing=is_existing))
         return image

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from suno_cover_cli.callbacks.content import ReceivedCallback
-from suno_cover_cli.errors import AccountError, JobFailedError, RefusedError, SunoCoverError
-from suno_cover_cli.events import (
+from suno_cover_cli.base.errors import AccountError, JobFailedError, RefusedError, SunoCoverError
+from suno_cover_cli.base.events import (
     CallbackReceived,
     CallbackRejected,
     JobEnded,
@@ -15,13 +14,14 @@ from suno_cover_cli.events import (
     JobSubmitted,
     Sink,
 )
-from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.jobs.awake import AwakeClock
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.models import JobError, JobRecord, JobResult, JobState, RecordState, Via
+from suno_cover_cli.base.text import clean
+from suno_cover_cli.callbacks.content import ReceivedCallback
 from suno_cover_cli.jobs.covers import SavedCovers
 from suno_cover_cli.jobs.ports import JobInbox
+from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 from suno_cover_cli.journal.rows import Claim, JobOptions, JobRow
-from suno_cover_cli.models import JobError, JobRecord, JobResult, JobState, RecordState, Via
-from suno_cover_cli.text import clean
 
 _CODE_OK = 200
 
@@ -69,7 +69,7 @@ class JobRun:
         timeout_s: Seconds the whole job may take.
     """
 
-    def __init__(self, request: JobRequest, *, sink: Sink, awake: AwakeClock, timeout_s: float) -> None:
+    def __init__(self, request: JobRequest, *, sink: Sink, awake: SuspendAwareClock, timeout_s: float) -> None:
         self.request = request
         self._sink = sink
         self._awake = awake
@@ -144,7 +144,7 @@ class JobRun:
         )
 
     @property
-    def way_on(self) -> str:
+    def resume_command(self) -> str:
         """The command that goes on with this job; ``resume`` knows only what the journal knows."""
         if self.row is not None and self.row.id:
             return "suno-cover resume"
@@ -156,7 +156,7 @@ class JobRun:
         if self.task_id is not None:
             what = f"still running after {self._timeout_s:g} s; the job goes on at the service"
         fault = f" ({clean(last_fault)})" if last_fault else ""
-        error = JobError(code="deadline", message=what + fault, hint=f"Go on with: {self.way_on}")
+        error = JobError(code="deadline", message=what + fault, hint=f"Go on with: {self.resume_command}")
         return JobOutcome(result=self.result(JobState.PENDING, error=error), exit_code=ExitCode.PENDING)
 
     def ended_by(self, error: SunoCoverError) -> JobOutcome:
@@ -178,13 +178,13 @@ class JobRun:
 
     # --- news -------------------------------------------------------------------------------------
 
-    def tell_started(self) -> None:
+    def report_started(self) -> None:
         """The job is about to be claimed."""
         self._sink.emit(
             JobStarted(job=self.request.n, music_task_id=self.request.music_task_id, task_id=self.request.task_id)
         )
 
-    def tell_submitted(self) -> None:
+    def report_submitted(self) -> None:
         """The cover task id is known."""
         self._sink.emit(
             JobSubmitted(
@@ -196,7 +196,7 @@ class JobRun:
             )
         )
 
-    def tell_read(self, record: JobRecord, next_s: float | None) -> None:
+    def report_read(self, record: JobRecord, next_s: float | None) -> None:
         """The service was read; the next read follows in ``next_s`` seconds."""
         self._sink.emit(
             JobPolled(
@@ -208,7 +208,7 @@ class JobRun:
             )
         )
 
-    def tell_callback(self, callback: ReceivedCallback, is_ours: bool) -> None:  # noqa: FBT001 -- called by position
+    def report_callback(self, callback: ReceivedCallback, is_ours: bool) -> None:  # noqa: FBT001 -- called by position
         """Something arrived on the job's path."""
         if is_ours:
             self._sink.emit(
@@ -231,7 +231,7 @@ class JobRun:
                 )
             )
 
-    def tell_ended(self, result: JobResult) -> None:
+    def report_ended(self, result: JobResult) -> None:
         """The job is over for this run."""
         self._sink.emit(
             JobEnded(

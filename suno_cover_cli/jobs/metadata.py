@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from suno_cover_cli.atomic_file import replace_file
-from suno_cover_cli.errors import UsageError
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.files import replace_file
+from suno_cover_cli.base.models import FailedImage, JobRecord, SavedImage
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.journal.rows import JobRow
-from suno_cover_cli.models import FailedImage, JobRecord, SavedImage
-from suno_cover_cli.text import clean
 
 METADATA_NAME = "metadata.json"
 

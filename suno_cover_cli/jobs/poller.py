@@ -10,11 +10,11 @@ from typing import Protocol
 
 import msgspec
 
+from suno_cover_cli.base.clock import Clock, within
+from suno_cover_cli.base.errors import RefusedError, SunoCoverError, UnavailableError
+from suno_cover_cli.base.models import JobRecord, RecordState, Via
 from suno_cover_cli.callbacks.content import ReceivedCallback
-from suno_cover_cli.clock import Clock, within
-from suno_cover_cli.errors import RefusedError, SunoCoverError, UnavailableError
-from suno_cover_cli.jobs.awake import AwakeClock
-from suno_cover_cli.models import JobRecord, RecordState, Via
+from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 
 _CODE_OK = 200
 _LAG_FIRST_S = 1.0
@@ -48,7 +48,7 @@ class Inbox(Protocol):
         ...
 
 
-class Doorbell:
+class WakeUp:
     """Wakes one waiting job: the tunnel is gone, the machine woke up, a callback came."""
 
     def __init__(self) -> None:
@@ -107,10 +107,10 @@ class Poller:
         *,
         fetch: Callable[[str], Awaitable[JobRecord]],
         inbox: Inbox | None,
-        bell: Doorbell,
+        bell: WakeUp,
         timing: Timing,
         clock: Clock,
-        awake: AwakeClock,
+        awake: SuspendAwareClock,
         deadline: float,
         on_read: Callable[[JobRecord, float | None], None],
         on_callback: Callable[[ReceivedCallback, bool], None],

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
+from suno_cover_cli.base.models import JobRecord, JobResult, SavedImage, Submission
 from suno_cover_cli.jobs.poller import Inbox
 from suno_cover_cli.journal.rows import Claim, JobRow, Recorded
-from suno_cover_cli.models import JobRecord, JobResult, SavedImage, Submission
 
 
 class CoverService(Protocol):

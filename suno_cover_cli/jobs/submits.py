@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from suno_cover_cli.errors import AccountError
-from suno_cover_cli.events import Sink, WarningRaised
+from suno_cover_cli.base.errors import AccountError
+from suno_cover_cli.base.events import Sink, WarningRaised
 
 _MAX_AT_ONCE = 16
 """More than the service's rate needs, and no more than may be refused in vain when the credits run out."""

@@ -9,20 +9,20 @@ from collections.abc import Awaitable, Iterable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from suno_cover_cli.clock import Clock
-from suno_cover_cli.errors import AccountError, RefusedError, SunoCoverError
-from suno_cover_cli.events import Sink, WarningRaised
-from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.jobs.awake import AwakeClock
+from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.errors import AccountError, RefusedError, SunoCoverError
+from suno_cover_cli.base.events import Sink, WarningRaised
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.models import JobError, JobRecord, JobResult, JobState, RecordState, Submission, Via
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.jobs.covers import CoverSaver, SavedCovers
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest, JobRun
-from suno_cover_cli.jobs.poller import Doorbell, Poller, Timing, spread_s
+from suno_cover_cli.jobs.poller import Poller, Timing, WakeUp, spread_s
 from suno_cover_cli.jobs.ports import Channel, CoverService, ImageSaver, InboxMaker, JobJournal
 from suno_cover_cli.jobs.submits import SubmitGate
+from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 from suno_cover_cli.journal.rows import Claim, JobRow, RowState
-from suno_cover_cli.models import JobError, JobRecord, JobResult, JobState, RecordState, Submission, Via
 from suno_cover_cli.service.codes import job_failed
-from suno_cover_cli.text import clean
 
 PLACEHOLDER_URL = "https://example.com/noop"
 """``callBackUrl`` is mandatory but need not work (recorded); nobody's inbox receives this."""
@@ -74,8 +74,8 @@ class CoverWorkflow:
         self._wait = wait
         self._gate = SubmitGate(sink)
         # A dict keeps the order of arrival, and with it the order of reads when all are rung at once.
-        self._bells: dict[Doorbell, None] = {}
-        self._awake = AwakeClock(clock, self._ring_all)
+        self._bells: dict[WakeUp, None] = {}
+        self._awake = SuspendAwareClock(clock, self._ring_all)
         self._watches: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -98,7 +98,7 @@ class CoverWorkflow:
     async def run_job(self, request: JobRequest) -> JobOutcome:
         """Run one job to its end, its deadline or the error that ends it. Never raises a SunoCoverError."""
         run = JobRun(request, sink=self._sink, awake=self._awake, timeout_s=self._timing.timeout_s)
-        run.tell_started()
+        run.report_started()
         try:
             outcome = await self._run_steps(run)
         except TimeoutError as error:
@@ -112,12 +112,12 @@ class CoverWorkflow:
         if run.row is not None:
             same = await self._journal.record_end(run.row, outcome.result, run.completed_at)
             self._warn_of_same(outcome.result, same)
-        run.tell_ended(outcome.result)
+        run.report_ended(outcome.result)
         return outcome
 
     async def _run_steps(self, run: JobRun) -> JobOutcome:
         await self._before(run.deadline, self._begin(run))
-        run.tell_submitted()
+        run.report_submitted()
         if not self._wait:
             return JobOutcome(result=run.result(JobState.PENDING), exit_code=ExitCode.OK)
         if (covers := await self._find_saved(run)) is not None:
@@ -210,7 +210,7 @@ class CoverWorkflow:
         )
 
     async def _poll(self, run: JobRun) -> tuple[JobRecord, Via]:
-        bell = Doorbell()
+        bell = WakeUp()
         poller = Poller(
             run.known_task_id,
             fetch=self._service.fetch_job,
@@ -220,8 +220,8 @@ class CoverWorkflow:
             clock=self._clock,
             awake=self._awake,
             deadline=run.deadline,
-            on_read=run.tell_read,
-            on_callback=run.tell_callback,
+            on_read=run.report_read,
+            on_callback=run.report_callback,
         )
         self._bells[bell] = None
         try:
@@ -239,14 +239,14 @@ class CoverWorkflow:
             error = JobError(
                 code="no_images",
                 message="the service says the job is done but names no images",
-                hint=f"Try again later with: {run.way_on}",
+                hint=f"Try again later with: {run.resume_command}",
             )
         else:
             error = JobError(
                 code="images_missing",
                 message=f"{len(covers.failed)} of {len(record.image_urls)} images could not be saved: "
                 f"{covers.failed[0].error}",
-                hint=covers.hint or f"Try again with: {run.way_on}",
+                hint=covers.hint or f"Try again with: {run.resume_command}",
             )
         result = run.result(JobState.PARTIAL, covers, error)
         return JobOutcome(result=result, exit_code=ExitCode.IMAGES_MISSING)

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from suno_cover_cli.errors import SunoCoverError, UsageError
-from suno_cover_cli.exits import ExitCode
-from suno_cover_cli.text import clean
+from suno_cover_cli.base.errors import SunoCoverError, UsageError
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.text import clean
 
 _BUSY_TIMEOUT_S = 30.0
 _LEAVE_TIMEOUT_S = 1.2

@@ -16,12 +16,12 @@ from typing import Self
 
 import msgspec
 
-from suno_cover_cli.clock import Clock
-from suno_cover_cli.events import Sink, WarningRaised
+from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.events import Sink, WarningRaised
+from suno_cover_cli.base.models import JobResult, JobState
 from suno_cover_cli.journal.database import Database, DatabaseError, Operation, T
 from suno_cover_cli.journal.rows import COLUMNS, Claim, JobRow, Recorded, RowState, json_text, row_of
 from suno_cover_cli.journal.run_locks import RunLocks
-from suno_cover_cli.models import JobResult, JobState
 
 _BUSY_POLL_S = 1.0
 _CHUNK = 2000
@@ -68,7 +68,9 @@ class Journal:
             except (DatabaseError, OSError, NotImplementedError) as error:
                 if self._required:
                     raise
-                self._tell_trouble(error, "Jobs of this run are not written down: keep the ids that are printed.")
+                self._report_trouble(
+                    error, "Jobs of this run are not written down: keep the ids that are printed."
+                )
             else:
                 self._is_usable = True
             self._stack = stack.pop_all()
@@ -303,10 +305,10 @@ class Journal:
         try:
             return await self.database.run(operation)
         except DatabaseError as error:
-            self._tell_trouble(error, "Jobs go on, but a restart may not know all of them.")
+            self._report_trouble(error, "Jobs go on, but a restart may not know all of them.")
             return fallback
 
-    def _tell_trouble(self, error: Exception, consequence: str) -> None:
+    def _report_trouble(self, error: Exception, consequence: str) -> None:
         message = error.message if isinstance(error, DatabaseError) else f"the journal cannot be used: {error}"
         # A full disk refuses every write of a batch of thousands: once is enough.
         if message not in self._told:

@@ -7,8 +7,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from suno_cover_cli.base.clock import Clock, within
 from suno_cover_cli.callbacks.content import ReceivedCallback
-from suno_cover_cli.clock import Clock, within
 from suno_cover_cli.journal.database import DatabaseError
 from suno_cover_cli.journal.recordings import RecordingStore
 

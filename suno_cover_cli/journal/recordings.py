@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.content import Headers, ReceivedCallback
-from suno_cover_cli.errors import UsageError
 from suno_cover_cli.journal.database import Database
-from suno_cover_cli.models import SignatureState
-from suno_cover_cli.text import clean
 
 KEEP_EVENTS = 1000
 KEEP_BYTES = 64 * 1024 * 1024

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
+from suno_cover_cli.base.models import JobResult
+from suno_cover_cli.base.settings import CallbackMode
 from suno_cover_cli.journal.database import DatabaseError
-from suno_cover_cli.models import JobResult
-from suno_cover_cli.settings import CallbackMode
 
 
 class RowState(StrEnum):

@@ -5,12 +5,12 @@ It shares no models with the client, so that a misreading of the service by one 
     script.py     the words a scenario is written in
     scenarios.py  the table of scenarios; cheap to import, completions read it
     jobs.py       what the imitation knows of each job
-    ledger.py     the same on disk, for those who kill and restart it
+    registry.py     the same on disk, for those who kill and restart it
     service.py    submit, record-info, balance
     records.py    what record-info says of a job at a moment
     replies.py    a scripted answer as bytes on a connection: whole, short, cut, endless
-    courier.py    callbacks and their retries
-    gallery.py    the image host
+    callback_sender.py    callbacks and their retries
+    image_host.py    the image host
     pictures.py   the bytes of the pictures
     app.py        Sandbox: one server in front of it all
 """

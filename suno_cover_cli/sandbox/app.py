@@ -12,13 +12,13 @@ from typing import Self
 import msgspec
 from aiohttp import web
 
-from suno_cover_cli.clock import Clock, SystemClock
-from suno_cover_cli.errors import UsageError
-from suno_cover_cli.sandbox.courier import Courier
-from suno_cover_cli.sandbox.gallery import IMAGE_PREFIX, Gallery
-from suno_cover_cli.sandbox.jobs import JobBook, SandboxJob
-from suno_cover_cli.sandbox.ledger import Ledger
+from suno_cover_cli.base.clock import Clock, SystemClock
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.sandbox.callback_sender import CallbackSender
+from suno_cover_cli.sandbox.image_host import IMAGE_PREFIX, ImageHost
+from suno_cover_cli.sandbox.jobs import JobRegistry, SandboxJob
 from suno_cover_cli.sandbox.pictures import MIN_IMAGE_BYTES
+from suno_cover_cli.sandbox.registry import Registry
 from suno_cover_cli.sandbox.service import Provider, Reply, Service
 
 SUBMIT_PATH = "/api/v1/suno/cover/generate"
@@ -109,24 +109,24 @@ class Sandbox:
         self.api_key = f"sandbox-{secrets.token_hex(16)}" if api_key is None else api_key
         self.request_log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
         self._admitted: deque[float] | None = deque(maxlen=LIMIT_REQUESTS) if enforce_limit else None
-        self._book = JobBook(self._clock, generation_s=generation_s / time_scale, time_scale=time_scale)
-        self._ledger = Ledger(state_file, self._book)
-        self._courier = Courier(
+        self._book = JobRegistry(self._clock, generation_s=generation_s / time_scale, time_scale=time_scale)
+        self._ledger = Registry(state_file, self._book)
+        self._courier = CallbackSender(
             clock=self._clock,
             time_scale=time_scale,
             webhook_key=webhook_key,
             allow_remote=allow_remote_callbacks,
-            ledger=self._ledger,
+            registry=self._ledger,
         )
         self._service = Service(
             book=self._book,
-            ledger=self._ledger,
-            courier=self._courier,
+            registry=self._ledger,
+            callback_sender=self._courier,
             clock=self._clock,
             time_scale=time_scale,
             provider=provider,
         )
-        self._gallery = Gallery(self._book, clock=self._clock, time_scale=time_scale, image_bytes=image_bytes)
+        self._gallery = ImageHost(self._book, clock=self._clock, time_scale=time_scale, image_bytes=image_bytes)
         self._routes: dict[str, tuple[str, Route]] = {
             SUBMIT_PATH: ("POST", self._service.submit),
             RECORD_PATH: ("GET", self._service.fetch_record),

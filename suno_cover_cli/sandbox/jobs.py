@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from suno_cover_cli.clock import Clock
+from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.sandbox.scenarios import choose_scenario
 from suno_cover_cli.sandbox.script import Claim, Scenario
 
@@ -108,7 +108,7 @@ class ImageEntry:
     edition: int
 
 
-class JobBook:
+class JobRegistry:
     """All jobs, by cover task id, by music task id and by image address.
 
     Args:

@@ -19,7 +19,7 @@ _LEVELS = 16
 _SEED = 20_260_101
 
 
-class PictureBook:
+class PictureCache:
     """Draws pictures on demand; Pillow is imported by the first one.
 
     Args:

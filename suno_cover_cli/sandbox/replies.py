@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from suno_cover_cli.clock import Clock
+from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.sandbox.script import Answer, Ending
 
 # What a flood sends before it gives up: more than any client should take, cheap enough for a test.

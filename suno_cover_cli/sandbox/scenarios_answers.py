@@ -1,6 +1,6 @@
 """Scenarios of the API's own answers: refusals, outages, answers that are lost, empty or no answers at all."""
 
-from suno_cover_cli.exits import ExitCode
+from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.sandbox.script import Answer, Ending, Scenario
 
 _ACCEPTED = Answer(makes_job=True, names_job=True)

@@ -1,6 +1,6 @@
 """Scenarios of the image host. Where one of two covers is bad, the good one must be saved all the same."""
 
-from suno_cover_cli.exits import ExitCode
+from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.sandbox.script import Scenario, Serve
 
 _GOOD = (Serve.PNG,)

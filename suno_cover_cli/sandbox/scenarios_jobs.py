@@ -2,7 +2,7 @@
 
 from math import inf
 
-from suno_cover_cli.exits import ExitCode
+from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.sandbox.script import Answer, Claim, Delivery, RecordStyle, Scenario, Serve, Signing
 
 _RECORD = Answer(shows_record=True)

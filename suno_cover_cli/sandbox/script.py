@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeVar
 
-from suno_cover_cli.exits import ExitCode
+from suno_cover_cli.base.exits import ExitCode
 
 Step = TypeVar("Step")
 

@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 
-from suno_cover_cli.clock import Clock
-from suno_cover_cli.sandbox.courier import Courier, announced_urls
-from suno_cover_cli.sandbox.jobs import JobBook, SandboxJob
-from suno_cover_cli.sandbox.ledger import JobLine, Ledger, SubmitLine
+from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.sandbox.callback_sender import CallbackSender, announced_urls
+from suno_cover_cli.sandbox.jobs import JobRegistry, SandboxJob
 from suno_cover_cli.sandbox.records import music_envelope, record_envelope
+from suno_cover_cli.sandbox.registry import JobLine, Registry, SubmitLine
 from suno_cover_cli.sandbox.replies import reply_json, send_answer
 from suno_cover_cli.sandbox.scenarios import choose_scenario
 from suno_cover_cli.sandbox.script import Answer, step_at
@@ -44,8 +44,8 @@ class Service:
 
     Args:
         book: The jobs.
-        ledger: Facts are in here before they are told.
-        courier: Calls back.
+        registry: Facts are in here before they are told.
+        callback_sender: Calls back.
         clock: Time.
         time_scale: Divides the time an answer hangs.
         provider: ``kie`` answers HTTP 200 for application errors (recorded); ``sunoapi`` uses the code as status.
@@ -54,16 +54,16 @@ class Service:
     def __init__(
         self,
         *,
-        book: JobBook,
-        ledger: Ledger,
-        courier: Courier,
+        book: JobRegistry,
+        registry: Registry,
+        callback_sender: CallbackSender,
         clock: Clock,
         time_scale: float,
         provider: Provider,
     ) -> None:
         self._book = book
-        self._ledger = ledger
-        self._courier = courier
+        self._ledger = registry
+        self._courier = callback_sender
         self._clock = clock
         self._time_scale = time_scale
         self._provider = provider

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from suno_cover_cli.errors import RefusedError, UnavailableError, UnreadableAnswerError
-from suno_cover_cli.models import (
+from suno_cover_cli.base.errors import RefusedError, UnavailableError, UnreadableAnswerError
+from suno_cover_cli.base.models import (
     Envelope,
     JobRecord,
     RecordState,
@@ -21,6 +21,7 @@ from suno_cover_cli.models import (
     WireSubmission,
     is_safe_task_id,
 )
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.service.codes import (
     CODE_ALREADY_MADE,
     CODE_JOB_FAILED,
@@ -29,7 +30,6 @@ from suno_cover_cli.service.codes import (
     key_refused,
     message_of,
 )
-from suno_cover_cli.text import clean
 
 _MAX_IMAGES = 64
 _MAX_URL_CHARS = 4096

@@ -12,15 +12,15 @@ import aiohttp
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-from suno_cover_cli.clock import Clock
-from suno_cover_cli.errors import AnswerLostError, UnavailableError, reason_of
-from suno_cover_cli.events import RequestRetried, Sink
-from suno_cover_cli.models import Envelope, JobRecord, Submission
-from suno_cover_cli.retries import repeat
+from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.errors import AnswerLostError, UnavailableError, reason_of
+from suno_cover_cli.base.events import RequestRetried, Sink
+from suno_cover_cli.base.models import Envelope, JobRecord, Submission
+from suno_cover_cli.base.retries import repeat
+from suno_cover_cli.base.settings import Provider, is_loopback_url
+from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.service.answers import decode_envelope, read_credits, read_record, read_submission, read_title
 from suno_cover_cli.service.limiter import Priority, RequestLimiter
-from suno_cover_cli.settings import Provider, is_loopback_url
-from suno_cover_cli.text import Secret, clean
 
 _MAX_BODY_BYTES = 1024 * 1024
 _SUBMIT_PATH = "/api/v1/suno/cover/generate"
@@ -192,7 +192,7 @@ class SunoApi:
                 retry=retry_if_exception(_is_worth_repeating),
                 stop=stop_after_attempt(self._policy.max_attempts),
                 wait=self._delay_s,
-                before_sleep=lambda state: self._tell_retry(call, state),
+                before_sleep=lambda state: self._report_retry(call, state),
                 sleep=self._clock.sleep,
                 reraise=True,
             )
@@ -214,7 +214,7 @@ class SunoApi:
             self._limiter.pause(delay_s)
         return delay_s
 
-    def _tell_retry(self, call: str, state: RetryCallState) -> None:
+    def _report_retry(self, call: str, state: RetryCallState) -> None:
         delay_s = state.next_action.sleep if state.next_action is not None else 0.0
         self._sink.emit(RequestRetried(call=call, reason=_error_of_attempt(state).message, delay_s=delay_s))
 

@@ -5,7 +5,7 @@ Every documented code has a row of its own; undocumented ones are told apart by 
 
 from collections.abc import Callable
 
-from suno_cover_cli.errors import (
+from suno_cover_cli.base.errors import (
     CreditsError,
     JobFailedError,
     KeyRefusedError,
@@ -13,8 +13,8 @@ from suno_cover_cli.errors import (
     SunoCoverError,
     UnavailableError,
 )
-from suno_cover_cli.models import Envelope
-from suno_cover_cli.text import clean
+from suno_cover_cli.base.models import Envelope
+from suno_cover_cli.base.text import clean
 
 CODE_OK = 200
 CODE_ALREADY_MADE = frozenset({400, 409})

@@ -16,7 +16,7 @@ from itertools import count
 from types import TracebackType
 from typing import Self
 
-from suno_cover_cli.clock import Clock
+from suno_cover_cli.base.clock import Clock
 
 
 class Priority(IntEnum):

@@ -12,10 +12,10 @@ from typing import Self
 
 import msgspec
 
-from suno_cover_cli.clock import Clock, within
-from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.events import Sink, TunnelFailed, TunnelLost, TunnelOpened, TunnelRestored
-from suno_cover_cli.text import clean
+from suno_cover_cli.base.clock import Clock, within
+from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.events import Sink, TunnelFailed, TunnelLost, TunnelOpened, TunnelRestored
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.tunnels.proof import ListenerAddress, ListenerProof
 from suno_cover_cli.tunnels.tunnel import Tunnel, TunnelChange
 

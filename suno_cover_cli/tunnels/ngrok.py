@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from suno_cover_cli.clock import Clock, within
-from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.text import Secret
+from suno_cover_cli.base.clock import Clock, within
+from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.tunnels.ngrok_agent import AgentThread
 from suno_cover_cli.tunnels.ngrok_errors import plain_error
 from suno_cover_cli.tunnels.ngrok_reports import (

@@ -18,8 +18,8 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from suno_cover_cli.errors import TunnelError, UsageError
-from suno_cover_cli.text import Redactor, Secret, clean
+from suno_cover_cli.base.errors import TunnelError, UsageError
+from suno_cover_cli.base.text import Redactor, Secret, clean
 from suno_cover_cli.tunnels.ngrok_binary import Download, FoundAgent
 from suno_cover_cli.tunnels.ngrok_errors import explain_code, find_code, offline, plain_error, too_old
 from suno_cover_cli.tunnels.ngrok_home import AgentHome, private_home

@@ -14,8 +14,8 @@ from urllib.request import urlopen
 
 import msgspec
 
-from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.text import clean
+from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.tunnels.ngrok_errors import plain_error
 
 VARIABLE = "PYNGROK_NGROK_PATH"

@@ -8,8 +8,8 @@ import re
 
 import msgspec
 
-from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.text import clean
+from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.text import clean
 
 _CODE = re.compile(r"ERR_NGROK_([0-9]{1,6})")
 _MAX_TEXT_CHARS = 20_000

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from suno_cover_cli.text import Secret
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.tunnels import agent_guard
 
 _HOMES = "agents"

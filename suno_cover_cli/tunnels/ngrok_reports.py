@@ -5,8 +5,8 @@ from pathlib import Path
 
 import msgspec
 
-from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.text import Secret
+from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.text import Secret
 
 
 class AgentPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from suno_cover_cli.text import Secret
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.tunnels.ngrok_binary import FoundAgent, find_agent
 
 _LOOPBACK = "127.0.0.1,localhost"

@@ -7,8 +7,8 @@ from typing import Self
 
 import aiohttp
 
-from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.text import clean
+from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.tunnels import ngrok_errors
 
 _MAX_BODY_BYTES = 4096

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from suno_cover_cli.clock import Clock, within
-from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.text import clean
+from suno_cover_cli.base.clock import Clock, within
+from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.text import clean
 
 # A new name may take a moment to be known everywhere.
 _DELAYS_S = (0.1, 0.2, 0.4, 0.8, 1.0)

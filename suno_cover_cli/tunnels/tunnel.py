@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from suno_cover_cli.errors import UsageError
-from suno_cover_cli.settings import is_loopback_url
-from suno_cover_cli.text import clean
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.settings import is_loopback_url
+from suno_cover_cli.base.text import clean
 
 _MAX_URL_CHARS = 2000
 
@@ -34,7 +34,7 @@ class Tunnel(Protocol):
     """A public address that leads to the listener.
 
     An async context manager. Entering means that the public URL is known, or raises
-    :class:`~suno_cover_cli.errors.TunnelError` within the tunnel's own deadline. Leaving takes less than
+    :class:`~suno_cover_cli.base.errors.TunnelError` within the tunnel's own deadline. Leaving takes less than
     1.5 s and leaves no process behind.
 
     Attributes:

@@ -8,13 +8,13 @@ import os
 import sys
 import time
 
-from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.commands.afterwards import Afterwards
-from suno_cover_cli.commands.context import Context
-from suno_cover_cli.events import JobEnded
-from suno_cover_cli.models import JobResult, JobState, SavedImage
-from suno_cover_cli.screens.output import Output, standard_streams
-from suno_cover_cli.screens.terminal import ask_terminal
+from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.events import JobEnded
+from suno_cover_cli.base.models import JobResult, JobState, SavedImage
+from suno_cover_cli.ui.output import Output, standard_streams
+from suno_cover_cli.ui.terminal import ask_terminal
+from suno_cover_cli.wiring.context import Context
+from suno_cover_cli.wiring.post_actions import PostActions
 
 
 def _image(path: str) -> SavedImage:
@@ -25,7 +25,7 @@ async def main(paths: list[str]) -> None:
     """Show the pictures."""
     output = Output(standard_streams(), clock=SystemClock())
     context = Context(output=output)
-    async with Afterwards(
+    async with PostActions(
         context, job_count=1, shows_pictures=True, opens_folder=False, notifies=False
     ) as afterwards:
         images = tuple(_image(path) for path in paths)

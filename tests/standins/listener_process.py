@@ -9,9 +9,9 @@ import os
 import sys
 from urllib.parse import urlsplit
 
+from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.callbacks.inbox import CallbackInbox
 from suno_cover_cli.callbacks.listener import CallbackListener, Exchange
-from suno_cover_cli.clock import SystemClock
 
 
 async def main() -> None:

@@ -10,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.errors import TunnelError
-from suno_cover_cli.text import Secret
+from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.text import Secret
 from suno_cover_cli.tunnels.ngrok import NgrokTunnel
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from suno_cover_cli.cli import build_app
+from suno_cover_cli.cli.main import build_app
 
 _TYPES = {"BoolParamType": "bool", "IntRange": "int", "FloatRange": "float", "TyperPath": "Path"}
 

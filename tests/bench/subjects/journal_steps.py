@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from suno_cover_cli.clock import SystemClock
-from suno_cover_cli.events import NullSink
+from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.events import NullSink
+from suno_cover_cli.base.models import JobResult, JobState, Via
 from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
-from suno_cover_cli.models import JobResult, JobState, Via
 
 STEPS = 3
 

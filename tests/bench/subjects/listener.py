@@ -3,9 +3,9 @@
 import asyncio
 import sys
 
+from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.callbacks.inbox import CallbackInbox
 from suno_cover_cli.callbacks.listener import CallbackListener
-from suno_cover_cli.clock import SystemClock
 
 
 async def main() -> None:

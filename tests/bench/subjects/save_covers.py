@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from suno_cover_cli.clock import SystemClock
+from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.images.downloader import Downloader
 
 

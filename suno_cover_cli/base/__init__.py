@@ -1,0 +1,1 @@
+"""What everybody may import: errors, exit codes, events, models, settings, time, text, files."""

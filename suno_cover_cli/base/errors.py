@@ -1,0 +1,155 @@
+"""Errors a user can meet.
+
+Every class carries its exit code, a stable ``code`` for scripts and a ``hint``: the next step to take.
+Nothing is told apart by its text::
+
+    SunoCoverError                 1  unexpected
+    |-- UsageError                 2  options, settings, folders, found before any network
+    |-- RefusedError               3  the service will not do this (400, 404, 413, 422, unknown id)
+    |-- AccountError               4
+    |   |-- KeyRefusedError           no key, or 401
+    |   `-- CreditsError              402, or 429 that speaks of credits
+    |-- UnavailableError           5  network, 5xx, 455 and 429 after all retries
+    |   |-- UnreadableAnswerError     HTML, empty or broken JSON where an answer should be
+    |   `-- AnswerLostError           the submit went out, its answer never came
+    |-- JobFailedError             6  the service ended the job (408, 500, 501, 505, 531)
+    |-- ImageError                 7  one image could not be saved
+    |-- TunnelError                9  no tunnel, with ngrok's code where there is one
+    `-- SignatureError            10  a callback's signature is wrong or stale
+"""
+
+import os
+import re
+
+from suno_cover_cli.base.exits import ExitCode
+
+_FIRST_NUMBER = re.compile(r"\[Errno (\d+)\]")
+
+
+class SunoCoverError(Exception):
+    """Base of everything reported to the user.
+
+    Attributes:
+        message: What happened, one line, no secrets. May quote the service; whoever shows it cleans it.
+        code: Stable word for scripts, such as ``key_refused``.
+        hint: The next step to take, or an empty string.
+        exit_code: What the process ends with when this error decides it.
+    """
+
+    exit_code: ExitCode = ExitCode.FAILURE
+    code: str = "unexpected"
+    hint: str = ""
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+        if hint is not None:
+            self.hint = hint
+
+
+class UsageError(SunoCoverError):
+    """Wrong options, settings or folders, found before any network."""
+
+    exit_code = ExitCode.USAGE
+    code = "usage"
+
+
+class RefusedError(SunoCoverError):
+    """The service refused the request and repeating it would not help."""
+
+    exit_code = ExitCode.REFUSED
+    code = "refused"
+
+
+class AccountError(SunoCoverError):
+    """The account cannot do this."""
+
+    exit_code = ExitCode.ACCOUNT
+    code = "account"
+
+
+class KeyRefusedError(AccountError):
+    """No key, or the service answered 401."""
+
+    code = "key_refused"
+
+
+class CreditsError(AccountError):
+    """402, or a 429 whose message speaks of credits."""
+
+    code = "out_of_credits"
+
+
+class UnavailableError(SunoCoverError):
+    """The network or the service did not answer usefully, retries included.
+
+    Attributes:
+        retry_after_s: Seconds the service asked to wait, or ``None``.
+    """
+
+    exit_code = ExitCode.UNAVAILABLE
+    code = "unavailable"
+    retry_after_s: float | None = None
+
+
+class UnreadableAnswerError(UnavailableError):
+    """An answer that is not the documented JSON: HTML, empty, truncated."""
+
+    code = "unreadable_answer"
+
+
+class AnswerLostError(UnavailableError):
+    """A request may have been carried out, but its answer never came."""
+
+    code = "answer_lost"
+
+
+class JobFailedError(SunoCoverError):
+    """The service ended the job as failed."""
+
+    exit_code = ExitCode.JOB_FAILED
+    code = "job_failed"
+
+
+class ImageError(SunoCoverError):
+    """One image could not be saved."""
+
+    exit_code = ExitCode.IMAGES_MISSING
+    code = "image_failed"
+
+
+class TunnelError(SunoCoverError):
+    """No tunnel could be had, or it was lost.
+
+    Attributes:
+        ngrok_code: The number of ``ERR_NGROK_<number>``, or ``None``.
+        is_permanent: Whether trying again in this run is pointless.
+    """
+
+    exit_code = ExitCode.NO_TUNNEL
+    code = "no_tunnel"
+    ngrok_code: int | None = None
+    is_permanent: bool = False
+
+
+class SignatureError(SunoCoverError):
+    """A callback's signature is missing, wrong or stale."""
+
+    exit_code = ExitCode.BAD_SIGNATURE
+    code = "bad_signature"
+
+
+def reason_of(error: OSError) -> str:
+    """Say in the system's own words why a connection could not be made: ``Connection refused``.
+
+    asyncio puts the address there instead, or, when a name has several, the errors of all of them. A name that
+    cannot be looked up brings words, but a number that is none of the system's.
+    """
+    said = error.strerror or str(error)
+    if "Connect call failed" not in said:
+        return said or "no reason given"
+    found = _FIRST_NUMBER.search(said)
+    number = error.errno or (int(found[1]) if found is not None else 0)
+    return os.strerror(number) if number else said

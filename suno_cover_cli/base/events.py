@@ -1,0 +1,150 @@
+"""What happens while a job runs, as facts in the past tense. Sinks decide what to show of it.
+
+``--events`` prints each as one JSON line, ``{"type": ..., "ts": <epoch seconds>, ...}``; the sink
+stamps them.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from suno_cover_cli.base.models import JobResult, SavedImage
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """Base of all events."""
+
+
+class JobEvent(Event, frozen=True, kw_only=True):
+    """Base of events that belong to one job. ``job`` counts from 1 in the order of the command line."""
+
+    job: int
+    music_task_id: str | None = None
+    task_id: str | None = None
+
+
+class JobStarted(JobEvent, frozen=True, kw_only=True, tag="job_started"):
+    """A job of the batch is about to be submitted or waited for."""
+
+
+class JobSubmitted(JobEvent, frozen=True, kw_only=True, tag="job_submitted"):
+    """The cover task id is known. ``is_existing``: the service or the journal had this job already."""
+
+    is_existing: bool = False
+    callback: bool = False
+
+
+class JobPolled(JobEvent, frozen=True, kw_only=True, tag="job_polled"):
+    """The service was read. ``next_s``: seconds until the next read, ``None`` after the last."""
+
+    state: str
+    next_s: float | None = None
+
+
+class CallbackReceived(JobEvent, frozen=True, kw_only=True, tag="callback_received"):
+    """The service called. Its word is not believed until a read confirms it."""
+
+    code: int
+    message: str = ""
+    signature: str = "unchecked"
+
+
+class CallbackRejected(JobEvent, frozen=True, kw_only=True, tag="callback_rejected"):
+    """Something arrived on a job's path that does not belong to the job."""
+
+    reason: str
+
+
+class ImageProgressed(JobEvent, frozen=True, kw_only=True, tag="image_progressed"):
+    """Bytes of one image so far; ``total_bytes`` is ``None`` when the server does not say."""
+
+    n: int
+    received_bytes: int
+    total_bytes: int | None = None
+
+
+class ImageRetried(JobEvent, frozen=True, kw_only=True, tag="image_retried"):
+    """A download attempt failed and another follows."""
+
+    n: int
+    reason: str
+
+
+class ImageSaved(JobEvent, frozen=True, kw_only=True, tag="image_saved"):
+    """A checked file is in place. ``is_existing``: it was there from an earlier run."""
+
+    n: int
+    image: SavedImage
+    is_existing: bool = False
+
+
+class ImageFailed(JobEvent, frozen=True, kw_only=True, tag="image_failed"):
+    """An image could not be saved."""
+
+    n: int
+    url: str
+    error: str
+
+
+class JobEnded(JobEvent, frozen=True, kw_only=True, tag="job_ended"):
+    """The job is over for this run; ``result`` is the job object."""
+
+    result: JobResult
+
+
+class TunnelOpened(Event, frozen=True, kw_only=True, tag="tunnel_opened"):
+    """A probe came back through ``url``. ``inspector`` is the agent's local page, when it has one."""
+
+    url: str
+    inspector: str | None = None
+
+
+class TunnelFailed(Event, frozen=True, kw_only=True, tag="tunnel_failed"):
+    """No tunnel; jobs go on by polling."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+class TunnelLost(Event, frozen=True, kw_only=True, tag="tunnel_lost"):
+    """The tunnel dropped while jobs were waiting; they poll at once."""
+
+    reason: str
+
+
+class TunnelRestored(Event, frozen=True, kw_only=True, tag="tunnel_restored"):
+    """The tunnel works again."""
+
+    url: str
+
+
+class RequestRetried(Event, frozen=True, kw_only=True, tag="request_retried"):
+    """A call to the service failed and will be repeated in ``delay_s`` seconds."""
+
+    call: str
+    reason: str
+    delay_s: float
+
+
+class WarningRaised(Event, frozen=True, kw_only=True, tag="warning"):
+    """Something the user should know that stops nothing."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Sink(Protocol):
+    """Where events go. ``emit`` must not block and must not raise."""
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        ...
+
+
+class NullSink:
+    """A sink for callers who do not care."""
+
+    def emit(self, event: Event) -> None:
+        """Drop the event."""

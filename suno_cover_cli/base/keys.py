@@ -1,0 +1,146 @@
+"""Keys: from the environment, a private file, standard input or the settings file; never from a flag."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+from suno_cover_cli.base.errors import KeyRefusedError, UsageError
+from suno_cover_cli.base.settings import Provider, Sources
+from suno_cover_cli.base.text import Secret, clean
+
+_MAX_SECRET_FILE_BYTES = 64 * 1024
+_MAX_KEY_CHARS = 4096
+
+
+def tidy_key(text: str) -> str:
+    """Take off what people paste along with a key: blanks, quotes, a leading ``Bearer``."""
+    key = text.strip().strip("'\"").strip()
+    if key[:7].lower() == "bearer ":
+        key = key[7:].strip()
+    return key
+
+
+def read_secret_file(path: str, *, stdin: BinaryIO, what: str) -> Secret:
+    """Read a secret from a file, or from standard input when the path is ``-``.
+
+    Args:
+        path: File, or ``-``.
+        stdin: Binary stream behind ``-``.
+        what: Name used in messages, such as ``API key``.
+
+    Raises:
+        UsageError: Unreadable, empty, too long, or not text.
+    """
+    try:
+        raw = stdin.read(_MAX_SECRET_FILE_BYTES + 1) if path == "-" else _read_capped(Path(path).expanduser())
+        text = tidy_key(raw.decode("utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"cannot read the {what} from {path}: {error.strerror}", hint="Check the path.") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"the {what} in {path} is not text", hint="Check the path.") from None
+    return checked_secret(text, f"the {what} in {'standard input' if path == '-' else path}")
+
+
+def _read_capped(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_MAX_SECRET_FILE_BYTES + 1)
+
+
+def checked_secret(text: str, what: str) -> Secret:
+    """Return a tidied text as a secret.
+
+    Raises:
+        UsageError: It is empty, or nothing that a key could be.
+    """
+    if not text:
+        raise UsageError(f"{what} is empty", hint="Put the key there and run the same command again.")
+    if len(text) > _MAX_KEY_CHARS or not text.isascii() or not text.isprintable() or " " in text:
+        raise UsageError(f"{what} holds something that is no key", hint="Copy the key alone, on one line.")
+    return Secret(text)
+
+
+def load_api_key(
+    provider: Provider, where: Sources, *, key_file: str | None, stdin: BinaryIO
+) -> tuple[Secret, str]:
+    """Find the API key and say where it came from.
+
+    Args:
+        provider: Decides the name of the environment variable.
+        where: Environment and settings file.
+        key_file: Path given with ``--api-key-file``, ``-`` for standard input, or ``None``.
+        stdin: Binary stream behind ``-``.
+
+    Raises:
+        KeyRefusedError: There is none; the hint says where to get one.
+        UsageError: What is there cannot be a key.
+    """
+    if key_file is not None:
+        return read_secret_file(key_file, stdin=stdin, what="API key"), key_file
+    variable = provider.key_variable
+    if text := tidy_key(where.environ.get(variable, "")):
+        return checked_secret(text, f"the environment variable {variable}"), variable
+    if (text := tidy_key(where.config.section(where.profile).get("api-key", ""))) and _kept_for(where) == provider:
+        source = where.config.source_of("api-key", where.profile)
+        return checked_secret(text, f"api-key in {source}"), source
+    raise _no_key(provider, where)
+
+
+def _kept_for(where: Sources) -> str:
+    """Return the provider that a kept key belongs to: the one its table speaks of. No other gets to see it."""
+    values = where.config.values
+    profile = where.config.profiles.get(where.profile or "", {})
+    table = {**values, **profile} if "api-key" in profile else values
+    return str(table.get("provider", Provider.SUNOAPI)).strip().lower()
+
+
+def _no_key(provider: Provider, where: Sources) -> KeyRefusedError:
+    variable = provider.key_variable
+    other = next((one for one in Provider if one is not provider and where.environ.get(one.key_variable)), None)
+    if other is not None:
+        # The commonest slip with two providers.
+        hint = f"{other.key_variable} is set: use --provider {other}, or set {variable} for {provider}."
+    elif where.config.section(where.profile).get("api-key"):
+        hint = (
+            f"The api-key in {where.config.path} is for {clean(_kept_for(where), 20)}; one for {provider} can be "
+            f"kept in a profile: suno-cover config set --profile {provider} provider {provider}, then api-key."
+        )
+    else:
+        hint = (
+            f"Get one at {provider.key_page}, then: export {variable}=... or suno-cover config set api-key -  "
+            "(or try everything without one: suno-cover generate --sandbox ID)"
+        )
+    return KeyRefusedError(f"there is no API key: {variable} is not set", code="no_key", hint=hint)
+
+
+def hidden_profile_key(provider: Provider, where: Sources) -> str | None:
+    """Say in one line when the environment's key hides the one of the profile that was asked for."""
+    kept = where.config.profiles.get(where.profile or "", {}).get("api-key", "")
+    used = tidy_key(where.environ.get(provider.key_variable, ""))
+    if where.profile is None or not kept or not used or used == tidy_key(kept):
+        return None
+    return f"{provider.key_variable} of the environment is used, not the api-key of profile {where.profile}"
+
+
+def load_webhook_key(where: Sources, *, key_file: str | None, stdin: BinaryIO) -> Secret | None:
+    """Find the key that signs callbacks, or ``None`` when there is none.
+
+    Raises:
+        UsageError: What is there cannot be a key.
+    """
+    if key_file is not None:
+        return read_secret_file(key_file, stdin=stdin, what="webhook key")
+    found = find_webhook_key(where)
+    return found[0] if found is not None else None
+
+
+def find_webhook_key(where: Sources) -> tuple[Secret, str] | None:
+    """Find the key that signs callbacks where it is kept, and say where that is.
+
+    Raises:
+        UsageError: What is there cannot be a key.
+    """
+    if text := tidy_key(where.environ.get("SUNO_WEBHOOK_KEY", "")):
+        return checked_secret(text, "the environment variable SUNO_WEBHOOK_KEY"), "SUNO_WEBHOOK_KEY"
+    if text := tidy_key(where.config.section(where.profile).get("webhook-key", "")):
+        source = where.config.source_of("webhook-key", where.profile)
+        return checked_secret(text, f"webhook-key in {source}"), source
+    return None

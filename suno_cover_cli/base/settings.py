@@ -1,0 +1,274 @@
+"""Settings: flag, then environment, then ``config.toml``, then default. Each value knows where it came from.
+
+Secrets have a room of their own: keys.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from suno_cover_cli.base.durations import parse_duration_s
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.folders import state_folder
+from suno_cover_cli.base.naming import DEFAULT_NAME, NameTemplate
+from suno_cover_cli.base.settings_file import FILE_KEYS, ConfigFile, expand_user
+from suno_cover_cli.base.text import clean
+
+
+class Provider(StrEnum):
+    """The providers whose balance path and key variable differ; resellers count as sunoapi."""
+
+    SUNOAPI = "sunoapi"
+    KIE = "kie"
+
+    @property
+    def base_url(self) -> str:
+        """Documented address of the service."""
+        return "https://api.kie.ai" if self is Provider.KIE else "https://api.sunoapi.org"
+
+    @property
+    def credits_path(self) -> str:
+        """Documented path of the balance call."""
+        return "/api/v1/chat/credit" if self is Provider.KIE else "/api/v1/generate/credit"
+
+    @property
+    def key_variable(self) -> str:
+        """Environment variable that holds the key."""
+        return "KIE_API_KEY" if self is Provider.KIE else "SUNO_API_KEY"
+
+    @property
+    def key_page(self) -> str:
+        """Where a person gets a key."""
+        return "https://kie.ai/api-key" if self is Provider.KIE else "https://sunoapi.org/api-key"
+
+
+CallbackMode = Literal["auto", "required", "off"]
+PreviewMode = Literal["auto", "off"]
+
+_DOMAIN = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one run, secrets aside.
+
+    Attributes:
+        provider: See :class:`Provider`.
+        base_url: Scheme, host and optional port and path prefix, without a trailing slash.
+        output: Folder that receives one folder per cover task.
+        callback: Whether a tunnel is tried, demanded or left out.
+        domain: ngrok domain of one's own, or ``None``.
+        rate: Calls to the service, such as ``20/10s`` or ``off``.
+        name: Template of file names, checked; see :class:`base.naming.NameTemplate`.
+        preview: Whether saved covers are shown on a terminal.
+        state_dir: Folder of the journal and of run locks.
+        sources: Name of each setting -> ``flag``, an environment variable, a file or ``default``.
+    """
+
+    provider: Provider = Provider.SUNOAPI
+    base_url: str = Provider.SUNOAPI.base_url
+    output: Path = Path("covers")
+    callback: CallbackMode = "auto"
+    domain: str | None = None
+    rate: str = "20/10s"
+    name: str = DEFAULT_NAME
+    preview: PreviewMode = "auto"
+    state_dir: Path = Path()
+    sources: dict[str, str] = {}
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the service itself is on this machine, as the sandbox is."""
+        return is_loopback_url(self.base_url)
+
+
+VARIABLES = {
+    "provider": "SUNO_PROVIDER",
+    "base_url": "SUNO_BASE_URL",
+    "output": "SUNO_COVER_OUTPUT",
+    "state_dir": "SUNO_COVER_STATE_DIR",
+}
+"""Setting -> environment variable."""
+
+
+def is_loopback_url(url: str) -> bool:
+    """Tell whether a URL's host is this machine, by name or by address literal."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """Everything settings and keys are looked for in, flags aside.
+
+    Attributes:
+        environ: The environment.
+        config: The settings file.
+        profile: Name of a profile in it, or ``None``.
+    """
+
+    environ: Mapping[str, str]
+    config: ConfigFile
+    profile: str | None = None
+
+
+def load_settings(flags: Mapping[str, str | Path | None], where: Sources) -> Settings:
+    """Merge flags, environment, settings file and defaults.
+
+    Args:
+        flags: Setting -> value given on the command line, or ``None``.
+        where: Everything else.
+
+    Raises:
+        UsageError: A value that cannot be; says which, where it came from, and the fix.
+    """
+    section = where.config.section(where.profile)
+    values: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    file_keys = {setting: key for key, setting in FILE_KEYS.items()}
+    for setting in (*file_keys, "state_dir"):
+        key, variable = file_keys.get(setting, ""), VARIABLES.get(setting, "")
+        for value, source in (
+            (flags.get(setting), f"--{key}"),
+            (where.environ.get(variable), variable),
+            (section.get(key), where.config.source_of(key, where.profile)),
+        ):
+            if value is not None and str(value) != "":
+                values[setting], sources[setting] = checked_value(setting, str(value), source), source
+                break
+        else:
+            sources[setting] = "default"
+    provider = Provider(values.get("provider", Provider.SUNOAPI))
+    return Settings(
+        provider=provider,
+        base_url=values.get("base_url", provider.base_url),
+        output=expand_user(values.get("output", "covers"), sources["output"]),
+        callback=msgspec.convert(values.get("callback", "auto"), CallbackMode),
+        domain=values.get("domain"),
+        rate=values.get("rate", "20/10s"),
+        name=values.get("name", DEFAULT_NAME),
+        preview=msgspec.convert(values.get("preview", "auto"), PreviewMode),
+        state_dir=_state_dir(values, sources),
+        sources=sources,
+    )
+
+
+def _state_dir(values: Mapping[str, str], sources: Mapping[str, str]) -> Path:
+    if "state_dir" not in values:
+        return state_folder({})
+    return expand_user(values["state_dir"], sources["state_dir"])
+
+
+def checked_value(setting: str, value: str, source: str) -> str:
+    """Return the value of a setting as it will be used.
+
+    Args:
+        setting: Name of a field of :class:`Settings`.
+        value: As written.
+        source: Where it was written, for the message.
+
+    Raises:
+        UsageError: It cannot be; says why and what would do.
+    """
+    match setting:
+        case "provider":
+            return _provider(value, source)
+        case "base_url":
+            return _base_url(value, source)
+        case "callback" | "preview":
+            return _word(setting, value, source)
+        case "domain":
+            return _domain(value, source)
+        case "rate":
+            parse_rate(value, source)
+        case "name":
+            NameTemplate(value, source)
+        case _:
+            expand_user(value, source)
+    return value
+
+
+def _word(setting: str, value: str, source: str) -> str:
+    words = ("auto", "required", "off") if setting == "callback" else ("auto", "off")
+    if value.strip().lower() not in words:
+        *most, last = words
+        raise UsageError(
+            f'unknown {setting} mode "{clean(value, 40)}" ({source})', hint=f"Use {', '.join(most)} or {last}."
+        )
+    return value.strip().lower()
+
+
+def _domain(value: str, source: str) -> str:
+    # People paste what ngrok's dashboard shows, scheme and all.
+    name = value.strip().removeprefix("https://").strip("/").lower()
+    if not _DOMAIN.fullmatch(name):
+        raise UsageError(
+            f'"{clean(value, 100)}" is no domain name ({source})',
+            hint="Give the name alone, such as my-name.ngrok-free.app.",
+        )
+    return name
+
+
+def _provider(name: str, source: str) -> Provider:
+    try:
+        return Provider(name.strip().lower())
+    except ValueError:
+        raise UsageError(
+            f'unknown provider "{clean(name, 60)}" ({source})',
+            hint="Use sunoapi (also for resellers of the same API, with --base-url) or kie.",
+        ) from None
+
+
+def _base_url(url: str, source: str) -> str:
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.username or parts.query or parts.fragment or not url.strip().isprintable():
+        raise UsageError(
+            f'"{_without_user(url)}" is no usable base URL ({source})',
+            hint="Give scheme and host, such as https://api.sunoapi.org, without user, query or fragment.",
+        )
+    if parts.scheme == "http" and not is_loopback_url(url.strip()):
+        raise UsageError(
+            f'"{clean(url, 100)}" would send the key unencrypted ({source})',
+            hint="Use https; plain http is for services on this machine only.",
+        )
+    return url.strip().rstrip("/")
+
+
+def _without_user(url: str) -> str:
+    """Take user and password out of what is shown of a URL: they may be secret."""
+    return clean(re.sub(r"(?<=//)[^/]*@", "***@", url), 100)
+
+
+def parse_rate(text: str, source: str = "--rate") -> tuple[int | None, float]:
+    """Read ``20/10s`` as (20, 10.0) and ``off`` as (None, 10.0).
+
+    Raises:
+        UsageError: Anything else.
+    """
+    if text.strip().lower() == "off":
+        return None, 10.0
+    calls, _, window = text.partition("/")
+    try:
+        limit, window_s = int(calls), parse_duration_s(window)
+    except ValueError:
+        limit, window_s = 0, 0.0
+    if limit < 1:
+        raise UsageError(
+            f'"{clean(text, 40)}" is no rate ({source})', hint="Write calls/time, such as 20/10s, or off."
+        )
+    return limit, window_s

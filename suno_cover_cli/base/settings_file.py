@@ -1,0 +1,197 @@
+"""The settings file ``config.toml``: where it is, what may stand in it, what is wrong with it."""
+
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.folders import settings_path
+from suno_cover_cli.base.text import clean
+
+FILE_KEYS = {
+    "provider": "provider",
+    "base-url": "base_url",
+    "output": "output",
+    "callback": "callback",
+    "domain": "domain",
+    "rate": "rate",
+    "name": "name",
+    "preview": "preview",
+}
+"""Key in ``config.toml`` -> setting. ``api-key`` and ``webhook-key`` may stand there too."""
+
+SECRET_FILE_KEYS = ("api-key", "webhook-key")
+KNOWN_KEYS = (*FILE_KEYS, *SECRET_FILE_KEYS)
+
+_PROFILES = "profiles"
+_MAX_FILE_BYTES = 1024 * 1024
+
+
+def config_path(environ: Mapping[str, str]) -> Path:
+    """Return where ``config.toml`` is looked for, whether it exists or not.
+
+    Raises:
+        UsageError: The path starts with the home of somebody who does not exist.
+    """
+    if named := environ.get("SUNO_COVER_CONFIG"):
+        return expand_user(named, "SUNO_COVER_CONFIG")
+    return settings_path(environ)
+
+
+def expand_user(path: str, source: str) -> Path:
+    """Replace a leading ``~``.
+
+    Raises:
+        UsageError: There is no such user, or the text can be no path.
+    """
+    if not path.isprintable():
+        raise UsageError(f'"{clean(path, 100)}" cannot be a path ({source})', hint=f"Mend {source}.")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f'"{clean(path, 100)}" starts with a home folder that does not exist ({source})',
+            hint="Write the whole path.",
+        ) from None
+
+
+class ConfigFile(msgspec.Struct, frozen=True):
+    """A settings file that was read.
+
+    Attributes:
+        path: Where it is, or would be.
+        values: Its plain values.
+        profiles: Its named profiles, each with values that go before the plain ones.
+        is_there: Whether there is such a file.
+    """
+
+    path: Path
+    values: dict[str, Any] = {}
+    profiles: dict[str, dict[str, Any]] = {}
+    is_there: bool = True
+
+    def section(self, profile: str | None) -> dict[str, Any]:
+        """Return the values with a profile's laid over them.
+
+        Raises:
+            UsageError: No such profile.
+        """
+        if profile is None:
+            return self.values
+        if profile not in self.profiles:
+            near = get_close_matches(profile, self.profiles, n=1)
+            raise UsageError(
+                f'there is no profile "{clean(profile, 60)}" in {self.path}',
+                hint=f"Did you mean --profile {near[0]}?"
+                if near
+                else "Make it by setting a value in it: suno-cover config set --profile NAME provider kie",
+            )
+        return {**self.values, **self.profiles[profile]}
+
+    def source_of(self, key: str, profile: str | None) -> str:
+        """Say in which file, and in which table of it, a key's value stands."""
+        if profile is not None and key in self.profiles.get(profile, {}):
+            return f"{self.path} [{_PROFILES}.{profile}]"
+        return str(self.path)
+
+
+def load_config_file(path: Path) -> ConfigFile:
+    """Read ``config.toml``; a missing file is an empty one.
+
+    Raises:
+        UsageError: Unreadable, a syntax error (with line and column), an unknown key (with the nearest known
+            one), a value of the wrong type, or a key in a file that others can read.
+    """
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(_MAX_FILE_BYTES + 1)
+            is_private = _is_private(stream)
+    except FileNotFoundError:
+        return ConfigFile(path, is_there=False)
+    except OSError as error:
+        if path.is_dir():  # asked for, because Windows calls it "permission denied"
+            raise UsageError(
+                f"{path} is a folder, not a settings file", hint="Move it away or set SUNO_COVER_CONFIG."
+            ) from None
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="Fix its permissions.") from None
+    found = parse_toml(path, raw)
+    profiles = found.pop(_PROFILES, {})
+    if not isinstance(profiles, dict) or not all(isinstance(table, dict) for table in profiles.values()):
+        raise UsageError(
+            f"{path}: {_PROFILES} must be tables", hint=f"Write [{_PROFILES}.NAME] and the keys below it."
+        )
+    _check_table(path, "", found)
+    for name, values in profiles.items():
+        _check_table(path, f"{_PROFILES}.{name}.", values)
+    if not is_private and any(key in table for key in SECRET_FILE_KEYS for table in (found, *profiles.values())):
+        raise UsageError(f"{path} holds a key and others can read it", hint=f"Run: chmod 600 '{path}'")
+    return ConfigFile(path, found, profiles)
+
+
+def parse_toml(path: Path, raw: bytes) -> dict[str, Any]:
+    """Parse a settings file.
+
+    Raises:
+        UsageError: It is no TOML; says the line and the column.
+    """
+    if len(raw) > _MAX_FILE_BYTES:
+        raise UsageError(f"{path} is far too long for a settings file", hint="Check SUNO_COVER_CONFIG.")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        raise UsageError(
+            f"{path} is not valid TOML: not UTF-8 (at line {line}, column {column})", hint="Save it as UTF-8."
+        ) from None
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        shown = clean(error, 200).replace("at end of document", f"at the end, line {text.count(chr(10)) + 1}")
+        raise UsageError(
+            f"{path} is not valid TOML: {shown}", hint='Mend that line; a setting looks like provider = "kie".'
+        ) from None
+
+
+def unknown_key(key: str, *, file: str = "", table: str = "") -> UsageError:
+    """Return the error for a setting that there is not, with the nearest that there is.
+
+    Args:
+        key: As written.
+        file: What to say first, such as ``config.toml: ``.
+        table: What stands before the key there, such as ``profiles.work.``.
+    """
+    near = get_close_matches(key.lower().replace("_", "-"), (*KNOWN_KEYS, _PROFILES), n=1)
+    return UsageError(
+        f'{file}there is no setting "{clean(table + key, 120)}"',
+        hint=f'Did you mean "{near[0]}"?' if near else f"Known settings: {', '.join(KNOWN_KEYS)}.",
+    )
+
+
+def _check_table(path: Path, table: str, values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if key not in KNOWN_KEYS:
+            raise unknown_key(key, file=f"{path}: ", table=table)
+        if not isinstance(value, str):
+            # A key pasted without quotes may parse as a number: its value is never repeated.
+            shown = "..." if key in SECRET_FILE_KEYS or isinstance(value, dict | list) else clean(value, 60)
+            raise UsageError(
+                f"{path}: {clean(table, 60)}{key} must be text in quotes, not {_kind_of(value)}",
+                hint=f'Write {key} = "{shown}".',
+            )
+
+
+def _kind_of(value: Any) -> str:
+    kinds = {bool: "a boolean", int: "a number", float: "a number", dict: "a table", list: "a list"}
+    return kinds.get(type(value), "a date")
+
+
+def _is_private(stream: BinaryIO) -> bool:
+    """Tell whether nobody but its owner can read an open file; modes say so on POSIX only."""
+    return os.name != "posix" or not os.fstat(stream.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO)

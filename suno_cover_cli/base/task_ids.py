@@ -1,0 +1,113 @@
+"""Task ids as users give them: from arguments, a file or standard input. Everything wrong is told at once."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.text import clean
+
+_MAX_ID_CHARS = 128
+_MAX_INPUT_BYTES = 64 * 1024 * 1024
+_MAX_TOLD = 10
+_USABLE = re.compile(r"[A-Za-z0-9_.:-]+")
+_USABLE_AS_FOLDER = re.compile(r"[A-Za-z0-9_-]+")
+_SONG_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class TaskIds(msgspec.Struct, frozen=True):
+    """Ids to run, in order, each once, and how many repeats were left out."""
+
+    ids: tuple[str, ...]
+    repeats: int = 0
+
+    @property
+    def looks_like_song(self) -> str | None:
+        """The first id that has the shape of a song id rather than a task id, or ``None``."""
+        return next((task_id for task_id in self.ids if _SONG_ID.fullmatch(task_id)), None)
+
+
+def find_fault(task_id: str, *, names_folder: bool = False) -> str | None:
+    """Say what is wrong with an id, or ``None``; one that names a folder has letters, digits, - and _ only."""
+    if not task_id.strip():
+        return "it is empty"
+    if len(task_id) > _MAX_ID_CHARS:
+        return f"it has {len(task_id)} characters, more than {_MAX_ID_CHARS}"
+    if ".." in task_id:
+        return 'it contains ".."'
+    usable = _USABLE_AS_FOLDER if names_folder else _USABLE
+    if not usable.fullmatch(task_id):
+        odd = next(character for character in task_id if not usable.fullmatch(character))
+        return f"it contains {odd!a}"
+    return None
+
+
+def collect_task_ids(
+    arguments: Iterable[str],
+    input_path: str | None,
+    stdin: BinaryIO,
+    *,
+    what: str,
+    names_folder: bool = False,
+) -> TaskIds:
+    """Gather ids from the command line and from a list.
+
+    Args:
+        arguments: Ids given one by one.
+        input_path: A file with one id a line, ``-`` for standard input, or ``None``. Blank lines, ``#``
+            comments, CRLF and a byte order mark are fine.
+        stdin: Binary stream behind ``-``.
+        what: ``music task id`` or ``cover task id``, for messages.
+        names_folder: The ids become names of folders, as cover task ids do.
+
+    Raises:
+        UsageError: No id at all, or any that cannot be one; tells each with its line.
+    """
+    found: list[str] = []
+    faults: list[str] = []
+    for task_id in arguments:
+        if fault := find_fault(task_id, names_folder=names_folder):
+            faults.append(f'"{clean(task_id, 40)}": {fault}')
+        found.append(task_id)
+    if input_path is not None:
+        for where, task_id in _read_list(input_path, stdin):
+            if fault := find_fault(task_id, names_folder=names_folder):
+                faults.append(f'{where}, "{clean(task_id, 40)}": {fault}')
+            found.append(task_id)
+    if faults:
+        more = f" (and {len(faults) - _MAX_TOLD} more)" if len(faults) > _MAX_TOLD else ""
+        raise UsageError(
+            f"not a {what}: " + "; ".join(faults[:_MAX_TOLD]) + more,
+            code="bad_id",
+            hint="Nothing was submitted. Ids have letters, digits, - and _, at most 128.",
+        )
+    if not found:
+        raise UsageError(f"no {what} was given", hint="Name at least one, or use --input FILE.")
+    ids = tuple(dict.fromkeys(found))
+    return TaskIds(ids, len(found) - len(ids))
+
+
+def _read_list(path: str, stdin: BinaryIO) -> Iterator[tuple[str, str]]:
+    """Yield each id of a list, and where it stands."""
+    where = "standard input" if path == "-" else path
+    try:
+        raw = stdin.read(_MAX_INPUT_BYTES + 1) if path == "-" else _read_capped(path)
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {where}: {error.strerror}", hint="Check the path given to --input."
+        ) from None
+    if len(raw) > _MAX_INPUT_BYTES:
+        raise UsageError(f"{where} is larger than 64 MiB", hint="Split the list.")
+    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        text = line.decode("utf-8", "backslashreplace").strip()
+        task_id = text.partition("#")[0].strip()
+        if task_id:
+            yield f"{where}, line {number}", task_id
+
+
+def _read_capped(path: str) -> bytes:
+    with Path(path).expanduser().open("rb") as stream:
+        return stream.read(_MAX_INPUT_BYTES + 1)

@@ -1,0 +1,238 @@
+"""``config``: look at the settings file, change it."""
+
+import re
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from getpass import getpass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from suno_cover_cli.base.errors import KeyRefusedError, UsageError
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.keys import checked_secret, find_webhook_key, load_api_key, read_secret_file, tidy_key
+from suno_cover_cli.base.settings import VARIABLES, Settings, Sources, checked_value
+from suno_cover_cli.base.settings_file import (
+    FILE_KEYS,
+    KNOWN_KEYS,
+    SECRET_FILE_KEYS,
+    config_path,
+    load_config_file,
+    unknown_key,
+)
+from suno_cover_cli.base.text import Secret, clean
+from suno_cover_cli.ui.output import Output, json_line
+from suno_cover_cli.wiring.context import Context, ServiceOptions
+from suno_cover_cli.wiring.runner import run as run_command
+
+_PROFILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class ShownSetting(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting in force. ``value`` is ``None`` for a secret and for what is not set."""
+
+    key: str
+    value: str | None
+    source: str
+    is_set: bool = True
+    is_secret: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The value as a person sees it; never a secret's."""
+        if self.is_secret:
+            return "(set, not shown)" if self.is_set else "(not set)"
+        return self.value if self.value is not None else "(not set)"
+
+
+def run(step: Callable[[Context], None], output: Output) -> NoReturn:
+    """Run one of the steps below and leave the process."""
+
+    def begin() -> Coroutine[Any, Any, int]:
+        step(Context(output=output))
+        return _done()
+
+    run_command(begin, output)
+
+
+async def _done() -> int:
+    return ExitCode.OK
+
+
+def show(context: Context, profile: str | None) -> None:
+    """Print every setting in force and where it comes from.
+
+    Raises:
+        UsageError: A setting that cannot be.
+    """
+    settings, where = context.settings(ServiceOptions(profile=profile))
+    rows = [*_plain_settings(settings), *_secrets(context, settings, where)]
+    output = context.output
+    if output.is_json:
+        output.write_line(
+            json_line(
+                {
+                    "v": 1,
+                    "type": "config",
+                    "path": str(where.config.path),
+                    "exists": where.config.is_there,
+                    "profile": profile,
+                    "profiles": sorted(where.config.profiles),
+                    "settings": [_as_object(row) for row in rows],
+                }
+            )
+        )
+        return
+    for line in _aligned(rows, where.config.path):
+        output.write_line(line)
+    there = "" if where.config.is_there else " (not there; suno-cover config init makes it)"
+    output.write_words(f"settings file: {where.config.path}{there}")
+    if where.config.profiles:
+        output.write_words(f"profiles: {', '.join(clean(name, 64) for name in sorted(where.config.profiles))}")
+
+
+def _plain_settings(settings: Settings) -> list[ShownSetting]:
+    names = {**FILE_KEYS, "state-dir": "state_dir"}
+    rows = []
+    for key, setting in names.items():
+        value = getattr(settings, setting)
+        source = settings.sources[setting]
+        rows.append(
+            ShownSetting(
+                key=key, value=None if value is None else clean(value), source=source, is_set=value is not None
+            )
+        )
+    return rows
+
+
+def _secrets(context: Context, settings: Settings, where: Sources) -> list[ShownSetting]:
+    found: dict[str, tuple[Secret, str] | None] = {"api-key": None, "webhook-key": find_webhook_key(where)}
+    with suppress(KeyRefusedError):
+        found["api-key"] = load_api_key(
+            settings.provider, where, key_file=None, stdin=context.output.streams.stdin
+        )
+    return [
+        ShownSetting(
+            key=key,
+            value=None,
+            source=pair[1] if pair is not None else "default",
+            is_set=pair is not None,
+            is_secret=True,
+        )
+        for key, pair in found.items()
+    ]
+
+
+def _as_object(row: ShownSetting) -> dict[str, Any]:
+    return {
+        "key": row.key,
+        "value": row.value,
+        "source": row.source,
+        "is_set": row.is_set,
+        "is_secret": row.is_secret,
+    }
+
+
+def _aligned(rows: list[ShownSetting], path: Path) -> list[str]:
+    """Make a table of three columns; the file, told in full below it, goes by its name alone."""
+    key_width = max(len(row.key) for row in rows)
+    value_width = max(len(row.shown) for row in rows)
+    return [
+        f"{row.key:<{key_width}}  {row.shown:<{value_width}}  {clean(row.source.replace(str(path), path.name))}"
+        for row in rows
+    ]
+
+
+def print_path(context: Context) -> None:
+    """Print where the settings file is, or would be."""
+    context.output.write_line(str(config_path(context.output.streams.environ)))
+
+
+def init(context: Context) -> None:
+    """Make a settings file in which everything is explained.
+
+    Raises:
+        UsageError: There is one already, or it cannot be written.
+    """
+    from suno_cover_cli.base.settings_edit import write_starter
+
+    path = config_path(context.output.streams.environ)
+    write_starter(path)
+    context.output.write_line(str(path))
+    context.output.write_words("Keep a key there with: suno-cover config set api-key -")
+
+
+def set_one(context: Context, key: str, value: str | None, profile: str | None) -> None:
+    """Check one setting and write it down.
+
+    Raises:
+        UsageError: No such setting, a value that cannot be, a secret on the command line, or an unusable file.
+    """
+    from suno_cover_cli.base.settings_edit import set_value
+
+    name = _known_key(key)
+    _check_profile_name(profile)
+    path = config_path(context.output.streams.environ)
+    load_config_file(path)
+    if name in SECRET_FILE_KEYS:
+        kept = _read_secret(context, name, value)
+    else:
+        if value is None:
+            raise UsageError(f"what shall {name} be?", hint=f"Write: suno-cover config set {name} VALUE")
+        kept = checked_value(FILE_KEYS[name], value, "config set")
+    set_value(path, name, kept, profile=profile)
+    shown = "is kept, readable by you alone," if name in SECRET_FILE_KEYS else f"= {clean(kept, 100)}"
+    table = f" [profiles.{profile}]" if profile else ""
+    context.output.write_words(f"{name} {shown} in {path}{table}")
+    variable = VARIABLES.get(FILE_KEYS.get(name, ""))
+    if variable and context.output.streams.environ.get(variable):
+        context.output.write_labelled("warning", f"{variable} is set in the environment and goes before it")
+
+
+def _read_secret(context: Context, name: str, value: str | None) -> str:
+    """Read a secret from standard input, unseen where that is a terminal."""
+    if value not in {None, "-"}:
+        raise UsageError(
+            f"a key does not belong on a command line: others can see it there ({name})",
+            code="secret_on_command_line",
+            hint=f"Pipe it in: suno-cover config set {name} - < FILE (or run that and paste it). "
+            "Consider the one you typed as known to others.",
+        )
+    stdin = context.output.streams.stdin
+    if not stdin.isatty():
+        return read_secret_file("-", stdin=stdin, what=name).reveal()
+    try:
+        typed = getpass(f"{name} (not shown): ", stream=context.output.streams.stderr)
+    except EOFError:
+        typed = ""
+    return checked_secret(tidy_key(typed), f"the {name}").reveal()
+
+
+def unset_one(context: Context, key: str, profile: str | None) -> None:
+    """Take one setting out of the file.
+
+    Raises:
+        UsageError: No such setting or profile, or an unusable file.
+    """
+    from suno_cover_cli.base.settings_edit import unset_value
+
+    name = _known_key(key)
+    path = config_path(context.output.streams.environ)
+    load_config_file(path).section(profile)
+    was_there = unset_value(path, name, profile=profile)
+    told = "is no longer set" if was_there else "was not set"
+    context.output.write_words(f"{name} {told} in {path}")
+
+
+def _known_key(key: str) -> str:
+    if key not in KNOWN_KEYS:
+        raise unknown_key(key)
+    return key
+
+
+def _check_profile_name(profile: str | None) -> None:
+    if profile is not None and not _PROFILE_NAME.fullmatch(profile):
+        raise UsageError(
+            f'"{clean(profile, 60)}" cannot name a profile', hint="Use letters, digits, - and _, at most 64."
+        )

@@ -1,0 +1,1 @@
+"""What TAB offers, answered from a table."""

@@ -1,0 +1,1 @@
+"""Checks of everything a job needs."""

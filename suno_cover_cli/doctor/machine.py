@@ -1,0 +1,156 @@
+"""What ``doctor`` checks on this machine: program, settings, keys, folders, journal."""
+
+import asyncio
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from suno_cover_cli.base.settings import Provider
+from suno_cover_cli.doctor.checks import Doctor, Finding, failed, in_daemon_thread, passed, warned
+from suno_cover_cli.doctor.subject import Subject
+from suno_cover_cli.journal.check import JournalReport, check_journal
+from suno_cover_cli.ui.words import format_bytes, format_count
+
+_LEAST_FREE_BYTES = 16 * 1024 * 1024
+_SCARCE_FREE_BYTES = 256 * 1024 * 1024
+_TASK_LOGS = {Provider.KIE: "https://kie.ai/logs"}
+
+
+async def check_setup(subject: Subject, doctor: Doctor) -> None:
+    """Program, settings and keys."""
+    doctor.tell("python", passed(f"{platform.python_version()} at {sys.executable}"))
+    await doctor.check("packages", lambda: _check_packages(subject))
+    await doctor.check("settings", lambda: _check_settings(subject))
+    await doctor.check("api key", lambda: _check_key(subject))
+    await doctor.check("webhook key", lambda: _check_webhook_key(subject))
+
+
+async def _check_packages(subject: Subject) -> Finding:
+    missing = [name for name, number in subject.versions.items() if not number[:1].isdigit()]
+    if missing:
+        return failed(f"{', '.join(missing)} cannot be found", "Install suno-cover again into a new environment.")
+    return passed(", ".join(f"{name} {number}" for name, number in subject.versions.items()))
+
+
+async def _check_settings(subject: Subject) -> Finding:
+    if subject.settings_error is not None:
+        raise subject.settings_error
+    config = subject.where.config
+    if not config.is_there:
+        return passed(f"no settings file ({config.path}); none is needed")
+    profile = f", profile {subject.where.profile}" if subject.where.profile else ""
+    return passed(f"{config.path}{profile}")
+
+
+async def _check_key(subject: Subject) -> Finding:
+    if subject.key_error is not None:
+        raise subject.key_error
+    return passed(f"from {subject.key_source}")
+
+
+async def _check_webhook_key(subject: Subject) -> Finding:
+    if subject.webhook_key_error is not None:
+        raise subject.webhook_key_error
+    provider = subject.settings.provider
+    if subject.webhook_key is None:
+        return passed("not set; every callback is checked by reading the job with the API key")
+    if provider is Provider.SUNOAPI and not subject.settings.is_loopback:
+        return warned(
+            "set, but sunoapi.org signs nothing: unsigned callbacks will be refused",
+            "Unset SUNO_WEBHOOK_KEY and webhook-key for this provider.",
+        )
+    return passed("set; unsigned and stale callbacks are refused")
+
+
+async def check_folders(subject: Subject, doctor: Doctor) -> None:
+    """Output folder, space, journal, what is left to do."""
+    output = subject.settings.output
+    await doctor.check("output", lambda: in_daemon_thread(lambda: _look_at_folder(output)))
+    await doctor.check("free space", lambda: in_daemon_thread(lambda: _look_at_space(output)))
+    state = subject.settings.state_dir
+    await doctor.check("state", lambda: in_daemon_thread(lambda: _look_at_folder(state)))
+    now = subject.context.clock.time()
+    report: asyncio.Future[JournalReport] = asyncio.get_running_loop().create_future()
+
+    async def look_at_journal() -> Finding:
+        found = await in_daemon_thread(lambda: check_journal(state / "journal.sqlite3", now))
+        report.set_result(found)
+        return _judge_journal(found, state)
+
+    await doctor.check("journal", look_at_journal, limit_s=10.0)
+    found = report.result() if report.done() else JournalReport(is_there=False)
+    doctor.tell("unfinished", _judge_unfinished(found))
+    doctor.tell("links", _judge_links(found))
+    doctor.tell("logs", _judge_logs(found, subject.settings.provider))
+
+
+def _look_at_folder(folder: Path) -> Finding:
+    """Tell whether a folder can be written, or made where it is not there yet. Leaves no trace."""
+    there = folder.absolute()
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        return failed(f"{folder} cannot be made: {there} is no folder", "Move it away or choose another folder.")
+    try:
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(b"\0")
+            probe.flush()
+    except OSError as error:
+        return failed(
+            f"{there} cannot be written: {error.strerror}",
+            "Mend its permissions, or choose another folder (--output, SUNO_COVER_STATE_DIR).",
+        )
+    return passed(f"{folder} can be {'written' if there == folder.absolute() else 'made'}")
+
+
+def _look_at_space(folder: Path) -> Finding:
+    there = folder.absolute()
+    while not there.is_dir() and there != there.parent:
+        there = there.parent
+    try:
+        free_bytes = shutil.disk_usage(there).free
+    except OSError as error:
+        return failed(f"the disk of {there} cannot be looked at: {error.strerror}", "Choose another --output.")
+    told = f"{format_bytes(free_bytes)} on the disk of {there}"
+    if free_bytes < _LEAST_FREE_BYTES:
+        return failed(f"only {told}", "Free some space or choose another --output.")
+    if free_bytes < _SCARCE_FREE_BYTES:
+        return warned(f"only {told}", "Free some space before a large batch.")
+    return passed(told)
+
+
+def _judge_journal(report: JournalReport, state: Path) -> Finding:
+    if not report.is_there:
+        return passed("none yet; the first job makes it")
+    if report.trouble:
+        return failed(
+            f"{state / 'journal.sqlite3'}: {report.trouble}",
+            "Move it away, and the next run makes a new one; the service still knows its jobs.",
+        )
+    return passed(f"sound; {format_count(report.jobs, 'job')}")
+
+
+def _judge_unfinished(report: JournalReport) -> Finding:
+    if report.unfinished:
+        return warned(f"{format_count(report.unfinished, 'job')} not finished", "Go on with: suno-cover resume")
+    return passed("nothing is left to do")
+
+
+def _judge_links(report: JournalReport) -> Finding:
+    if report.expired:
+        return warned(
+            f"{format_count(report.expired, 'job')} with images missing for over 14 days: links are gone by then",
+            "See them with: suno-cover history --state partial",
+        )
+    return passed("no image waits behind an expired link")
+
+
+def _judge_logs(report: JournalReport, provider: Provider) -> Finding:
+    theirs = f"; the provider's own: {_TASK_LOGS[provider]}" if provider in _TASK_LOGS else ""
+    recorded = (
+        f"{format_count(report.events, 'callback')} recorded here" if report.events else "none recorded here"
+    )
+    return passed(f"{recorded}{theirs}")

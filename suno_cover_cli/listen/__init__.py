@@ -1,0 +1,1 @@
+"""The session of ``listen``: what arrives, what is answered, how both are shown."""

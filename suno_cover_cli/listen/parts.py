@@ -1,0 +1,182 @@
+"""Builds the parts of ``listen`` and hands them to its session."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import msgspec
+
+from suno_cover_cli.base.events import NullSink
+from suno_cover_cli.base.settings import Settings
+from suno_cover_cli.base.text import Secret
+from suno_cover_cli.callbacks.connections import ConnectionLimits
+from suno_cover_cli.callbacks.delivery import FORWARD_S, CallbackSender
+from suno_cover_cli.callbacks.listener import CallbackListener
+from suno_cover_cli.journal.database import Database, DatabaseError
+from suno_cover_cli.journal.recorder import Recorder
+from suno_cover_cli.journal.recordings import RecordingStore
+from suno_cover_cli.listen.answers import Answers, Forward
+from suno_cover_cli.listen.events import EventLog
+from suno_cover_cli.listen.forwarding import Forwarding
+from suno_cover_cli.listen.options import ListenOptions
+from suno_cover_cli.listen.presenter import ListenPresenter
+from suno_cover_cli.listen.saving import open_saves
+from suno_cover_cli.listen.session import Endpoint, Goal, ListenSession
+from suno_cover_cli.tunnels.channel import HEARTBEAT_S, CallbackChannel
+from suno_cover_cli.tunnels.probe import HttpProbe
+from suno_cover_cli.wiring.callbacks import choose_tunnel
+from suno_cover_cli.wiring.context import Context
+from suno_cover_cli.wiring.job_options import JobCommandOptions
+from suno_cover_cli.wiring.jobs import JobStart, Unfinished
+from suno_cover_cli.wiring.subprocess import run_program
+
+# Of the two seconds after a signal: answers that are owed first, then the record and the tunnel's agent.
+_CLOSING_S = 1.3
+_RELAY_S = 0.2  # part of the same two seconds
+# Without its tunnel this command is nothing: the first run waits for the agent's download.
+_DOWNLOAD_S = 120.0
+
+
+class ListenPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known before the loop starts.
+
+    Attributes:
+        options: Of the command.
+        settings: Merged.
+        webhook_key: Signs callbacks, or ``None``.
+        forward_url: Where every callback is sent on to, or ``None``.
+        jobs: What the jobs of ``--save`` start from, or ``None``.
+    """
+
+    options: ListenOptions
+    settings: Settings
+    webhook_key: Secret | None = None
+    forward_url: str | None = None
+    jobs: JobStart | None = None
+
+    @property
+    def job_options(self) -> JobCommandOptions:
+        """Options of the jobs of ``--save``."""
+        return JobCommandOptions(service=self.options.service, output=self.options.output, submits=False)
+
+
+@asynccontextmanager
+async def open_session(
+    plan: ListenPlan,
+    context: Context,
+    *,
+    face: ListenPresenter,
+    book: EventLog,
+    goal: Goal,
+    unfinished: Unfinished,
+) -> AsyncIterator[ListenSession]:
+    """Open everything.
+
+    On leaving, the listener goes first: the answers that are still owed need the tunnel, and then the record.
+
+    Raises:
+        UsageError: A port in use, a path or a public URL that cannot be, a journal of a newer version.
+    """
+    options, clock = plan.options, context.clock
+    async with AsyncExitStack() as last, AsyncExitStack() as first:
+        await _open_record(last, plan, context, face, book)
+        saves = None
+        if plan.jobs is not None:
+            saves = await last.enter_async_context(
+                open_saves(context, plan.jobs, plan.job_options, sink=face, unfinished=unfinished)
+            )
+            book.save = saves.save
+        answers = Answers(
+            book.take_arrival,
+            clock=clock,
+            status=options.answer,
+            delay_s=options.delay_s,
+            forward=await _open_forwarding(last, plan, context),
+        )
+        listener = await first.enter_async_context(
+            CallbackListener(
+                clock=clock,
+                host=options.callbacks.listen_host,
+                port=options.callbacks.listen_port,
+                webhook_key=plan.webhook_key,
+                responder=answers.answer,
+                on_exchange=book.take_exchange,
+                limits=ConnectionLimits(closing_s=_CLOSING_S),
+            )
+        )
+        path = listener.open_inbox(options.path, is_read=False).path
+        yield ListenSession(
+            options,
+            way=await _open_way(last, plan, context, listener, path),
+            face=face,
+            book=book,
+            goal=goal,
+            clock=clock,
+            run_command=_program(options),
+            wait_saved=saves.wait_idle if saves is not None else None,
+        )
+
+
+async def _open_record(
+    stack: AsyncExitStack, plan: ListenPlan, context: Context, face: ListenPresenter, book: EventLog
+) -> None:
+    """Open the record of events; without one, events are shown all the same."""
+    try:
+        database = await stack.enter_async_context(Database(plan.settings.state_dir / "journal.sqlite3"))
+    except DatabaseError as error:
+        face.report_trouble(DatabaseError(f"events are not recorded: {error.message}", hint=error.hint))
+        return
+    recorder = await stack.enter_async_context(
+        Recorder(
+            RecordingStore(database),
+            clock=context.clock,
+            on_written=book.take_numbers,
+            on_trouble=face.report_trouble,
+        )
+    )
+    book.record = recorder.record
+
+
+async def _open_forwarding(stack: AsyncExitStack, plan: ListenPlan, context: Context) -> Forward | None:
+    if plan.forward_url is None:
+        return None
+    sender = CallbackSender(plan.forward_url, clock=context.clock, timeout_s=FORWARD_S)
+    return Forwarding(await stack.enter_async_context(sender)).forward
+
+
+async def _open_way(
+    stack: AsyncExitStack, plan: ListenPlan, context: Context, listener: CallbackListener, path: str
+) -> Endpoint:
+    way = Endpoint(local=listener.local_url, path=path, forward_url=plan.forward_url)
+    if plan.options.tunnel is False:
+        return way
+    tunnel = choose_tunnel(
+        context,
+        plan.options.callbacks,
+        plan.settings,
+        local_url=listener.local_url,
+        download_s=_DOWNLOAD_S,
+    )
+    probe = await stack.enter_async_context(HttpProbe(user_agent=context.user_agent))
+    channel = await stack.enter_async_context(
+        CallbackChannel(
+            listener,
+            tunnel,
+            sink=NullSink(),  # the session asks for each change itself
+            clock=context.clock,
+            probe=probe.fetch,
+            heartbeat_s=HEARTBEAT_S,
+            extra_s=_DOWNLOAD_S,
+        )
+    )
+    # The agent still has to carry the last answer out: one that was written a moment ago is lost with it, and the
+    # service would call again.
+    stack.push_async_callback(context.clock.sleep, _RELAY_S)
+    return msgspec.structs.replace(way, channel=channel, inspector=lambda: tunnel.inspector)
+
+
+def _program(options: ListenOptions) -> Callable[[str], Awaitable[int]] | None:
+    if not options.command:
+        return None
+    # Under --json, stdout has no room for anybody else's words.
+    return partial(run_program, options.command, has_stdout=not options.json)

@@ -1,0 +1,209 @@
+"""The face of ``listen``: what stdout is, what stderr says, in each way of running it."""
+
+import asyncio
+
+import msgspec
+
+from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.errors import SunoCoverError, TunnelError
+from suno_cover_cli.base.events import Event, JobEnded, JobPolled, JobStarted
+from suno_cover_cli.base.text import clean
+from suno_cover_cli.listen.events import EventLog, EventView
+from suno_cover_cli.listen.lines import LinesView
+from suno_cover_cli.listen.ndjson import EndLine, JsonView, ReadyLine, ReconnectingLine, ascii_line
+from suno_cover_cli.listen.options import ListenOptions
+from suno_cover_cli.listen.printers import MAX_WORDS_BYTES, ProductPrinter, WordsPrinter, choose_paint
+from suno_cover_cli.ui.output import Output, error_object
+from suno_cover_cli.ui.words import Line, lines_of
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """Where callbacks get through.
+
+    Attributes:
+        url: What to give to the service, path included.
+        local: The same on this machine.
+        inspector: Local page of the tunnel's agent, or ``None``.
+        forward_url: Where events are sent on to, or ``None``.
+    """
+
+    url: str
+    local: str
+    inspector: str | None = None
+    forward_url: str | None = None
+
+
+class ListenPresenter:
+    """Tells everything, each thing on its stream. A sink for the jobs of ``--save`` as well.
+
+    stdout is the product: lines of events; with ``--json`` objects; with ``--print-url`` the URL alone; with a
+    command it is the command's. Whatever is not there is on stderr.
+
+    Args:
+        options: Of the command.
+        output: Its streams.
+        clock: Time.
+
+    Attributes:
+        view: Shows events.
+    """
+
+    def __init__(self, options: ListenOptions, output: Output, clock: Clock) -> None:
+        self._options = options
+        self._output = output
+        self._clock = clock
+        self._was_ready = False
+        streams = output.streams
+        is_one_terminal = streams.stdout_is_terminal and streams.stderr_is_terminal
+        words_paint = choose_paint(streams, is_terminal=streams.stderr_is_terminal)
+        self._words = WordsPrinter(output, paint=words_paint)
+        self.view: EventView
+        if options.json:
+            self._printer = self._product_printer()
+            self.view = JsonView(self._printer.write)
+            return
+        paint = words_paint
+        is_on_stderr = options.print_url or bool(options.command)
+        if is_on_stderr:
+            self._printer = ProductPrinter(
+                self._words.print_text,
+                self._words.waiting_bytes,
+                on_dropped=self._report_dropped,
+                max_waiting_bytes=MAX_WORDS_BYTES // 2,
+            )
+        else:
+            self._printer = self._product_printer()
+            paint = choose_paint(streams, is_terminal=streams.stdout_is_terminal)
+            if is_one_terminal:
+                # Two writers of one terminal would overtake each other.
+                self._words = WordsPrinter(output, paint=words_paint, print_text=output.write_line)
+        self.view = LinesView(
+            self._printer.write,
+            paint=paint,
+            clock=clock,
+            verbosity=options.verbosity,
+            columns=lambda: output.words_columns if is_on_stderr else output.product_columns,
+        )
+
+    def _product_printer(self) -> ProductPrinter:
+        return ProductPrinter(
+            self._output.write_line, lambda: self._output.waiting_bytes, on_dropped=self._report_dropped
+        )
+
+    # --- the way in ------------------------------------------------------------------------------------------
+
+    def report_opening(self) -> None:
+        """A tunnel is being opened, which takes a moment."""
+        self._say("opening", "a tunnel")
+
+    def report_ready(self, ready: Ready, before: Ready | None) -> None:
+        """Callbacks get through; ``before`` is where they did before a loss."""
+        self._was_ready = True
+        is_new = before is None or before.url != ready.url
+        first: str | None = None
+        if self._options.json:
+            first = ascii_line(ReadyLine(url=ready.url, local=ready.local, inspector=ready.inspector))
+        elif self._options.print_url and is_new:
+            self._output.write_line(ready.url)
+        self._words.say(Line("ready", ready.url, "good"))
+        if before is None:
+            self._report_start(ready)
+        elif is_new:
+            self._say("", "The address is a new one: tell it to whoever sends callbacks.", "warning")
+            if self._options.command:
+                self._say("", "The command was started with the old one.", "warning")
+        self._printer.begin(first)
+
+    def _report_start(self, ready: Ready) -> None:
+        if ready.local != ready.url:
+            self._say("", f"leads to {ready.local}")
+        if ready.inspector is not None:
+            self._say("", f"traffic also at {ready.inspector}")
+        if ready.forward_url is not None:
+            self._say("", f"sends on to {ready.forward_url}")
+        if not self._options.command and self._output.streams.stderr_is_terminal:
+            more = {0: "-v shows headers, -vv bodies; ", 1: "-vv shows bodies; "}.get(self._options.verbosity, "")
+            self._say("", f"{more}Ctrl-C ends it")
+
+    def report_lost(self, reason: str) -> None:
+        """Callbacks do not get through; that is being mended."""
+        if self._options.json:
+            self._output.write_line(ascii_line(ReconnectingLine(reason=clean(reason))))
+        self._say("lost", f"callbacks do not get through ({clean(reason)}); reconnecting", "warning")
+
+    # --- the rest --------------------------------------------------------------------------------------------
+
+    def report_waiting(self, text: str) -> None:
+        """A sign of life where nothing is drawn."""
+        self._say("waiting", text)
+
+    def report_trouble(self, error: SunoCoverError) -> None:
+        """Something is wrong that stops nothing."""
+        self._say("warning", clean(error.message), "warning")
+        if error.hint:
+            self._say("", clean(error.hint))
+
+    def emit(self, event: Event) -> None:
+        """See :class:`base.events.Sink`."""
+        if isinstance(event, JobStarted | JobPolled):
+            return
+        if isinstance(event, JobEnded) and self._options.json:
+            self._output.write_line(ascii_line(event.result))
+        for line in lines_of(event):
+            self._words.say(line)
+
+    async def report_end(self, reason: str, book: EventLog, error: SunoCoverError | None = None) -> None:
+        """It is over; the last words. Returns once stderr has taken them, or does not."""
+        self._printer.begin(None)
+        self._printer.report_dropped()
+        if self._options.json:
+            if error is not None:
+                self._output.write_line(ascii_line(error_object(error)))
+            events = book.counts["events"] + book.counts["refused"]
+            self._output.write_line(ascii_line(EndLine(events=events, reason=reason)))
+        if error is not None:
+            self._say("error", clean(error.message), "bad")
+            if error.hint:
+                self._say("", clean(error.hint))
+            if isinstance(error, TunnelError) and not self._was_ready:
+                self._say("", "Without a tunnel, for this machine alone: suno-cover listen --no-tunnel")
+        if reason == "interrupted" and self._output.streams.stderr_is_terminal:
+            self._words.break_line()  # the terminal has drawn ^C
+        self._say("ended", describe_counts(book))
+        await asyncio.to_thread(self._words.finish)
+
+    def _say(self, label: str, text: str, tone: str = "plain") -> None:
+        self._words.say(Line(label, text, tone))  # type: ignore[arg-type]
+
+    def _report_dropped(self, lines: int) -> None:
+        stream = "stderr" if self._options.print_url or self._options.command else "stdout"
+        self.report_trouble(
+            SunoCoverError(
+                f"{lines} lines were not printed: the reader of {stream} stood still",
+                hint="suno-cover listen --list shows what was recorded.",
+            )
+        )
+
+
+def describe_counts(book: EventLog) -> str:
+    """Say how much came, and of what kind."""
+    counts = book.counts
+    parts = ["1 event" if counts["events"] == 1 else f"{counts['events']} events"]
+    if counts["duplicates"]:
+        kind = "a duplicate" if counts["duplicates"] == 1 else "duplicates"
+        parts.append(f"{counts['duplicates']} of them {kind}")
+    if counts["refused"]:
+        parts.append(f"{counts['refused']} refused")
+    if counts["late"]:
+        parts.append(f"{counts['late']} after the last one")
+    if book.unanswered:
+        parts.append(f"{book.unanswered} cut off by the end")
+    strangers = book.strangers
+    if strangers:
+        kinds = ", ".join(f"{count} {reason}" for reason, count in strangers.most_common(4))
+        rest = sum(strangers.values()) - sum(count for _, count in strangers.most_common(4))
+        others = f", {rest} others" if rest else ""
+        total = strangers.total()
+        what = "1 request that was no callback" if total == 1 else f"{total} requests that were no callbacks"
+        parts.append(f"{what} ({kinds}{others})")
+    return ", ".join(parts)

@@ -1,0 +1,47 @@
+"""Recorded events, listed: ``listen --list`` and ``history --events``."""
+
+from pathlib import Path
+
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.text import fold
+from suno_cover_cli.journal.database import Database
+from suno_cover_cli.journal.recordings import RecordingStore
+from suno_cover_cli.listen.lines import describe_recording
+from suno_cover_cli.listen.ndjson import ascii_line, recording_line
+from suno_cover_cli.ui.output import Output
+
+_INDENT = " " * 7  # under the time, beside the number
+
+
+async def list_events(
+    state_dir: Path,
+    output: Output,
+    *,
+    limit: int | None = None,
+    task_id: str | None = None,
+    newest_first: bool = False,
+) -> ExitCode:
+    """Print what is recorded; under ``--json`` as lines of events.
+
+    Args:
+        state_dir: Folder of the journal.
+        output: Streams.
+        limit: The newest so many, ``None`` for all.
+        task_id: Of this cover task alone.
+        newest_first: Otherwise the newest comes last, where a long list ends.
+
+    Raises:
+        SunoCoverError: The journal cannot be read.
+    """
+    async with Database(state_dir / "journal.sqlite3") as database:
+        recordings = await RecordingStore(database).load_newest(limit, task_id=task_id)
+    for recording in reversed(recordings) if newest_first else recordings:
+        if output.is_json:
+            lines = [ascii_line(recording_line(recording))]
+        else:
+            lines = fold(describe_recording(recording), output.product_columns, _INDENT)
+        for line in lines:
+            output.write_line(line)
+    if not recordings and not output.is_json:
+        output.write_words("No such event has been recorded. suno-cover listen records what it accepts.")
+    return ExitCode.OK

@@ -1,0 +1,120 @@
+"""``listen --save``: each announced job is read with the key, and its covers are saved as by any other command."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from suno_cover_cli.base.events import Sink, WarningRaised
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.jobs.job_run import JobRequest
+from suno_cover_cli.journal.journal import Journal
+from suno_cover_cli.ui.output import TeeSink
+from suno_cover_cli.wiring.context import Context
+from suno_cover_cli.wiring.job_options import JobCommandOptions
+from suno_cover_cli.wiring.jobs import JobParts, JobStart, Unfinished, kept_options, open_workflow
+
+# Whoever knows the path can announce jobs that do not exist; each is asked for with the user's key.
+_MAX_JOBS = 200
+
+
+class CoverSaves:
+    """Runs a job for each cover task that is announced, once however often that happens.
+
+    Args:
+        parts: See :func:`open_saves`.
+        start: Settings and keys.
+        options: Of the jobs.
+        unfinished: Learns how many jobs there are.
+        group: Owns the running jobs.
+    """
+
+    def __init__(
+        self,
+        parts: JobParts,
+        start: JobStart,
+        options: JobCommandOptions,
+        *,
+        unfinished: Unfinished,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        self._parts = parts
+        self._output = start.settings.output
+        self._kept = kept_options(start.settings, options)
+        self._unfinished = unfinished
+        self._group = group
+        self._jobs: dict[str, asyncio.Task[None]] = {}
+        self._codes: dict[str, ExitCode] = {}
+        self._count = 0
+
+    def save(self, task_id: str) -> None:
+        """Begin to read and save a job, unless that is under way or has succeeded."""
+        if task_id in self._jobs or self._codes.get(task_id) is ExitCode.OK:
+            return
+        if len(self._jobs) >= _MAX_JOBS:
+            self._parts.sink.emit(
+                WarningRaised(
+                    code="too_many_jobs",
+                    message=f"{_MAX_JOBS} jobs are being saved already; {task_id} is left out",
+                    hint=f"Save it later with: suno-cover wait {task_id}",
+                )
+            )
+            return
+        self._count += 1
+        self._unfinished.job_count = self._count
+        self._jobs[task_id] = self._group.create_task(self._run(task_id, self._count))
+
+    async def wait_idle(self) -> ExitCode:
+        """Wait until no job is under way; return 0, the one way in which jobs failed, or 1."""
+        while self._jobs:
+            await asyncio.wait(set(self._jobs.values()))
+        bad = set(self._codes.values()) - {ExitCode.OK}
+        if not bad:
+            return ExitCode.OK
+        return bad.pop() if len(bad) == 1 else ExitCode.FAILURE
+
+    def cancel(self) -> None:
+        """End the jobs under way."""
+        for job in self._jobs.values():
+            job.cancel()
+
+    async def _run(self, task_id: str, n: int) -> None:
+        request = JobRequest(
+            n=n,
+            service=self._parts.service_name,
+            provider=self._parts.provider_name,
+            output=self._output,
+            absolute_output=str(self._output.absolute()),
+            options=self._kept,
+            task_id=task_id,
+        )
+        try:
+            self._codes[task_id] = (await self._parts.workflow.run_job(request)).exit_code
+        finally:
+            del self._jobs[task_id]
+
+
+@asynccontextmanager
+async def open_saves(
+    context: Context, start: JobStart, options: JobCommandOptions, *, sink: Sink, unfinished: Unfinished
+) -> AsyncIterator[CoverSaves]:
+    """Open what jobs need. Leaving ends the jobs under way: the journal knows them.
+
+    Args:
+        context: Streams and time.
+        start: Settings and keys.
+        options: Of the jobs; ``submits`` is off.
+        sink: Hears of the jobs.
+        unfinished: Told of starts and ends.
+    """
+    async with AsyncExitStack() as stack:
+        told = TeeSink(unfinished, sink)
+        journal = await stack.enter_async_context(
+            Journal(start.settings.state_dir, clock=context.clock, sink=told)
+        )
+        parts = await open_workflow(stack, context, options, start, sink=told, journal=journal)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        saves = CoverSaves(parts, start, options, unfinished=unfinished, group=group)
+        try:
+            yield saves
+        finally:
+            saves.cancel()

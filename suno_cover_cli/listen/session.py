@@ -1,0 +1,215 @@
+"""The course of ``listen``: open, say so, go on until something ends it, mend what is lost meanwhile."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.errors import TunnelError, UsageError
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.files import replace_file
+from suno_cover_cli.callbacks.delivery import refuse_loop
+from suno_cover_cli.listen.events import EventLog, ListenEvent
+from suno_cover_cli.listen.options import ListenOptions
+from suno_cover_cli.listen.presenter import ListenPresenter, Ready
+from suno_cover_cli.tunnels.channel import CallbackChannel
+from suno_cover_cli.ui.words import format_duration
+
+_LIFE_SIGN_S = 60.0
+
+T = TypeVar("T")
+
+
+class End(msgspec.Struct, frozen=True):
+    """Why it is over: ``count``, ``task``, ``timeout``, ``command``; and the exit code."""
+
+    reason: str
+    code: int = ExitCode.OK
+
+
+class Goal:
+    """What the command is waiting for: so many events, or the one of a cover task.
+
+    Attributes:
+        reason: ``count`` or ``task``, once it is reached.
+    """
+
+    def __init__(self, options: ListenOptions) -> None:
+        self._left = options.count
+        self._task_id = options.until_task
+        self._reached = asyncio.Event()
+        self.reason = ""
+
+    def take(self, event: ListenEvent) -> bool:
+        """Count an event; ``True`` when it was the last one waited for."""
+        if self._task_id is not None and event.callback.task_id == self._task_id:
+            self.reason = "task"
+        if self._left is not None:
+            self._left -= 1
+            if self._left <= 0:
+                self.reason = self.reason or "count"
+        if self.reason:
+            self._reached.set()
+        return bool(self.reason)
+
+    async def wait_reached(self) -> str:
+        """Wait for it, for ever when there is none; return :attr:`reason`."""
+        await self._reached.wait()
+        return self.reason
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """How callbacks reach the listener.
+
+    Attributes:
+        local: Base URL on this machine.
+        path: Where callbacks are received.
+        channel: Leads there from outside, or ``None`` when none is wanted.
+        inspector: Asks for the local page of the tunnel's agent.
+        forward_url: Where events are sent on to.
+    """
+
+    local: str
+    path: str
+    channel: CallbackChannel | None = None
+    inspector: Callable[[], str | None] = lambda: None
+    forward_url: str | None = None
+
+
+class ListenSession:
+    """One run of the command, over parts that are open.
+
+    Args:
+        options: Of the command.
+        way: See :class:`Endpoint`.
+        face: Tells what happens.
+        book: For counts.
+        goal: What ends it.
+        clock: Time.
+        run_command: Runs the command's own program, or ``None``.
+        wait_saved: Waits until no covers are being saved.
+    """
+
+    def __init__(
+        self,
+        options: ListenOptions,
+        *,
+        way: Endpoint,
+        face: ListenPresenter,
+        book: EventLog,
+        goal: Goal,
+        clock: Clock,
+        run_command: Callable[[str], Awaitable[int]] | None = None,
+        wait_saved: Callable[[], Awaitable[ExitCode]] | None = None,
+    ) -> None:
+        self._options = options
+        self._way = way
+        self._face = face
+        self._book = book
+        self._goal = goal
+        self._clock = clock
+        self._run_command = run_command
+        self._wait_saved = wait_saved
+        self._ready: Ready | None = None
+
+    async def run(self) -> End:
+        """Go on until the goal, the end of the command or the time-out.
+
+        Raises:
+            TunnelError: No way in, or lost for good.
+            UsageError: The command cannot be started, or the ready file not be written.
+        """
+        if self._options.timeout_s is None:
+            return await self._open_and_serve()
+        return await first_of(self._open_and_serve(), self._time_out(self._options.timeout_s))
+
+    async def _open_and_serve(self) -> End:
+        channel = self._way.channel
+        if channel is None:
+            url = await self._announce(None)
+            return await first_of(self._serve(url), self._give_life_signs())
+        self._face.report_opening()
+        base = await channel.wait_open()
+        if base is None:
+            raise _failure_of(channel)
+        url = await self._announce(base)
+        return await first_of(self._serve(url), self._follow(channel), self._give_life_signs())
+
+    async def _serve(self, url: str) -> End:
+        if self._run_command is not None:
+            code = await self._run_command(url)
+            if code or not self._options.has_goal:
+                return End("command", code)
+        reason = await self._goal.wait_reached()
+        code = await self._wait_saved() if self._wait_saved is not None else ExitCode.OK
+        return End(reason, code)
+
+    async def _follow(self, channel: CallbackChannel) -> End:
+        """Tell losses and returns, until there is no return."""
+        while True:
+            self._face.report_lost(await channel.wait_lost())
+            base = await channel.wait_restored()
+            if base is None:
+                raise _failure_of(channel)
+            await self._announce(base)
+
+    async def _announce(self, public_base: str | None) -> str:
+        """Say that callbacks get through, by way of ``public_base`` or of this machine alone; return the URL."""
+        way = self._way
+        if way.forward_url is not None:
+            await refuse_loop(way.forward_url, local_url=way.local, public_url=public_base)
+        local = way.local + way.path
+        ready = Ready(
+            url=local if public_base is None else public_base + way.path,
+            local=local,
+            inspector=way.inspector(),
+            forward_url=way.forward_url,
+        )
+        if self._options.ready_file is not None:
+            await asyncio.to_thread(_write_ready, self._options.ready_file, ready.url)
+        self._face.report_ready(ready, self._ready)
+        self._ready = ready
+        return ready.url
+
+    async def _time_out(self, timeout_s: float) -> End:
+        await self._clock.sleep(timeout_s)
+        return End("timeout", ExitCode.PENDING)
+
+    async def _give_life_signs(self) -> End:
+        """Say once a minute that there is something still to wait for; a plain log shows nothing else."""
+        began_s = self._clock.monotonic()
+        while True:
+            await self._clock.sleep(_LIFE_SIGN_S)
+            if self._options.has_goal and not self._goal.reason:
+                events = self._book.counts["events"]
+                self._face.report_waiting(
+                    f"{format_duration(self._clock.monotonic() - began_s)}; {events} events yet"
+                )
+
+
+async def first_of(*works: Coroutine[Any, Any, T]) -> T:
+    """Run several things and return what the first one to end returns, or raise what it raises; end the others."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(task for task in tasks if task.done()).result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+def _failure_of(channel: CallbackChannel) -> TunnelError:
+    return channel.failure or TunnelError("no tunnel could be opened", hint="suno-cover doctor shows why.")
+
+
+def _write_ready(path: Path, url: str) -> None:
+    try:
+        replace_file(path, url.encode() + b"\n")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}", hint="Give --ready-file another path."
+        ) from None

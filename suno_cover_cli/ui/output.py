@@ -1,0 +1,311 @@
+"""The product on stdout and the words for people on stderr, each with one owner.
+
+stdout carries saved paths, ids or JSON lines and nothing else. It is written by a thread of its own, because a
+reader that stands still must not stop callbacks from being answered. Sinks turn events into lines.
+"""
+
+import errno
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, TextIO
+
+import msgspec
+
+from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.errors import SunoCoverError
+from suno_cover_cli.base.events import Event, ImageSaved, JobEnded, JobSubmitted, Sink
+from suno_cover_cli.base.text import Redactor, clean, fold
+
+_STOP = None
+_USUAL_COLUMNS = 80
+# EINVAL is what Windows says of a pipe whose reader left.
+_READER_LEFT = {errno.EPIPE, errno.ECONNRESET, errno.EINVAL}
+
+
+class Streams(msgspec.Struct, frozen=True, kw_only=True):
+    """Streams and terminal facts, handed in once instead of looked up everywhere.
+
+    Attributes:
+        stdin: Binary standard input.
+        stdout: Binary standard output.
+        stderr: Text standard error.
+        stdout_is_terminal: A person looks at stdout.
+        stderr_is_terminal: A person looks at stderr, and it can be drawn on.
+        environ: The environment.
+    """
+
+    stdin: BinaryIO
+    stdout: BinaryIO
+    stderr: TextIO
+    stdout_is_terminal: bool
+    stderr_is_terminal: bool
+    environ: Mapping[str, str]
+
+
+def standard_streams() -> Streams:
+    """Return this process's own streams; one that is closed becomes the null device."""
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        null = open(os.devnull, "r+b", buffering=0)  # noqa: SIM115, PTH123 -- lives as long as the process
+        stdin, stdout, stderr = sys.stdin, sys.stdout, sys.stderr
+        return Streams(
+            stdin=stdin.buffer if stdin else null,
+            stdout=stdout.buffer if stdout else null,
+            stderr=stderr or open(os.devnull, "w", encoding="utf-8"),  # noqa: PTH123 -- the same
+            stdout_is_terminal=False,
+            stderr_is_terminal=False,
+            environ=os.environ,
+        )
+    return Streams(
+        stdin=sys.stdin.buffer,
+        stdout=sys.stdout.buffer,
+        stderr=sys.stderr,
+        stdout_is_terminal=sys.stdout.isatty(),
+        stderr_is_terminal=sys.stderr.isatty() and os.environ.get("TERM") != "dumb",
+        environ=os.environ,
+    )
+
+
+def columns_of(stream: BinaryIO | TextIO, environ: Mapping[str, str]) -> int:
+    """Return how many columns a terminal has, as it says itself or as ``COLUMNS`` says; 80 where neither does."""
+    if (said := environ.get("COLUMNS", "")).isdecimal() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
+    except (OSError, ValueError):
+        return _USUAL_COLUMNS
+
+
+class LineWriter:
+    """Writes whole lines to stdout from a thread, flushed one by one.
+
+    Args:
+        stream: Binary stream.
+        on_closed: Called once from the thread when no more can be written.
+
+    Attributes:
+        is_closed: No more can be written: the reader is gone, or there was a failure.
+        failure: Why nothing can be written although nobody left, such as a full disk.
+    """
+
+    def __init__(self, stream: BinaryIO, on_closed: Callable[[], None]) -> None:
+        self._stream = stream
+        self._on_closed = on_closed
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_all, name="stdout", daemon=True)
+        self._is_started = False
+        # Each is counted up by one thread alone.
+        self._queued_bytes = 0
+        self._written_bytes = 0
+        self.is_closed = False
+        self.failure: OSError | None = None
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much the reader has still to take."""
+        return self._queued_bytes - self._written_bytes
+
+    def write_line(self, line: str) -> None:
+        """Queue one line; never blocks."""
+        if not self._is_started:
+            self._is_started = True
+            self._thread.start()
+        raw = line.encode("utf-8", "backslashreplace") + b"\n"
+        self._queued_bytes += len(raw)
+        self._lines.put(raw)
+
+    def finish(self, timeout_s: float | None = None) -> None:
+        """Wait until everything is written, at most ``timeout_s`` seconds."""
+        if self._is_started:
+            self._lines.put(_STOP)
+            self._thread.join(timeout_s)
+
+    def _write_all(self) -> None:
+        while (line := self._lines.get()) is not _STOP:
+            try:
+                self._stream.write(line)
+                self._stream.flush()
+            except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno not in _READER_LEFT:
+                    self.failure = error
+                self.is_closed = True
+                self._silence()
+                self._on_closed()
+                return
+            self._written_bytes += len(line)
+
+    def _silence(self) -> None:
+        """Point the stream at nothing, or the interpreter complains when it flushes at exit."""
+        try:
+            fd = self._stream.fileno()
+        except (OSError, ValueError):
+            return
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, fd)
+        os.close(null)
+
+
+class PathSink:
+    """Prints the path of each saved image."""
+
+    def __init__(self, write_line: Callable[[str], None]) -> None:
+        self._write_line = write_line
+
+    def emit(self, event: Event) -> None:
+        """See :class:`base.events.Sink`."""
+        if isinstance(event, ImageSaved):
+            self._write_line(event.image.path)
+
+
+class TaskIdSink:
+    """Prints the cover task id of each submitted job, for ``--no-wait``."""
+
+    def __init__(self, write_line: Callable[[str], None]) -> None:
+        self._write_line = write_line
+
+    def emit(self, event: Event) -> None:
+        """See :class:`base.events.Sink`."""
+        if isinstance(event, JobSubmitted) and event.task_id is not None:
+            self._write_line(event.task_id)
+
+
+class JsonSink:
+    """Prints one job object per job, as it ends."""
+
+    def __init__(self, write_line: Callable[[str], None]) -> None:
+        self._write_line = write_line
+
+    def emit(self, event: Event) -> None:
+        """See :class:`base.events.Sink`."""
+        if isinstance(event, JobEnded):
+            self._write_line(json_line(event.result))
+
+
+class EventsSink:
+    """Prints every event as one JSON line, stamped; a job's end is its job object."""
+
+    def __init__(self, write_line: Callable[[str], None], clock: Clock) -> None:
+        self._write_line = write_line
+        self._clock = clock
+
+    def emit(self, event: Event) -> None:
+        """See :class:`base.events.Sink`."""
+        if isinstance(event, JobEnded):
+            self._write_line(json_line(event.result))
+            return
+        fields = msgspec.to_builtins(event)
+        self._write_line(json_line({"type": fields.pop("type"), "ts": round(self._clock.time(), 3), **fields}))
+
+
+class TeeSink:
+    """Hands each event to several sinks, in order."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self._sinks = sinks
+
+    def emit(self, event: Event) -> None:
+        """See :class:`base.events.Sink`."""
+        for sink in self._sinks:
+            sink.emit(event)
+
+
+def json_line(value: Any) -> str:
+    """Encode a value as JSON on one line."""
+    return msgspec.json.encode(value).decode()
+
+
+def error_object(error: SunoCoverError) -> dict[str, Any]:
+    """Make the object that ``--json`` prints for a failure outside any job."""
+    return {
+        "v": 1,
+        "type": "error",
+        "code": error.code,
+        "message": clean(error.message),
+        "hint": error.hint,
+    }
+
+
+class Output:
+    """Both streams of one command.
+
+    Args:
+        streams: Where things go.
+        clock: Stamps events.
+        is_json: Failures outside a job are printed as objects too.
+        is_quiet: No words for people except errors.
+    """
+
+    def __init__(self, streams: Streams, *, clock: Clock, is_json: bool = False, is_quiet: bool = False) -> None:
+        self.streams = streams
+        self.clock = clock
+        self.is_json = is_json
+        self.is_quiet = is_quiet
+        self.redactor = Redactor()
+        self.on_closed: Callable[[], None] = lambda: None
+        self._writer = LineWriter(streams.stdout, self._report_closed)
+
+    def write_line(self, line: str) -> None:
+        """Print one line of the product."""
+        self._writer.write_line(self.redactor.redact(line))
+
+    @property
+    def product_columns(self) -> int:
+        """The width of the terminal that is stdout; 0 where it is none and nothing has to fit."""
+        streams = self.streams
+        return columns_of(streams.stdout, streams.environ) if streams.stdout_is_terminal else 0
+
+    @property
+    def words_columns(self) -> int:
+        """The width of the terminal that is stderr; 0 where it is none and nothing has to fit."""
+        streams = self.streams
+        return columns_of(streams.stderr, streams.environ) if streams.stderr_is_terminal else 0
+
+    def write_words(self, line: str, *, hang: int = 0) -> None:
+        """Print one line for people; a stderr that is gone is nobody's loss.
+
+        Args:
+            line: Folded where a terminal has no room for it.
+            hang: Blanks before what is folded.
+        """
+        try:
+            for part in fold(self.redactor.redact(line), self.words_columns, " " * hang):
+                self.streams.stderr.write(part + "\n")
+            self.streams.stderr.flush()
+        except (OSError, ValueError):
+            self.is_quiet = True
+
+    def write_labelled(self, label: str, text: str) -> None:
+        """Print ``label: text`` for people; what is folded stands below the text."""
+        self.write_words(f"{label}: {text}", hang=len(label) + 2)
+
+    def write_error(self, error: SunoCoverError) -> None:
+        """Tell an error and the next step to take; under ``--json`` on stdout as well."""
+        if self.is_json:
+            self.write_line(json_line(error_object(error)))
+        self.write_labelled("error", clean(error.message))
+        if error.hint:
+            self.write_labelled("hint", error.hint)
+
+    def _report_closed(self) -> None:
+        self.on_closed()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no more can be written to stdout: its reader is gone, or there is a :attr:`failure`."""
+        return self._writer.is_closed
+
+    @property
+    def failure(self) -> OSError | None:
+        """Why stdout cannot be written although its reader did not leave, such as a full disk."""
+        return self._writer.failure
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much of the product the reader of stdout has still to take."""
+        return self._writer.waiting_bytes
+
+    def finish(self, timeout_s: float | None = None) -> None:
+        """Wait until stdout is written."""
+        self._writer.finish(timeout_s)

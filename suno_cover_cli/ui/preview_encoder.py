@@ -1,0 +1,166 @@
+"""Turns pictures into what a terminal shows; a program of its own, started by ``screens/preview.py``.
+
+The library for this asks the terminal questions when it is imported and writes to stdout when it draws. Here its
+stdout is a pipe: it asks nobody, its bytes go where the parent wants them, and the parent can end it at any time.
+
+Arguments: protocol, columns, rows, then the files. The size of a character cell in pixels comes in the library's
+own variables (``TEXTUAL_CELL_WIDTH``, ``TEXTUAL_CELL_HEIGHT``).
+"""
+
+import io
+import os
+import sys
+from base64 import b64encode
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from rich.color import Color
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.control import Control
+from rich.measure import Measurement
+from rich.segment import ControlType, Segment
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+from textual_image.renderable import SixelImage, TGPImage
+
+from suno_cover_cli.base.text import clean
+
+_PER_ROW = 4
+_GAP_CELLS = 2
+_MAX_WIDTH_CELLS = 34
+_MAX_PIXELS = (1600, 1600)
+# Rich passes a segment on untouched when it is a control, whichever.
+_NO_OP = [(ControlType.CURSOR_FORWARD, 0)]
+
+
+class ItermImage:
+    """A picture in iTerm2's own protocol, drawn over a placeholder of blanks.
+
+    Args:
+        image: The picture.
+        width: In cells.
+        height: In cells.
+    """
+
+    def __init__(self, image: Image.Image, width: int, height: int) -> None:
+        self._image = image
+        self._width = width
+        self._height = height
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for _ in range(self._height):
+            yield Segment(" " * self._width + "\n")
+        yield Segment("\x1b7", control=_NO_OP)
+        yield Control.move(0, -self._height)
+        png = io.BytesIO()
+        self._image.save(png, "PNG")
+        size = f"size={len(png.getvalue())};width={self._width};height={self._height};preserveAspectRatio=0"
+        content = b64encode(png.getvalue()).decode("ascii")
+        yield Segment(f"\x1b]1337;File=inline=1;{size}:{content}\x07", control=_NO_OP)
+        yield Segment("\x1b8", control=_NO_OP)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(self._width, self._width)
+
+
+class BlockImage:
+    """A picture of half blocks, two pixels to a cell.
+
+    The library's own one calls what Pillow is about to drop.
+
+    Args:
+        image: The picture.
+        width: In cells.
+        height: In cells.
+    """
+
+    def __init__(self, image: Image.Image, width: int, height: int) -> None:
+        self._pixels = image.resize((width, 2 * height)).tobytes()
+        self._width = width
+        self._height = height
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for row in range(0, 2 * self._height, 2):
+            for column in range(self._width):
+                style = Style(color=self._colour(column, row), bgcolor=self._colour(column, row + 1))
+                yield Segment("▀", style)
+            yield Segment("\n")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(self._width, self._width)
+
+    def _colour(self, column: int, row: int) -> Color:
+        start = 3 * (row * self._width + column)
+        return Color.from_rgb(*self._pixels[start : start + 3])
+
+
+def sheet_of(paths: Sequence[Path], protocol: str, *, columns: int, rows: int, cell: tuple[int, int]) -> Table:
+    """Lay pictures out side by side, each above its name.
+
+    Args:
+        paths: Checked pictures.
+        protocol: ``iterm``, ``kitty``, ``sixel`` or ``blocks``.
+        columns: Width of the terminal in cells.
+        rows: Its height.
+        cell: Width and height of a cell in pixels.
+    """
+    per_row = min(len(paths), _PER_ROW)
+    sheet = Table.grid(padding=(0, _GAP_CELLS, 0, 0))
+    widest = min((columns - 1 - _GAP_CELLS * per_row) // per_row, _MAX_WIDTH_CELLS)
+    for start in range(0, len(paths), per_row):
+        shown: list[RenderableType] = []
+        names: list[RenderableType] = []
+        for path in paths[start : start + per_row]:
+            image = _load(path)
+            width, height = _fit(image.size, max(widest, 4), max(rows - 4, 4), cell)
+            shown.append(_renderable(image, protocol, width, height))
+            names.append(Text(clean(path.name, width), no_wrap=True, overflow="ellipsis"))
+        sheet.add_row(*shown)
+        sheet.add_row(*names)
+    return sheet
+
+
+def _load(path: Path) -> Image.Image:
+    with Image.open(path) as opened:
+        opened.draft("RGB", _MAX_PIXELS)
+        image = opened.convert("RGB")
+    image.thumbnail(_MAX_PIXELS)
+    return image
+
+
+def _fit(pixels: tuple[int, int], columns: int, rows: int, cell: tuple[int, int]) -> tuple[int, int]:
+    """Return the cells a picture takes when it keeps its shape inside so many columns and rows."""
+    scale = min(columns * cell[0] / pixels[0], rows * cell[1] / pixels[1])
+    return max(1, round(pixels[0] * scale / cell[0])), max(1, round(pixels[1] * scale / cell[1]))
+
+
+def _renderable(image: Image.Image, protocol: str, width: int, height: int) -> RenderableType:
+    if protocol == "iterm":
+        return ItermImage(image, width, height)
+    if protocol == "kitty":
+        return TGPImage(image, width=width, height=height)
+    if protocol == "sixel":
+        return SixelImage(image, width=width, height=height)
+    return BlockImage(image, width, height)
+
+
+def main(arguments: list[str]) -> None:
+    """Write the bytes for a terminal to stdout."""
+    protocol, columns, rows, *names = arguments
+    cell = (int(os.environ["TEXTUAL_CELL_WIDTH"]), int(os.environ["TEXTUAL_CELL_HEIGHT"]))
+    sheet = sheet_of([Path(name) for name in names], protocol, columns=int(columns), rows=int(rows), cell=cell)
+    # Kitty's placeholders carry a number in 24 bits of colour; blocks follow what the terminal says of itself.
+    console = Console(
+        file=sys.stdout,
+        force_terminal=True,
+        width=int(columns),
+        height=int(rows),
+        color_system="auto" if protocol == "blocks" else "truecolor",
+    )
+    console.print(sheet)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

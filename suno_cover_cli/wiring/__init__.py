@@ -1,0 +1,1 @@
+"""Puts the parts together for commands: settings, keys, clients, listener and tunnel, the run of a command."""

@@ -1,0 +1,285 @@
+"""Builds the parts that job commands share and hands them to the workflow: generate, wait, resume."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.events import Event, JobEnded, JobSubmitted, Sink, WarningRaised
+from suno_cover_cli.base.settings import Settings, parse_rate
+from suno_cover_cli.base.text import Secret
+from suno_cover_cli.jobs.poller import Timing
+from suno_cover_cli.jobs.workflow import CoverWorkflow
+from suno_cover_cli.journal.journal import Journal
+from suno_cover_cli.journal.rows import JobOptions
+from suno_cover_cli.service.limiter import RequestLimiter
+from suno_cover_cli.ui.choice import choose_screen
+from suno_cover_cli.ui.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
+from suno_cover_cli.wiring.context import Context
+from suno_cover_cli.wiring.details import report_details
+from suno_cover_cli.wiring.job_options import JobCommandOptions
+from suno_cover_cli.wiring.post_actions import PostActions
+from suno_cover_cli.wiring.runner import loading
+
+if TYPE_CHECKING:
+    from suno_cover_cli.images.downloader import Downloader
+    from suno_cover_cli.service.api import SunoApi
+
+SANDBOX_SERVICE = "sandbox"
+"""Stands for the built-in sandbox in the journal: its address is another one each time."""
+
+
+class Unfinished:
+    """A sink that counts what an interrupt would leave behind.
+
+    Attributes:
+        job_count: Jobs of the command, once they are known.
+    """
+
+    def __init__(self) -> None:
+        self.job_count = 0
+        self._ended = 0
+        self._submitted: set[int] = set()
+        self._is_kept = True
+
+    def emit(self, event: Event) -> None:
+        """See :class:`base.events.Sink`."""
+        if isinstance(event, JobSubmitted):
+            self._submitted.add(event.job)
+        elif isinstance(event, JobEnded):
+            self._submitted.discard(event.job)
+            self._ended += 1
+        elif isinstance(event, WarningRaised) and event.code == "journal_unavailable":
+            self._is_kept = False
+
+    def describe(self) -> str | None:
+        """Say how to go on, or ``None`` when nothing is left."""
+        left = self.job_count - self._ended
+        if left <= 0:
+            return None
+        running = len(self._submitted)
+        told = [f"{running} {'job goes' if running == 1 else 'jobs go'} on at the service"] if running else []
+        told += [f"{left - running} not submitted yet"] if left > running else []
+        resume_command = "suno-cover resume" if self._is_kept else "the same command again"
+        return f"interrupted: {', '.join(told)}; nothing is lost. Go on with: {resume_command}"
+
+
+class JobParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job command gets: the workflow to run jobs with, and the pieces it needs itself."""
+
+    workflow: CoverWorkflow
+    journal: Journal
+    sink: Sink
+    service_name: str
+    provider_name: str
+
+
+class JobStart(msgspec.Struct, frozen=True, kw_only=True):
+    """What jobs start from: settings and keys; no ``key`` for the built-in sandbox, which makes one up."""
+
+    settings: Settings
+    key: Secret | None
+    webhook_key: Secret | None
+
+
+def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
+    """Merge settings and find keys; reads files and perhaps standard input, so before the loop starts.
+
+    Raises:
+        UsageError: A value that cannot be.
+        KeyRefusedError: No key.
+    """
+    flags: dict[str, str | Path | None] = {
+        "output": options.output,
+        "callback": options.callback,
+        "domain": options.callbacks.domain,
+        "name": options.name,
+        "preview": options.preview,
+    }
+    settings, where = context.settings(options.service, flags)
+    if options.verbosity:
+        report_details(context.output, settings)
+    if options.sandbox:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return JobStart(settings=settings, key=None, webhook_key=None)
+    return JobStart(
+        settings=settings,
+        key=context.api_key(settings, where, options.service),
+        webhook_key=context.webhook_key(where, options.service),
+    )
+
+
+def kept_options(settings: Settings, options: JobCommandOptions) -> JobOptions:
+    """Return what a restart of the command's jobs has to know."""
+    return JobOptions(
+        callback=settings.callback,
+        name=settings.name,
+        write_metadata=options.write_metadata,
+        overwrite=options.overwrite,
+        public_url=options.callbacks.public_url,
+        listen_host=options.callbacks.listen_host,
+        listen_port=options.callbacks.listen_port,
+        domain=settings.domain,
+        ngrok_path=options.callbacks.ngrok_path,
+    )
+
+
+@asynccontextmanager
+async def open_job_parts(
+    context: Context,
+    options: JobCommandOptions,
+    start: JobStart,
+    *,
+    job_count: int,
+    unfinished: Unfinished,
+) -> AsyncIterator[JobParts]:
+    """Open everything jobs need, in the order in which it may fail cheaply.
+
+    Args:
+        context: Streams and time.
+        options: Of the command.
+        start: Settings and keys.
+        job_count: Jobs of the command.
+        unfinished: Told of starts and ends.
+
+    Raises:
+        UsageError: A port in use, a public URL that cannot be.
+        TunnelError: ``--callback required`` and no tunnel.
+    """
+    unfinished.job_count = job_count
+    async with AsyncExitStack() as stack:
+        shown = msgspec.structs.replace(options, preview=start.settings.preview)
+        sink = await open_sink(stack, context, shown, job_count, unfinished)
+        journal = await stack.enter_async_context(
+            Journal(start.settings.state_dir, clock=context.clock, sink=sink)
+        )
+        yield await open_workflow(stack, context, options, start, sink=sink, journal=journal)
+
+
+async def open_workflow(
+    stack: AsyncExitStack,
+    context: Context,
+    options: JobCommandOptions,
+    start: JobStart,
+    *,
+    sink: Sink,
+    journal: Journal,
+) -> JobParts:
+    """Open what is needed for the jobs of one account at one service.
+
+    Raises:
+        UsageError: A port in use, a public URL that cannot be.
+        TunnelError: ``--callback required`` and no tunnel.
+    """
+    clock = context.clock
+    settings, key = start.settings, start.key
+    callbacks = msgspec.structs.replace(options.callbacks, is_direct=key is None)
+    # Who does not wait is gone before the service can call.
+    is_called = options.submits and options.wait and settings.callback != "off"
+    begun = None
+    if is_called:
+        from suno_cover_cli.wiring.callbacks import begin_tunnel, open_callbacks
+
+        begun = await begin_tunnel(stack, context, callbacks, settings)
+    if key is None:
+        settings, key = await _open_sandbox(stack, context, settings)
+    api, saver = await _open_clients(stack, context, settings, key, sink)
+    listener, channel = None, None
+    if is_called:
+        listener, channel = await open_callbacks(
+            stack, context, callbacks, settings, begun=begun, webhook_key=start.webhook_key, sink=sink
+        )
+    if options.wait:
+        saver.prepare()
+    if channel is not None and settings.callback == "required" and await channel.wait_open() is None:
+        raise channel.failure or TunnelError("no tunnel could be opened", hint="suno-cover doctor shows why.")
+    workflow = await stack.enter_async_context(
+        CoverWorkflow(
+            service=api,
+            journal=journal,
+            saver=saver,
+            sink=sink,
+            clock=clock,
+            timing=Timing(poll_interval_s=options.poll_interval_s, timeout_s=options.timeout_s),
+            listener=listener,
+            channel=channel,
+            wait=options.wait,
+        )
+    )
+    return JobParts(
+        workflow=workflow,
+        journal=journal,
+        sink=sink,
+        service_name=SANDBOX_SERVICE if start.key is None else settings.base_url,
+        provider_name=SANDBOX_SERVICE if start.key is None else settings.provider,
+    )
+
+
+async def _open_sandbox(stack: AsyncExitStack, context: Context, settings: Settings) -> tuple[Settings, Secret]:
+    """Start the imitation of the service inside this process and point the settings at it."""
+    from suno_cover_cli.sandbox.app import Sandbox
+
+    sandbox = await stack.enter_async_context(Sandbox(state_file=settings.state_dir / "sandbox.jsonl"))
+    key = Secret(sandbox.api_key)
+    context.output.redactor.add(key)
+    # There is no account to protect, and nobody wants to wait for a limit that is not there.
+    return msgspec.structs.replace(settings, base_url=sandbox.url, rate="off"), key
+
+
+async def open_sink(
+    stack: AsyncExitStack, context: Context, options: JobCommandOptions, job_count: int, unfinished: Unfinished
+) -> Sink:
+    """Open what events go to: the product on stdout, the words for people on stderr, what follows at the end."""
+    post_actions = await stack.enter_async_context(
+        PostActions(
+            context,
+            job_count=job_count,
+            shows_pictures=options.preview != "off",
+            opens_folder=options.opens_folder,
+            notifies=options.notifies,
+        )
+    )
+    chosen = choose_screen(
+        context.output,
+        clock=context.clock,
+        job_count=job_count,
+        poll_interval_s=options.poll_interval_s,
+        is_verbose=options.verbosity > 0,
+    )
+    product: Sink
+    if options.events:
+        product = EventsSink(context.output.write_line, context.clock)
+    elif options.json:
+        product = JsonSink(context.output.write_line)
+    elif options.wait:
+        product = PathSink(chosen.write_product)
+    else:
+        product = TaskIdSink(chosen.write_product)
+    screen = await stack.enter_async_context(chosen.screen)
+    return TeeSink(unfinished, product, screen, post_actions)
+
+
+async def _open_clients(
+    stack: AsyncExitStack, context: Context, settings: Settings, key: Secret, sink: Sink
+) -> "tuple[SunoApi, Downloader]":
+    """Load the HTTP client, which takes a tenth of a second, and what speaks through it."""
+    with loading():
+        from suno_cover_cli.images.downloader import Downloader
+        from suno_cover_cli.service.api import SunoApi
+
+    limit, window_s = parse_rate(settings.rate)
+    limiter = await stack.enter_async_context(RequestLimiter(limit, window_s, clock=context.clock))
+    api = SunoApi(
+        base_url=settings.base_url,
+        key=key,
+        provider=settings.provider,
+        limiter=limiter,
+        clock=context.clock,
+        sink=sink,
+        user_agent=context.user_agent,
+    )
+    saver = Downloader(allow_loopback=settings.is_loopback, clock=context.clock, user_agent=context.user_agent)
+    return await stack.enter_async_context(api), await stack.enter_async_context(saver)

@@ -1,0 +1,145 @@
+"""Jobs that are named one by one, by arguments or a list: ``generate`` by music task, ``wait`` by cover task."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Coroutine, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.events import Sink, WarningRaised
+from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.settings import Settings
+from suno_cover_cli.base.task_ids import TaskIds, collect_task_ids
+from suno_cover_cli.jobs.batch import BatchRunner
+from suno_cover_cli.jobs.job_run import JobRequest
+from suno_cover_cli.wiring.context import Context
+from suno_cover_cli.wiring.failed_ids import failed_ids, open_failed_to
+from suno_cover_cli.wiring.job_options import JobCommandOptions
+from suno_cover_cli.wiring.jobs import (
+    JobParts,
+    JobStart,
+    Unfinished,
+    kept_options,
+    open_job_parts,
+    prepare_jobs,
+)
+
+_LEAST_FREE_BYTES = 16 * 1024 * 1024
+
+
+def prepare_listed_jobs(
+    arguments: list[str],
+    input_path: str | None,
+    options: JobCommandOptions,
+    context: Context,
+    unfinished: Unfinished,
+) -> Coroutine[Any, Any, ExitCode]:
+    """Check everything that can be checked without a network, and return the rest of the command.
+
+    Args:
+        arguments: Ids given one by one; of music tasks when ``options.submits``, else of cover tasks.
+        input_path: A list of more, or ``None``.
+        options: Of the command.
+        context: Streams and time.
+        unfinished: Told of starts and ends.
+
+    Raises:
+        SunoCoverError: Whatever stops the command before there is a job.
+    """
+    ids = collect_task_ids(
+        arguments,
+        input_path,
+        context.output.streams.stdin,
+        what="music task id" if options.submits else "cover task id",
+        names_folder=not options.submits,
+    )
+    start = prepare_jobs(context, options)
+    check_output_folder(start.settings.output)
+    failed_to = open_failed_to(options.failed_to)
+    return _run(ids, start, options, context, unfinished=unfinished, failed_to=failed_to)
+
+
+async def _run(
+    ids: TaskIds,
+    start: JobStart,
+    options: JobCommandOptions,
+    context: Context,
+    *,
+    unfinished: Unfinished,
+    failed_to: BinaryIO | None,
+) -> ExitCode:
+    with failed_to or nullcontext():
+        async with (
+            open_job_parts(context, options, start, job_count=len(ids.ids), unfinished=unfinished) as parts,
+            failed_ids(failed_to, parts.sink) as note_failed,
+        ):
+            _report_oddities(ids, options, parts.sink)
+            if len(ids.ids) > 1:
+                await parts.workflow.enqueue(_requests(ids, start.settings, options, parts))
+            batch = BatchRunner(parts.workflow.run_job, concurrency=options.concurrency, on_failed=note_failed)
+            return await batch.run(_requests(ids, start.settings, options, parts))
+
+
+def _requests(
+    ids: TaskIds, settings: Settings, options: JobCommandOptions, parts: JobParts
+) -> Iterator[JobRequest]:
+    kept, absolute_output = kept_options(settings, options), str(settings.output.absolute())
+    for n, task_id in enumerate(ids.ids, 1):
+        yield JobRequest(
+            n=n,
+            service=parts.service_name,
+            provider=parts.provider_name,
+            output=settings.output,
+            absolute_output=absolute_output,
+            options=kept,
+            music_task_id=task_id if options.submits else None,
+            task_id=None if options.submits else task_id,
+        )
+
+
+def _report_oddities(ids: TaskIds, options: JobCommandOptions, sink: Sink) -> None:
+    if ids.repeats:
+        sink.emit(
+            WarningRaised(
+                code="repeated_ids",
+                message=f"{ids.repeats} ids were given more than once; each runs once",
+            )
+        )
+    if options.submits and (song := ids.looks_like_song) is not None:
+        sink.emit(
+            WarningRaised(
+                code="song_id",
+                message=f"{song} looks like a song id, not a music task id",
+                hint="A music task id is what the generation call returned as data.taskId.",
+            )
+        )
+
+
+def check_output_folder(folder: Path) -> None:
+    """Make the folder and write a byte into it, before anything is submitted.
+
+    Raises:
+        UsageError: It cannot be made or written, or the disk is as good as full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0")
+            probe.flush()
+            os.fsync(probe.fileno())
+        free_bytes = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise UsageError(
+            f"cannot write into the output folder {folder}: {error.strerror}",
+            code="output_unwritable",
+            hint="Fix its permissions or give --output another folder. Nothing was submitted.",
+        ) from None
+    if free_bytes < _LEAST_FREE_BYTES:
+        raise UsageError(
+            f"the disk of the output folder {folder} is full ({free_bytes // 1024 // 1024} MiB left)",
+            code="disk_full",
+            hint="Free some space or give --output another folder. Nothing was submitted.",
+        )

@@ -1,0 +1,117 @@
+"""What follows when the last job has ended: pictures on the terminal, the folder opened, a notification."""
+
+import asyncio
+import os
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from suno_cover_cli.base.events import Event, JobEnded
+from suno_cover_cli.ui.desktop import open_folder, send_notification
+from suno_cover_cli.ui.preview import MAX_PICTURES, render_pictures
+from suno_cover_cli.ui.terminal import Protocol, ask_terminal
+from suno_cover_cli.ui.words import format_count
+from suno_cover_cli.wiring.context import Context
+
+_PREVIEW_JOBS = 6
+_CLASSIC_SIZE = os.terminal_size((80, 24))
+
+
+class PostActions:
+    """A sink that remembers what was saved. An async context manager: leaving it well does what was asked for.
+
+    Enter it before the screen, so that it is left after it.
+
+    Args:
+        context: Streams.
+        job_count: Jobs of the command; for many no pictures are shown.
+        shows_pictures: ``--preview auto``; it still depends on the terminal.
+        opens_folder: ``--open``.
+        notifies: ``--notify``.
+    """
+
+    def __init__(
+        self, context: Context, *, job_count: int, shows_pictures: bool, opens_folder: bool, notifies: bool
+    ) -> None:
+        self._context = context
+        self._shows_pictures = shows_pictures and job_count <= _PREVIEW_JOBS
+        self._opens_folder = opens_folder
+        self._notifies = notifies
+        self._states: Counter[str] = Counter()
+        self._pictures: list[str] = []
+        self._picture_count = 0
+        self._folder: Path | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc is not None:
+            return
+        if self._shows_pictures and self._pictures:
+            await self._show_pictures()
+        if self._opens_folder and self._folder is not None:
+            await self._open_folder(self._folder)
+        if self._notifies and self._states:
+            environ = self._context.output.streams.environ
+            await asyncio.to_thread(send_notification, "suno-cover", self._describe(), environ)
+
+    def emit(self, event: Event) -> None:
+        """See :class:`base.events.Sink`."""
+        if not isinstance(event, JobEnded):
+            return
+        self._states[event.result.state] += 1
+        for image in event.result.images:
+            self._picture_count += 1
+            if len(self._pictures) < MAX_PICTURES:
+                self._pictures.append(image.path)
+            folder = Path(image.path).parent
+            # Of several folders the one around them is opened.
+            self._folder = folder if self._folder in {None, folder} else folder.parent
+
+    def _describe(self) -> str:
+        saved = f"{format_count(self._picture_count, 'cover')} saved"
+        others = [f"{count} {state}" for state, count in sorted(self._states.items()) if state != "succeeded"]
+        return ", ".join([saved, *others])
+
+    async def _show_pictures(self) -> None:
+        output = self._context.output
+        streams = output.streams
+        if not streams.stderr_is_terminal or output.is_quiet or streams.environ.get("NO_COLOR"):
+            return
+        descriptor = streams.stderr.fileno()
+        facts = await asyncio.to_thread(ask_terminal, descriptor, streams.environ)
+        if facts.protocol is Protocol.BLOCKS and not streams.stderr.encoding.lower().startswith("utf"):
+            return
+        size = _size_of(descriptor)
+        drawing = await render_pictures(
+            self._pictures, facts, columns=size.columns, rows=size.lines, environ=streams.environ
+        )
+        await asyncio.to_thread(_write_all, descriptor, drawing)
+
+    async def _open_folder(self, folder: Path) -> None:
+        output = self._context.output
+        if not await asyncio.to_thread(open_folder, folder, output.streams.environ):
+            output.write_labelled("warning", f"nothing here can open the folder {folder}")
+
+
+def _size_of(descriptor: int) -> os.terminal_size:
+    """Return columns and lines of a terminal; one that does not know them is taken for a classic one."""
+    try:
+        size = os.get_terminal_size(descriptor)
+    except OSError:
+        return _CLASSIC_SIZE
+    return size if size.columns and size.lines else _CLASSIC_SIZE
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """Write to a terminal; one that is gone in the meantime is nobody's loss."""
+    view = memoryview(content)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError:
+        return

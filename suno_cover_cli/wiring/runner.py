@@ -1,0 +1,217 @@
+"""Runs one command: the event loop, signals, a stdout that takes no more, unexpected errors, the exit code.
+
+A signal cancels the command, clean-up gets two seconds, and then the process ends by that signal, so that a
+shell sees what happened. A second signal ends it at once.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from suno_cover_cli.base.errors import SunoCoverError, reason_of
+from suno_cover_cli.base.exits import ExitCode, ToldExit
+from suno_cover_cli.base.text import clean
+from suno_cover_cli.ui.output import Output
+
+_CLEAN_UP_S = 1.8
+_POSIX_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+
+Command = Callable[[], Coroutine[Any, Any, int]]
+"""Does what may block (reads files, standard input, settings) and returns the rest, for the loop."""
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Import what is imported late without looking for garbage in it: all of it stays."""
+    is_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_collecting:
+            gc.freeze()
+            gc.enable()
+
+
+class _Ending:
+    """Which signal asked the command to end, if any did, and who handled signals before."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.previous: dict[int, Any] = {}
+
+
+def run(command: Command, output: Output, *, on_interrupt: Callable[[], str | None] = lambda: None) -> NoReturn:
+    """Run a command to its end and leave the process.
+
+    Args:
+        command: See :data:`Command`; what it returns ends with the exit code.
+        output: Told of errors; finished before the process ends.
+        on_interrupt: Says how to go on after a signal, or ``None`` when there is nothing to go on with.
+    """
+    if not gc.isenabled():
+        # It was off while the program was loaded. All of that stays, and need never be looked through.
+        gc.freeze()
+        gc.enable()
+    ending = _Ending()
+    code: int = ExitCode.FAILURE
+    try:
+        code = asyncio.run(_run_until_signal(command(), output, ending))
+    except SunoCoverError as error:
+        output.write_error(error)
+        code = error.exit_code
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        if ending.signal is None and not output.is_closed:
+            ending.signal = signal.SIGINT
+    except BaseExceptionGroup as group:
+        code = _report_group(group, output)
+    except Exception as error:  # noqa: BLE001 -- the last stop: whatever it is, it is told without secrets
+        code = _report_unexpected(error, output)
+    if ending.signal is not None:
+        if line := on_interrupt():
+            output.write_words(line)
+        output.finish(timeout_s=0.2)
+        _end_by(ending.signal, ending.previous.get(ending.signal))
+    _finish(code, output, on_interrupt)
+
+
+def _finish(code: int, output: Output, on_interrupt: Callable[[], str | None]) -> NoReturn:
+    """Leave when the product is written; when it could not be, no ``code`` may say that all went well."""
+    output.finish()
+    if output.failure is not None:
+        code = _report_unwritten(output.failure, output, on_interrupt())
+    elif output.is_closed and hasattr(signal, "SIGPIPE"):
+        _end_by(signal.SIGPIPE)
+    raise ToldExit(code)
+
+
+async def _run_until_signal(work: Coroutine[Any, Any, int], output: Output, ending: _Ending) -> int:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: _report_stray(context, output, ending))
+    working = asyncio.ensure_future(work)
+    output.on_closed = lambda: _cancel_from_thread(loop, working)
+
+    def end(number: int) -> None:
+        ending.signal = number
+        for name in _POSIX_SIGNALS:
+            _restore_default(name)
+        # Clean-up that hangs must not keep a person waiting: the signal itself comes after two seconds.
+        last_resort = threading.Timer(_CLEAN_UP_S, _kill_this_process, (number,))
+        last_resort.daemon = True
+        last_resort.start()
+        working.cancel()
+
+    _install(loop, end, ending)
+    return await working
+
+
+def _install(loop: asyncio.AbstractEventLoop, end: Callable[[int], None], ending: _Ending) -> None:
+    for name in _POSIX_SIGNALS:
+        number = getattr(signal, name, None)
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+            # nohup asked for it to be ignored. SIGINT is taken even so: shells ignore it for "command &",
+            # and whoever sends it by hand means it.
+            continue
+        ending.previous[number] = signal.getsignal(number)
+        try:
+            loop.add_signal_handler(number, end, number)
+        except NotImplementedError:
+            # Windows: its loop takes no handlers, but a plain one reaches the loop all the same.
+            signal.signal(number, lambda number, _frame: loop.call_soon_threadsafe(end, number))
+
+
+def _restore_default(name: str) -> None:
+    number = getattr(signal, name, None)
+    if number is not None:
+        loop = asyncio.get_running_loop()
+        try:
+            loop.remove_signal_handler(number)
+        except NotImplementedError:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _cancel_from_thread(loop: asyncio.AbstractEventLoop, working: "asyncio.Future[int]") -> None:
+    try:
+        loop.call_soon_threadsafe(working.cancel)
+    except RuntimeError:
+        # The loop is closed: there is nothing left to cancel.
+        return
+
+
+def _end_by(number: int, previous: Any = None) -> NoReturn:
+    """End this process by a signal, as if it had never been handled here; main thread only.
+
+    Args:
+        number: The signal.
+        previous: Who handled it before. For SIGINT that is Python or its loop, which would only raise.
+    """
+    if callable(previous) and number != signal.SIGINT:
+        signal.signal(number, previous)
+        _kill_this_process(number)
+    signal.signal(number, signal.SIG_DFL)
+    _kill_this_process(number)
+    os._exit(128 + number)
+
+
+def _kill_this_process(number: int) -> None:
+    """Send a signal to ourselves; from any thread."""
+    if os.name == "posix":
+        os.kill(os.getpid(), number)
+    else:
+        # There a signal sent to oneself is a TerminateProcess with the number as exit code.
+        os._exit(128 + number)
+
+
+def _report_stray(context: dict[str, Any], output: Output, ending: _Ending) -> None:
+    """Tell a fault nobody waited for; asyncio itself would print it whole, secrets included."""
+    error = context.get("exception")
+    if ending.signal is None and not output.is_closed:
+        _report_unexpected(error if isinstance(error, BaseException) else RuntimeError(context["message"]), output)
+
+
+def _report_unwritten(failure: OSError, output: Output, resume_command: str | None) -> int:
+    """A disk that is full is no reader that left: whoever waits for the product must hear that it is not whole."""
+    if resume_command:
+        output.write_words(resume_command)
+    error = SunoCoverError(
+        f"standard output cannot be written: {reason_of(failure)}", hint="Make room for it, or send it elsewhere."
+    )
+    output.write_error(error)
+    return error.exit_code
+
+
+def _report_group(group: BaseExceptionGroup[BaseException], output: Output) -> int:
+    """A task group fails with all that went wrong in it; the first known error names the cause."""
+    for error in _leaves(group):
+        if isinstance(error, SunoCoverError):
+            output.write_error(error)
+            return error.exit_code
+    return _report_unexpected(group, output)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _report_unexpected(error: BaseException, output: Output) -> int:
+    shown = SunoCoverError(
+        f"unexpected {type(error).__name__}: {clean(error, 300)}",
+        hint="This is a fault of suno-cover. Run again with SUNO_COVER_TRACEBACK=1 and report what it prints.",
+    )
+    output.write_error(shown)
+    if output.streams.environ.get("SUNO_COVER_TRACEBACK"):
+        import traceback
+
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            output.write_words(clean(line, 1000))
+    return ExitCode.FAILURE
