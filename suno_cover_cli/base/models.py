@@ -134,6 +134,10 @@ class JobError(msgspec.Struct, frozen=True, kw_only=True):
     hint: str = ""
 
 
+Picked = int | Literal["none"] | None
+"""The variant that was chosen of a job, counted from 1; ``none`` of them; ``None`` while that is not decided."""
+
+
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     """The job object, version 1: new keys may be added, none removed or changed.
 
@@ -148,6 +152,7 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
         via: How the end was learnt, or ``None`` while pending.
         images: Saved and checked files.
         failed_images: What could not be saved.
+        picked: What was chosen of the images before this run ended; see :data:`Picked`.
         elapsed_s: Seconds from the start of this run of the job to its end.
         error: ``None`` when all went well.
     """
@@ -162,6 +167,7 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     via: Via | None = None
     images: tuple[SavedImage, ...] = ()
     failed_images: tuple[FailedImage, ...] = ()
+    picked: Picked = None
     elapsed_s: float = 0.0
     error: JobError | None = None
 

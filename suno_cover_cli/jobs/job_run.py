@@ -139,6 +139,7 @@ class JobRun:
             via=self.via,
             images=covers.saved if covers is not None else (),
             failed_images=covers.failed if covers is not None else (),
+            picked=self.row.pick.picked if self.row is not None and self.row.pick is not None else None,
             elapsed_s=round(self._awake.now() - self._started, 3),
             error=error,
         )

@@ -68,6 +68,7 @@ def metadata_of(
             }
             for image in saved
         ],
+        "picked": row.pick.picked if row.pick is not None else None,
         "failed_images": [{"url": image.url, "error": image.error} for image in failed],
     }
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.journal.database import SCHEMA_VERSION
 from suno_cover_cli.journal.history import LINKS_LIVE_S
+from suno_cover_cli.journal.schema import SCHEMA_VERSION
 
 _BUSY_S = 2.0
 

@@ -10,72 +10,18 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from suno_cover_cli.base.errors import SunoCoverError, UsageError
+from suno_cover_cli.base.errors import SunoCoverError
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.text import clean
+from suno_cover_cli.journal.schema import migrate, refuse_newer
 
 _BUSY_TIMEOUT_S = 30.0
 _LEAVE_TIMEOUT_S = 1.2
 _MAX_GROUP = 500
-
-# Where the file format keeps user_version (https://www.sqlite.org/fileformat2.html, section 1.3).
-_MAGIC = b"SQLite format 3\0"
-_VERSION_OFFSET = 60
-
-# Version n of the schema is what the first n scripts have made of an empty file.
-_MIGRATIONS = (
-    """
-    CREATE TABLE jobs (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        service TEXT NOT NULL,
-        provider TEXT NOT NULL,
-        music_task_id TEXT,
-        task_id TEXT,
-        state TEXT NOT NULL,
-        code INTEGER,
-        message TEXT NOT NULL DEFAULT '',
-        output TEXT NOT NULL,
-        options TEXT NOT NULL,
-        result TEXT,
-        owner TEXT,
-        created_at REAL NOT NULL,
-        submitted_at REAL,
-        completed_at REAL,
-        updated_at REAL NOT NULL
-    );
-    CREATE INDEX jobs_by_music ON jobs (service, music_task_id);
-    CREATE INDEX jobs_by_task ON jobs (task_id);
-    CREATE INDEX jobs_by_state ON jobs (state);
-    CREATE TABLE images (
-        job_id INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
-        n INTEGER NOT NULL,
-        path TEXT NOT NULL,
-        sha256 TEXT NOT NULL,
-        PRIMARY KEY (job_id, n)
-    );
-    CREATE INDEX images_by_hash ON images (sha256);
-    CREATE TABLE recordings (
-        n INTEGER PRIMARY KEY AUTOINCREMENT,
-        id TEXT NOT NULL UNIQUE,
-        ts REAL NOT NULL,
-        task_id TEXT NOT NULL,
-        code INTEGER NOT NULL,
-        path TEXT NOT NULL,
-        signature TEXT NOT NULL,
-        headers TEXT NOT NULL,
-        body BLOB NOT NULL
-    );
-    CREATE INDEX recordings_by_task ON recordings (task_id);
-    """,
-)
-
-SCHEMA_VERSION = len(_MIGRATIONS)
-"""What ``user_version`` of a file is that this program has written."""
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -269,7 +215,7 @@ def _open(path: Path) -> sqlite3.Connection:
     if not path.exists():
         # Made by us first, so that nobody else may read it: SQLite would follow the umask.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    _refuse_newer(path, _version_before_opening(path))
+    refuse_newer(path)
     connection = sqlite3.connect(
         path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
     )
@@ -279,55 +225,8 @@ def _open(path: Path) -> sqlite3.Connection:
         # macOS: its fsync leaves the data in the drive's cache. Elsewhere this changes nothing.
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute("PRAGMA foreign_keys = ON")
-        while not _is_migrated(path, connection):
-            pass
+        migrate(path, connection)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _version_before_opening(path: Path) -> int:
-    """Read the version and change nothing: an ordinary connection would tidy up when it is closed."""
-    with path.open("rb") as file:
-        header = file.read(_VERSION_OFFSET + 4)
-    if len(header) < _VERSION_OFFSET + 4 or not header.startswith(_MAGIC):
-        return 0
-    if path.with_name(f"{path.name}-wal").exists():
-        # What was written last is there, and only SQLite can read it.
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
-            return _version_of(reader)
-    return int.from_bytes(header[_VERSION_OFFSET:])
-
-
-def _version_of(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _refuse_newer(path: Path, version: int) -> None:
-    if version > len(_MIGRATIONS):
-        raise UsageError(
-            f"the journal {path} was written by a newer suno-cover (version {version} of its shape)",
-            code="journal_newer",
-            hint="Upgrade suno-cover, or set SUNO_COVER_STATE_DIR to another folder. The file was not touched.",
-        )
-
-
-def _is_migrated(path: Path, connection: sqlite3.Connection) -> bool:
-    """Take the file one version further, whole or not at all; ``True`` when there is nothing left to do."""
-    if _version_of(connection) == len(_MIGRATIONS):
-        return True
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        # Read again under the lock: another process may have migrated meanwhile.
-        version = _version_of(connection)
-        _refuse_newer(path, version)
-        if version < len(_MIGRATIONS):
-            for statement in _MIGRATIONS[version].split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {version + 1}")
-        connection.execute("COMMIT")
-    except BaseException:
-        _roll_back(connection)
-        raise
-    return False

@@ -7,13 +7,19 @@ from typing import Any
 import msgspec
 
 from suno_cover_cli.journal.database import Database
-from suno_cover_cli.journal.rows import COLUMNS, JobRow, RowState, row_of
+from suno_cover_cli.journal.rows import SELECT_JOBS, JobRow, RowState, row_of
 from suno_cover_cli.journal.run_locks import RunLocks
 
 LINKS_LIVE_S = 14 * 24 * 3600.0
 """How long the service keeps images (documented; some were gone after a day)."""
 
 _PAGE = 500
+_HAS_PICK = "EXISTS (SELECT 1 FROM picks WHERE service = jobs.service AND task_id = jobs.task_id)"
+_HAS_COVERS = (
+    "EXISTS (SELECT 1 FROM images WHERE job_id = jobs.id) AND NOT EXISTS (SELECT 1 FROM jobs AS later"
+    " WHERE later.task_id = jobs.task_id AND later.service = jobs.service AND later.id > jobs.id"
+    " AND EXISTS (SELECT 1 FROM images WHERE job_id = later.id))"
+)
 
 
 class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,11 +29,16 @@ class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
         states: Any of these.
         task_id: Music or cover task id.
         changed_before: Epoch seconds; rows that have not changed since.
+        is_decided: Whether somebody has chosen a variant, or that none will do.
+        has_covers: Only jobs of which covers were saved, each cover task once; whether the files are
+            still there is another question.
     """
 
     states: frozenset[RowState] = frozenset()
     task_id: str | None = None
     changed_before: float | None = None
+    is_decided: bool | None = None
+    has_covers: bool = False
 
     def sql(self) -> tuple[str, list[Any]]:
         """Return a condition and its values."""
@@ -41,6 +52,10 @@ class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
         if self.changed_before is not None:
             terms.append("updated_at <= ?")
             values.append(self.changed_before)
+        if self.is_decided is not None:
+            terms.append(f"{'' if self.is_decided else 'NOT '}{_HAS_PICK}")
+        if self.has_covers:
+            terms.append(_HAS_COVERS)
         return " AND ".join(terms), values
 
 
@@ -63,7 +78,7 @@ class JobHistory:
             DatabaseError: The journal cannot be used.
         """
         condition, values = wanted.sql()
-        query = f"SELECT {COLUMNS} FROM jobs WHERE {condition} AND id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608 -- made of constants and question marks
+        query = f"{SELECT_JOBS} WHERE {condition} AND id < ? ORDER BY id DESC LIMIT ?"
         before, left = 2**62, limit
         while left is None or left > 0:
             page = await self._fetch(query, [*values, before, min(_PAGE, left or _PAGE)])
@@ -73,6 +88,20 @@ class JobHistory:
                 return
             before = page[-1].id
             left = None if left is None else left - len(page)
+
+    async def find_job(self, task_id: str) -> JobRow | None:
+        """Return the job that a music or cover task id means, its pick included, or ``None``.
+
+        Of several it is the newest that has covers: a music task may have been submitted again since, in vain.
+        Without any covers it is the newest.
+
+        Raises:
+            DatabaseError: The journal cannot be used.
+        """
+        for wanted in (RowFilter(task_id=task_id, has_covers=True), RowFilter(task_id=task_id)):
+            async for row in self.find(wanted, limit=1):
+                return row
+        return None
 
     async def _fetch(self, query: str, values: list[Any]) -> list[JobRow]:
         def operation(connection: sqlite3.Connection) -> list[JobRow]:

@@ -20,17 +20,32 @@ from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.events import Sink, WarningRaised
 from suno_cover_cli.base.models import JobResult, JobState
 from suno_cover_cli.journal.database import Database, DatabaseError, Operation, T
-from suno_cover_cli.journal.rows import COLUMNS, Claim, JobRow, Recorded, RowState, json_text, row_of
+from suno_cover_cli.journal.rows import (
+    PICK_COLUMNS,
+    SELECT_JOBS,
+    Claim,
+    JobRow,
+    Pick,
+    Recorded,
+    RowState,
+    json_text,
+    pick_of,
+    row_of,
+)
 from suno_cover_cli.journal.run_locks import RunLocks
 
 _BUSY_POLL_S = 1.0
 _CHUNK = 2000
 
-_FIND_BY_ID = f"SELECT {COLUMNS} FROM jobs WHERE id = ?"  # noqa: S608 -- a constant
-_FIND_BY_MUSIC = f"SELECT {COLUMNS} FROM jobs WHERE service = ? AND music_task_id = ? ORDER BY id DESC LIMIT 1"  # noqa: S608 -- a constant
-_FIND_BY_COVER = f"SELECT {COLUMNS} FROM jobs WHERE service = ? AND task_id = ? ORDER BY id DESC LIMIT 1"  # noqa: S608 -- a constant
+_FIND_BY_ID = f"{SELECT_JOBS} WHERE id = ?"
+_FIND_BY_MUSIC = f"{SELECT_JOBS} WHERE service = ? AND music_task_id = ? ORDER BY id DESC LIMIT 1"
+_FIND_BY_COVER = f"{SELECT_JOBS} WHERE service = ? AND task_id = ? ORDER BY id DESC LIMIT 1"
+_FIND_OTHER = (
+    f"SELECT {PICK_COLUMNS} FROM jobs LEFT JOIN picks USING (service, task_id)"  # noqa: S608 -- constants
+    " WHERE task_id = ? AND service = ? AND id <> ? LIMIT 1"
+)
 _UNFINISHED = "('queued', 'submitting', 'submitted', 'partial')"
-_FIND_UNFINISHED = f"SELECT {COLUMNS} FROM jobs WHERE state IN {_UNFINISHED} ORDER BY id"  # noqa: S608 -- a constant
+_FIND_UNFINISHED = f"{SELECT_JOBS} WHERE state IN {_UNFINISHED} ORDER BY id"
 
 
 class Journal:
@@ -224,16 +239,15 @@ class Journal:
         """Write the cover task id down, the moment it is known."""
         now = self._clock.time()
 
-        def operation(connection: sqlite3.Connection) -> bool | None:
+        def operation(connection: sqlite3.Connection) -> list[Pick | None]:
             connection.execute(
                 "UPDATE jobs SET task_id = ?, state = ?, submitted_at = ?, updated_at = ? WHERE id = ?",
                 (task_id, RowState.SUBMITTED, now, now, row.id),
             )
-            known = "SELECT 1 FROM jobs WHERE task_id = ? AND service = ? AND id <> ?"
-            return connection.execute(known, (task_id, row.service, row.id)).fetchone() is not None
+            return [pick_of(found) for found in connection.execute(_FIND_OTHER, (task_id, row.service, row.id))]
 
-        is_known = await self._try(operation, None) if row.id else None
-        if is_known is None:
+        picks_of_others = await self._try(operation, None) if row.id else None
+        if picks_of_others is None:
             self._sink.emit(
                 WarningRaised(
                     code="not_written_down",
@@ -241,8 +255,14 @@ class Journal:
                     hint=f"Keep it. If this run is interrupted, go on with: suno-cover wait {task_id}",
                 )
             )
-        submitted = msgspec.structs.replace(row, task_id=task_id, state=RowState.SUBMITTED, submitted_at=now)
-        return Recorded(row=submitted, is_known=bool(is_known))
+        submitted = msgspec.structs.replace(
+            row,
+            task_id=task_id,
+            state=RowState.SUBMITTED,
+            submitted_at=now,
+            pick=picks_of_others[0] if picks_of_others else None,
+        )
+        return Recorded(row=submitted, is_known=bool(picks_of_others))
 
     async def record_end(self, row: JobRow, result: JobResult, completed_at: float | None) -> dict[str, str]:
         """Write what came of a run of the job, let go of it, and look for its images among other jobs'.

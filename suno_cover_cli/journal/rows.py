@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from suno_cover_cli.base.models import JobResult
+from suno_cover_cli.base.models import JobResult, Picked
 from suno_cover_cli.base.settings import CallbackMode
 from suno_cover_cli.journal.database import DatabaseError
 
@@ -64,11 +64,33 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ngrok_path: str | None = None
 
 
+class Pick(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody chose of a job's variants.
+
+    Attributes:
+        n: The variant, counted from 1; ``None``: none of them will do.
+        path: Its file when it was chosen, absolute; ``None`` with ``n``.
+        sha256: Of that file then, in hex: a file that has another one now is not what was chosen.
+        picked_at: Epoch seconds.
+    """
+
+    n: int | None
+    path: str | None = None
+    sha256: str | None = None
+    picked_at: float = 0.0
+
+    @property
+    def picked(self) -> Picked:
+        """The choice as the job object has it."""
+        return "none" if self.n is None else self.n
+
+
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the journal. ``id`` is 0 for a job that could not be written down.
 
     Times are epoch seconds; ``output`` is the absolute folder that receives the folder of the job.
-    ``completed_at`` is the service's own word; ``updated_at`` is when the row last changed.
+    ``completed_at`` is the service's own word; ``updated_at`` is when the row last changed. ``pick`` belongs to
+    the cover task, so every row of it has it; ``result.picked`` is always what ``pick`` says.
     """
 
     id: int
@@ -85,6 +107,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     submitted_at: float | None = None
     completed_at: float | None = None
     updated_at: float = 0.0
+    pick: Pick | None = None
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,11 +138,15 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     is_known: bool = False
 
 
-COLUMNS = (
-    "id, service, provider, music_task_id, task_id, state, output, options, result, owner,"
-    " created_at, submitted_at, completed_at, updated_at"
+PICK_COLUMNS = "picked_at, n, path, sha256"
+"""What :func:`pick_of` reads, in its order."""
+
+SELECT_JOBS = (
+    "SELECT id, service, provider, music_task_id, task_id, state, output, options, result, owner,"
+    " created_at, submitted_at, completed_at, updated_at, picked_at, n, path, sha256"
+    " FROM jobs LEFT JOIN picks USING (service, task_id)"
 )
-"""What :func:`row_of` reads, in its order."""
+"""Reads what :func:`row_of` makes rows of; goes on with ``WHERE`` and columns of ``jobs``."""
 
 _OPTIONS = msgspec.json.Decoder(JobOptions)
 _RESULT = msgspec.json.Decoder(JobResult)
@@ -132,6 +159,7 @@ def row_of(found: tuple[Any, ...]) -> JobRow:
         DatabaseError: It holds something that no suno-cover has written.
     """
     try:
+        pick = pick_of(found[14:])
         return JobRow(
             id=found[0],
             service=found[1],
@@ -141,18 +169,32 @@ def row_of(found: tuple[Any, ...]) -> JobRow:
             state=RowState(found[5]),
             output=found[6],
             options=_OPTIONS.decode(found[7]),
-            result=_RESULT.decode(found[8]) if found[8] else None,
+            result=_result_of(found[8], pick) if found[8] else None,
             owner=found[9],
             created_at=found[10],
             submitted_at=found[11],
             completed_at=found[12],
             updated_at=found[13],
+            pick=pick,
         )
     except ValueError as error:
         raise DatabaseError(
             f"job {found[0]} of the journal is damaged: {error}",
             hint="Move the journal away: the next run makes a new one.",
         ) from error
+
+
+def pick_of(found: tuple[Any, ...]) -> Pick | None:
+    """Read the columns of a pick; there is none where they are empty."""
+    picked_at, n, path, sha256 = found
+    return None if picked_at is None else Pick(n=n, path=path, sha256=sha256, picked_at=picked_at)
+
+
+def _result_of(text: str, pick: Pick | None) -> JobResult:
+    """Read a job object; what was chosen since it was written counts."""
+    result = _RESULT.decode(text)
+    picked = None if pick is None else pick.picked
+    return result if result.picked == picked else msgspec.structs.replace(result, picked=picked)
 
 
 def json_text(value: Any) -> str:
