@@ -69,6 +69,7 @@ OWNERS = {
     "sqlite3": ("journal.*", "completion.engine"),
     "tomlkit": ("base.settings_edit",),
     "platformdirs": ("base.folders",),
+    "wcwidth": ("base.text",),
     "filelock": ("journal.run_locks", "tunnels.ngrok_home"),
     "PIL": ("images.check", "ui.preview_encoder", "sandbox.pictures"),
     "tenacity": ("service.api", "images.downloader"),
@@ -149,12 +150,12 @@ def test_a_module_imports_what_its_layer_may(name: str) -> None:
 
 
 def test_the_base_leans_on_nothing_above_it() -> None:
-    """The base imports the standard library, msgspec, platformdirs for folders, tomlkit to edit settings."""
+    """The base imports the standard library, msgspec, and one library each for folders, settings and widths."""
     libraries = {
         imported.partition(".")[0] for name in MODULES if layer_of(name) == "base" for imported in imports_of(name)
     }
     foreign = libraries - sys.stdlib_module_names - {"suno_cover_cli"}
-    assert foreign == {"msgspec", "platformdirs", "tomlkit"}
+    assert foreign == {"msgspec", "platformdirs", "tomlkit", "wcwidth"}
 
 
 @pytest.mark.parametrize("library", sorted(OWNERS))

@@ -67,6 +67,8 @@ def test_a_template_becomes_a_name(template: str, stem: str) -> None:
         ("a\x1b[31m{n}", "cannot be part of a file name", "--output"),
         ("a\u202e{n}", "cannot be part of a file name", "--output"),
         ("x" * 101 + "{n}", "too long", "100"),
+        ("\U0001f600" * 26 + "{n}", "too long", "100"),
+        ("{n:09}" * 12, "too long", "100"),
         ("", "is empty", "{title}_{n}"),
     ],
 )
@@ -99,6 +101,25 @@ def test_any_title_becomes_one_plain_component_of_its_own(title: str, task_id: s
         assert not set(stem) & set("\u202a\u202e\u2066\u200b\ufeff")
         assert not stem.startswith((".", " "))
         assert not set(stem) & set('/\\<>:"|?*')
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+        "\U0001f1e8\U0001f1f3",
+        "\u5bd2",
+        "\u0928\u093f",
+        "\U0001f44d\U0001f3fd",
+    ],
+)
+@pytest.mark.parametrize("before", range(4))
+def test_a_long_title_is_cut_between_characters(whole: str, before: int) -> None:
+    """Of a title that is too long for a file name whole characters stay, as many as there is room for."""
+    stem = NameTemplate("{title}_{n}").stem(n=1, task_id="t", title="x" * before + whole * 199)
+    title = stem.removesuffix("_1").removesuffix("\u2026")
+    assert title == "x" * before + whole * ((len(title) - before) // len(whole))
+    assert 200 - len(whole.encode()) - len("\u2026_1".encode()) < len(title.encode()) <= 200
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suno_cover_cli.base.text import Redactor, Secret, cells_of, clean, fold
+from suno_cover_cli.base.text import Redactor, Secret, cells_of, clean, cut, fold, graphemes_of, pad
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,93 @@ def test_a_long_escape_does_not_take_long() -> None:
     assert len(clean("\x1b[" * 500_000)) <= 500
 
 
-@given(st.text(st.sampled_from("ab \u5bd2\u0301"), max_size=200), st.integers(8, 60))
+FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
+FLAG = "\U0001f1e8\U0001f1f3"
+ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+THUMB = "\U0001f44d\U0001f3fd"
+HEART = "\u2764\ufe0f\u200d\U0001f525"
+ACCENT = "e\u0301"
+SYLLABLE = "\u1112\u1161\u11ab"
+WHOLE = (FAMILY, FLAG, ENGLAND, THUMB, HEART, ACCENT, SYLLABLE)
+"""Characters of several code points each: joined, of two letters, of tags, with a skin, with marks, of jamo."""
+
+WORDS = st.lists(st.sampled_from(["a", "b", " ", "\u5bd2", "\u3002", "\u05e9", *WHOLE]), max_size=60).map("".join)
+
+
+@pytest.mark.parametrize(
+    ("kept", "cells"),
+    [
+        *((whole, 1 if whole == ACCENT else 2) for whole in WHOLE),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", 7),
+        ("\u591c\u66f2 Nocturne", 13),
+        ("\u05e9\u05dc\u05d5\u05dd", 4),
+        ("na\u00efve \u2026 \u2014", 9),
+    ],
+)
+def test_what_belongs_to_a_visible_character_is_kept(kept: str, cells: int) -> None:
+    """Joiners and tags inside an emoji, a flag or a word are part of it; the columns are those of a terminal."""
+    assert clean(kept) == kept
+    assert cells_of(kept) == cells
+
+
+@pytest.mark.parametrize(
+    "stray", ["\u200d", "a\u200db", "\U0001f468\u200d", "\u200c x", "x\U000e0067\U000e007f", f"{FAMILY}\u200d"]
+)
+def test_joiners_and_tags_that_join_nothing_are_removed(stray: str) -> None:
+    """Outside a character of several parts they are invisible, and a way to make two texts look alike."""
+    assert clean(stray) == stray.strip("\u200d\u200c\U000e0067\U000e007f").replace("a\u200d", "a").strip()
+
+
+def test_piled_marks_do_not_reach_the_lines_around() -> None:
+    """Of hundreds of marks on one letter a few remain; those of real scripts all do."""
+    assert clean("Z" + "\u0300" * 400 + "y") == "Z" + "\u0300" * 8 + "y"
+    assert clean("\u1ec7") == "\u1ec7"
+
+
+@given(WORDS, st.integers(1, 40))
+def test_text_is_cut_between_characters_and_filled_up_to_columns(text: str, cells: int) -> None:
+    """What is cut has room, begins as the text does, and holds no part of a character; the rest is blanks."""
+    shown = cut(text, cells)
+    assert cells_of(shown) <= cells
+    whole = list(graphemes_of(text))
+    kept = shown.removesuffix("\u2026")
+    assert shown == text or kept in {"".join(whole[:n]) for n in range(len(whole) + 1)}
+    assert cells_of(pad(shown, cells)) == cells
+
+
+@given(WORDS, st.integers(2, 12))
+def test_a_limit_in_characters_cuts_between_them(text: str, limit: int) -> None:
+    """A text that is cut for its length ends with a whole character wherever one has room."""
+    shown = clean(text, limit)
+    assert len(shown) <= limit
+    whole = list(graphemes_of(clean(text)))
+    starts = {"".join(whole[:n]) for n in range(len(whole) + 1)}
+    assert shown in starts or shown[:-1] in starts or len(whole[0]) >= limit
+
+
+@given(WORDS, st.integers(8, 60))
 def test_folding_loses_nothing_and_keeps_within_the_edge(text: str, columns: int) -> None:
-    """Every word is there, in order, and only a line of one word that has no room anywhere is too long."""
-    words = [word for word in text.split(" ") if word]
-    lines = fold(" ".join(words), columns, "  ")
-    assert [word for line in lines for word in line.split(" ") if word] == words
+    """Everything is there, in order, no line ends within a character, and none reaches the edge."""
+    text = " ".join(text.split())
+    lines = fold(text, columns, "  ")
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    characters = [one for line in lines for one in graphemes_of(line) if one != " "]
+    assert characters == [one for one in graphemes_of(text) if one != " "]
     for line in lines:
+        # A run of ASCII stays whole, and what must not begin or end a line stays with its neighbour.
         assert cells_of(line) < columns or any(2 + cells_of(word) >= columns for word in line.split())
+
+
+def test_a_long_word_of_a_wide_script_is_folded_and_a_path_is_not() -> None:
+    """Chinese goes on in the next line, with its full stop; an address stays whole, so that it can be copied."""
+    assert fold("done \u5bd2\u5bd2\u5bd2\u5bd2\u5bd2\u3002\u5bd2", 12, "  ") == [
+        "done \u5bd2\u5bd2\u5bd2",
+        "  \u5bd2\u5bd2\u3002\u5bd2",
+    ]
+    path = "covers/\u5bd2\u5bd2\u5bd2\u5bd2/x.png"
+    assert path in fold(f"saved {path}", 12, "  ")[-1]
+    address = "https://example.com/" + "x" * 40
+    assert address in fold(f"see {address}", 30)[-1]
 
 
 def test_folding_stands_below_the_text() -> None:

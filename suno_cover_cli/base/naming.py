@@ -10,14 +10,16 @@ from difflib import get_close_matches
 from string import Formatter
 
 from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.base.text import clean
+from suno_cover_cli.base.text import clean, graphemes_of
 
 FIELDS = ("n", "task_id", "music_task_id", "title")
 DEFAULT_NAME = "cover_{n}"
 
 # 255 bytes are allowed for a name; ".<8 hex digits>.part" and an extension come after ours.
 _MAX_STEM_BYTES = 200
-_MAX_LITERAL_CHARS = 100
+# What no title can make shorter: literal text, and numbers of up to nine digits.
+_MAX_OWN_BYTES = 100
+_MAX_NUMBER_BYTES = 9
 _NOT_IN_NAMES = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f]')
 _NUMBER_FORMAT = re.compile(r"0?[1-9]?d?")
 # Windows opens a device for these, whatever extension follows.
@@ -84,8 +86,14 @@ def plain_part(text: str) -> str:
 
 
 def _shorten(text: str, by_bytes: int) -> str:
-    """Cut at least ``by_bytes`` bytes of UTF-8 off the end, between characters."""
-    return text.encode()[: -by_bytes or None].decode(errors="ignore").rstrip(". ")
+    """Cut at least ``by_bytes`` bytes of UTF-8 off the end, between graphemes: half a flag is another picture."""
+    room, kept = len(text.encode()) - by_bytes, ""
+    for grapheme in graphemes_of(text):
+        room -= len(grapheme.encode())
+        if room < 0:
+            break
+        kept += grapheme
+    return kept.rstrip(". ")
 
 
 def _parse(text: str, source: str) -> list[_Piece]:
@@ -107,8 +115,12 @@ def _parse(text: str, source: str) -> list[_Piece]:
         if conversion or (spec and (field != "n" or not _NUMBER_FORMAT.fullmatch(spec))):
             raise _refuse(text, source, f"{{{field}}} takes no such format", "Only {n} does, such as {n:02}.")
         pieces.append((literal, field, spec or ""))
-    if sum(len(literal) for literal, _, _ in pieces) > _MAX_LITERAL_CHARS:
-        raise _refuse(text, source, "it is too long", f"Use at most {_MAX_LITERAL_CHARS} characters of your own.")
+    own_bytes = sum(
+        len(literal.encode()) + (_MAX_NUMBER_BYTES if field == "n" else 0) for literal, field, _ in pieces
+    )
+    if own_bytes > _MAX_OWN_BYTES:
+        hint = f"Use at most {_MAX_OWN_BYTES} letters of your own, or a third of that in Chinese."
+        raise _refuse(text, source, "it is too long", hint)
     if not pieces:
         raise _refuse(text, source, "it is empty", "Write something like {title}_{n}.")
     return pieces

@@ -1,13 +1,27 @@
-"""What may be shown: foreign text made harmless, secrets taken out."""
+"""What may be shown: foreign text made harmless and fitted into columns, secrets taken out.
+
+A character as a reader sees it (a grapheme) may be several code points: an emoji with joiners, a flag, a letter
+with its marks. Text is cut and folded between graphemes only; their widths are the library's (wcwidth).
+"""
 
 import re
+from collections.abc import Iterator
 
+_EMOJI = "\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
+# Scripts that spell with joiners: Arabic, the Indic ones, Burmese, Khmer.
+_JOINING = "\u0620-\u0dff\u1000-\u109f\u1780-\u17ff"
 # C0 and C1 controls, DEL, line and paragraph separators, bidirectional overrides and other
 # invisible format characters: everything with which foreign text could draw on a terminal.
+# What is part of a visible character stays: the joiners inside an emoji or a word, the tags of a flag (group 1).
 _UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{2,6}\U000e007f)"
+    f"|(?<![{_EMOJI}\ufe0f{_JOINING}])[\u200c\u200d]|[\u200c\u200d](?![{_EMOJI}{_JOINING}])"
+    "|[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
+# No script stacks more than a few marks on a letter; hundreds of them draw over the lines around it.
+_MARK = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
+_PILED_MARKS = re.compile(f"({_MARK}{{8}}){_MARK}+")
 # Whole escape sequences go, not only their first byte: "[31m" left behind is noise.
 # The repetitions are bounded and not nested, so a hostile text cannot make them slow.
 _ESCAPE = re.compile(
@@ -16,6 +30,11 @@ _ESCAPE = re.compile(
     "|\x1b[ -/]{0,4}[0-~]?"
 )
 _BLANKS = re.compile(r"[ \t\r\n]+")
+# Below U+0300, and in the punctuation of our own texts, every code point is a grapheme of one column.
+_NARROW = re.compile("[ -~\u00a0-\u02ff\u2010-\u2027\u2030-\u203b]*")
+# Categories of punctuation: a line does not begin with the first ones, nor end with the second.
+_CLOSING = frozenset({"Pe", "Pf", "Po"})
+_OPENING = frozenset({"Ps", "Pi"})
 
 
 def clean(text: object, limit: int = 500) -> str:
@@ -28,15 +47,61 @@ def clean(text: object, limit: int = 500) -> str:
     shown = str(text)[: limit * 8]
     if not (shown.isascii() and shown.isprintable()) or "  " in shown:  # most texts are harmless as they are
         shown = _BLANKS.sub(" ", _ESCAPE.sub("", shown))
-        shown = _UNPRINTABLE.sub("", shown)
+        shown = _PILED_MARKS.sub(r"\1", _UNPRINTABLE.sub(r"\1", shown))
     shown = shown.strip()
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+    if len(shown) <= limit:
+        return shown
+    kept = ""
+    for grapheme in graphemes_of(shown[:limit]):
+        if len(kept) + len(grapheme) >= limit:
+            break
+        kept += grapheme
+    # One emoji can be joined of hundreds: where no whole grapheme has room, part of one is better than nothing.
+    return (kept or shown[: limit - 1]) + "…"
+
+
+def graphemes_of(text: str) -> Iterator[str]:
+    """Yield what a reader takes for one character each; joined they are the text."""
+    if _NARROW.fullmatch(text):
+        yield from text
+        return
+    from wcwidth import iter_graphemes
+
+    yield from iter_graphemes(text)
+
+
+def cells_of(text: str) -> int:
+    """Count the columns a text takes on a terminal: wide characters take two, combining ones none."""
+    if _NARROW.fullmatch(text):
+        return len(text)
+    from wcwidth import width
+
+    return int(width(text))
+
+
+def cut(text: str, cells: int) -> str:
+    """Shorten a text to so many columns, at least 1, with an ellipsis where something is missing."""
+    if cells_of(text) <= cells:
+        return text
+    kept, left = "", cells - 1
+    for grapheme in graphemes_of(text):
+        left -= cells_of(grapheme)
+        if left < 0:
+            break
+        kept += grapheme
+    return kept + "…"
+
+
+def pad(text: str, cells: int) -> str:
+    """Fill a text up with blanks to so many columns; a longer one stays as it is."""
+    return text + " " * (cells - cells_of(text))
 
 
 def fold(text: str, columns: int, indent: str = "") -> list[str]:
     """Break one line at blanks so that a terminal need not break it within a word.
 
-    A word for which there is no room even on a line of its own stays where it is.
+    A word without room on a line of its own is broken between graphemes, as Chinese is. Words of ASCII alone (ids,
+    URLs) and paths stay whole: broken, they could not be copied.
 
     Args:
         text: Without escape sequences.
@@ -46,24 +111,39 @@ def fold(text: str, columns: int, indent: str = "") -> list[str]:
     room = columns - 1
     if not columns or cells_of(text) <= room:
         return [text]
-    lines = []
-    line, *words = text.split(" ")
-    for word in words:
-        if cells_of(line) + 1 + cells_of(word) <= room or cells_of(indent) + cells_of(word) > room:
-            line += f" {word}"
-        else:
-            lines.append(line.rstrip())
-            line = indent + word
+    lines, line, used = [], "", 0
+    most = room - cells_of(indent)
+    for n, word in enumerate(text.split(" ")):
+        glue = " " if n else ""
+        for piece in [word] if cells_of(word) <= most else _pieces_of(word):
+            cells = cells_of(piece)
+            if used + len(glue) + cells > room and cells <= most and line.strip():
+                lines.append(line.rstrip())
+                line, used = indent + piece, room - most + cells
+            else:
+                line, used = line + glue + piece, used + len(glue) + cells
+            glue = ""
     return [*lines, line]
 
 
-def cells_of(text: str) -> int:
-    """Count the columns a text takes: wide characters take two, combining ones none."""
-    if text.isascii():
-        return len(text)
-    from unicodedata import combining, east_asian_width
+def _pieces_of(word: str) -> list[str]:
+    """Divide a word where a line may end within it."""
+    if word.isascii() or "/" in word or "\\" in word:
+        return [word]
+    from unicodedata import category
 
-    return sum(2 if east_asian_width(char) in "WF" else not combining(char) for char in text)
+    pieces: list[str] = []
+    before = " "
+    for grapheme in graphemes_of(word):
+        is_bound = (
+            (before + grapheme).isascii() or category(before[0]) in _OPENING or category(grapheme[0]) in _CLOSING
+        )
+        if pieces and is_bound:
+            pieces[-1] += grapheme
+        else:
+            pieces.append(grapheme)
+        before = grapheme
+    return pieces
 
 
 class Secret:
