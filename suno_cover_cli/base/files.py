@@ -1,32 +1,195 @@
-"""Files that are either the old one or the new one, never half of it. Blocks."""
+"""Files that are either the old one or the new one, never half of it. Everything here blocks.
 
+What is being written has a hidden name of its own in the target folder, ``.<name>.<8 hex digits>.part``, and is
+locked for as long as its writer lives. :func:`sweep_parts` removes those whose writer died.
+"""
+
+import contextlib
+import errno
 import os
+import re
 import secrets
-from contextlib import suppress
+import sys
+from io import BufferedRandom
 from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+if sys.platform != "win32":
+    import fcntl
+
+_PART_NAME = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
+_NAME_CHARS = 40
+# What hard links answer where the file system has none (FAT, some network and FUSE mounts).
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+# Existing files are opened without following a link and without waiting for a pipe's other end.
+READ_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+class FileTakenError(Exception):
+    """A name that had to be free came to exist."""
+
+
+class PendingFile:
+    """A file on its way to a name. A context manager: what was not published by its end is removed.
+
+    Args:
+        path: The name it is to get; its folder exists.
+        mode: Who may read it, as far as the umask allows; 0o600 for secrets.
+
+    Attributes:
+        path: Where it is until then.
+        stream: Open for reading and writing.
+    """
+
+    def __init__(self, path: Path, *, mode: int = 0o666) -> None:
+        self._final_path = path
+        self._mode = mode
+        self._is_published = False
+        self.path = path
+        self.stream: BufferedRandom
+
+    def __enter__(self) -> Self:
+        while True:
+            # Cut short: the name it is to get may be as long as names can be.
+            name = f".{self._final_path.name[:_NAME_CHARS]}.{secrets.token_hex(4)}.part"
+            self.path = self._final_path.with_name(name)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+            self.stream = os.fdopen(os.open(self.path, flags, self._mode), "w+b")
+            if lock_part(self.stream.fileno()):
+                return self
+            self.stream.close()  # swept away between its making and its locking
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # A full disk may refuse the last buffered bytes once more; they are not wanted any longer.
+        with contextlib.suppress(OSError):
+            self.stream.close()
+        if not self._is_published:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+    def publish(self, *, overwrite: bool = True) -> None:
+        """Put the file on the disk and then under its name, in one step that a crash cannot halve.
+
+        Raises:
+            FileTakenError: The name is taken and ``overwrite`` is off.
+            OSError: As the system says; what was there before is untouched.
+        """
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        if sys.platform == "win32":
+            # An open file cannot be renamed there.
+            self.stream.close()
+        if overwrite:
+            self.path.replace(self._final_path)
+        else:
+            rename_to_new(self.path, self._final_path)
+        self._is_published = True
+        sync_folder(self._final_path.parent)
+
+
+def replace_file(path: Path, content: bytes, *, mode: int = 0o666, overwrite: bool = True) -> None:
     """Write a file aside, put it on the disk and give it its name in one step.
 
     Args:
         path: Its folder is made when missing.
         content: All of it.
         mode: Who may read it, as far as the umask allows; 0o600 for secrets.
+        overwrite: Whether a file that is there may be replaced.
 
     Raises:
+        FileTakenError: The name is taken and ``overwrite`` is off.
         OSError: As the system says; what was there before is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+    with PendingFile(path, mode=mode) as part:
+        part.stream.write(content)
+        part.publish(overwrite=overwrite)
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder; what a living one holds stays.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if _PART_NAME.fullmatch(entry.name)]
+    for name in names:
+        # Gone already, still open on Windows, not ours to remove: each is a reason to leave it.
+        with contextlib.suppress(OSError):
+            remove_unless_locked(folder / name)
+
+
+def rename_to_new(part: Path, path: Path) -> None:
+    """Rename without replacing anything, even what appears at the last moment.
+
+    Raises:
+        FileTakenError: ``path`` exists.
+        OSError: As the system says.
+    """
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    except BaseException:
-        with suppress(OSError):
+        if sys.platform == "win32":
+            part.rename(path)
+        else:
+            # A rename would replace; a second name for the same file is refused when it is taken.
+            os.link(part, path)
             part.unlink()
-        raise
+    except FileExistsError:
+        raise FileTakenError from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise FileTakenError from None
+        part.rename(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable. Windows opens no folders and journals names by itself.
+
+    Raises:
+        OSError: As the system says.
+    """
+    if sys.platform != "win32":
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def lock_part(descriptor: int) -> bool:
+    """Lock a new ``.part`` file for as long as it is open; ``False`` when it was swept away before.
+
+    Windows keeps an open file from being removed, so there is nothing to do; where a file system has no
+    locks, the file cannot be taken for a dead one either.
+    """
+    is_ours = True
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            is_ours = not isinstance(error, BlockingIOError)
+        else:
+            is_ours = os.fstat(descriptor).st_nlink > 0
+    return is_ours
+
+
+def remove_unless_locked(path: Path) -> None:
+    """Remove a ``.part`` file that no living writer holds open.
+
+    Raises:
+        OSError: It is locked, or cannot be removed.
+    """
+    if sys.platform == "win32":
+        path.unlink()
+    else:
+        descriptor = os.open(path, READ_FLAGS)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(descriptor)

@@ -16,20 +16,19 @@ from io import BufferedRandom
 from pathlib import Path
 
 from suno_cover_cli.base.errors import ImageError
+from suno_cover_cli.base.files import (
+    READ_FLAGS,
+    FileTakenError,
+    lock_part,
+    remove_unless_locked,
+    rename_to_new,
+    sync_folder,
+)
 from suno_cover_cli.base.models import SavedImage
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.images.check import ImageChecker, ImageFormat, Picture
 
-if sys.platform != "win32":
-    import fcntl
-
 _FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
-# What hard links answer where the file system has none (FAT, some network and FUSE mounts).
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
-# Existing files are opened without following a link and without waiting for a pipe's other end.
-_READ_FLAGS = (
-    os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-)
 
 
 class ImageFolder:
@@ -123,7 +122,7 @@ class ImageFolder:
         with explain_os_errors(self._folder):
             if path.is_symlink():
                 raise _file_exists(path)
-            descriptor = os.open(path, _READ_FLAGS)
+            descriptor = os.open(path, READ_FLAGS)
             with os.fdopen(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise _file_exists(path)
@@ -147,17 +146,13 @@ class ImageFolder:
         for name in names:
             # Gone already, still open on Windows, not ours to remove: each is a reason to leave it.
             with contextlib.suppress(OSError):
-                _remove_unless_locked(self._folder / name)
+                remove_unless_locked(self._folder / name)
 
     def _remove_others(self, keep: Path) -> None:
         """After an overwrite, one picture bears the stem: drop what lies there in another format."""
         for path in list(self._existing()):
             if path != keep and (path.is_symlink() or path.is_file()):
                 path.unlink()
-
-
-class FileTakenError(Exception):
-    """The final name came to exist while the download ran."""
 
 
 class PartFile:
@@ -216,7 +211,7 @@ class PartFile:
             if overwrite:
                 self._path.replace(path)
             else:
-                _rename_to_new(self._path, path)
+                rename_to_new(self._path, path)
             file.close()
             self._file = None
 
@@ -241,7 +236,7 @@ class PartFile:
             path = self._folder / f"{self._stem}.{secrets.token_hex(4)}.part"
             # "x": never a file, never through a link, that is there already.
             file = path.open("x+b")
-            if _lock(file.fileno()):
+            if lock_part(file.fileno()):
                 self._file, self._path = file, path
             else:
                 file.close()  # swept away between its making and its locking
@@ -279,73 +274,6 @@ def explain_os_errors(folder: Path) -> Iterator[None]:
             code="folder_unwritable",
             hint="Mend the folder's permissions or choose another with --output, then run suno-cover resume.",
         ) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable. Windows opens no folders and journals names by itself."""
-    if sys.platform != "win32":
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _rename_to_new(part: Path, path: Path) -> None:
-    """Rename without replacing anything, even what appears at the last moment.
-
-    Raises:
-        FileTakenError: ``path`` exists.
-    """
-    try:
-        if sys.platform == "win32":
-            part.rename(path)
-        else:
-            # A rename would replace; a second name for the same file is refused when it is taken.
-            os.link(part, path)
-            part.unlink()
-    except FileExistsError:
-        raise FileTakenError from None
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if os.path.lexists(path):
-            raise FileTakenError from None
-        part.rename(path)
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock a new ``.part`` file for as long as it is open; ``False`` when it was swept away before.
-
-    Windows keeps an open file from being removed, so there is nothing to do; where a file system has no
-    locks, nobody can take the file for a dead one either.
-    """
-    is_ours = True
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            is_ours = not isinstance(error, BlockingIOError)
-        else:
-            is_ours = os.fstat(descriptor).st_nlink > 0
-    return is_ours
-
-
-def _remove_unless_locked(path: Path) -> None:
-    """Remove a ``.part`` file that nobody holds open.
-
-    Raises:
-        OSError: It is locked, or cannot be removed.
-    """
-    if sys.platform == "win32":
-        path.unlink()
-    else:
-        descriptor = os.open(path, _READ_FLAGS)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-        finally:
-            os.close(descriptor)
 
 
 def _file_exists(path: Path) -> ImageError:
