@@ -8,17 +8,17 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import SunoCoverError
-from suno_cover_cli.cli.generate import generate
+from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.ui.output import Output, Streams
-from suno_cover_cli.wiring.callback_options import CallbackOptions
 from suno_cover_cli.wiring.context import Context
-from suno_cover_cli.wiring.job_options import JobCommandOptions
 from suno_cover_cli.wiring.jobs import Unfinished
+from suno_cover_cli.wiring.listed_jobs import prepare_listed_jobs
 from tests.starter import Started, StartedBeside, Starter
 from tests.terminal_fixtures import Terminal
 
@@ -32,8 +32,6 @@ START_ENVIRON = {
     **{name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "COV_"))},
 }
 """What Python and the watching of its coverage read when they start."""
-
-__all__ = ["CallbackOptions", "Cli", "InProcess", "Run"]
 
 
 class Run:
@@ -159,8 +157,9 @@ class InProcess:
         """Run ``generate``; errors that stop it are told as the program tells them."""
 
         def prepare(context: Context) -> Coroutine[Any, Any, int]:
-            return generate(list(music_task_ids), input_path, options, context, Unfinished())
+            return prepare_listed_jobs(given, context, Unfinished())
 
+        given = replace(options, task_ids=list(music_task_ids), input_file=input_path)
         is_json = options.json or options.events
         return await self.run(prepare, is_json=is_json, clock=clock, stdin=stdin, environ=environ)
 

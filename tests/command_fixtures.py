@@ -1,14 +1,14 @@
 """Commands of the journal inside the test's loop."""
 
 from pathlib import Path
+from typing import Any
 
-from suno_cover_cli.cli.generate import generate
-from suno_cover_cli.cli.history import HistoryOptions, history
-from suno_cover_cli.cli.resume import resume
-from suno_cover_cli.wiring.job_options import JobCommandOptions
+from suno_cover_cli.cli.history import HistoryOptions, prepare_history
+from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.wiring.jobs import Unfinished
 from suno_cover_cli.wiring.listed_jobs import prepare_listed_jobs
-from tests.cli_fixtures import CallbackOptions, InProcess, Run
+from suno_cover_cli.wiring.resume import prepare_resumption
+from tests.cli_fixtures import InProcess, Run
 from tests.clocks import ScaledClock
 
 SPEED = 30.0
@@ -21,45 +21,63 @@ class Commands(InProcess):
         super().__init__(tmp_path)
         self.clock = ScaledClock(SPEED)
 
-    async def begin(self, *music_task_ids: str, environ: dict[str, str], **options: object) -> Run:
+    async def begin(self, *music_task_ids: str, environ: dict[str, str], **options: Any) -> Run:
         """Run ``generate --json``."""
-        wanted = {"output": self.covers, "json": True, "poll_interval_s": 5.0, **options}
-        made = JobCommandOptions(**wanted)  # type: ignore[arg-type]
+        wanted: dict[str, Any] = {
+            "output": self.covers,
+            "json": True,
+            "poll_interval_s": 5.0,
+            "task_ids": list(music_task_ids),
+            **options,
+        }
+        made = JobCommandOptions(**wanted)
         return await self.run(
-            lambda context: generate(list(music_task_ids), None, made, context, Unfinished()),
+            lambda context: prepare_listed_jobs(made, context, Unfinished()),
             is_json=made.json,
             clock=self.clock,
             environ=environ,
         )
 
-    async def leave(self, *music_task_ids: str, environ: dict[str, str], **options: object) -> Run:
+    async def leave(self, *music_task_ids: str, environ: dict[str, str], **options: Any) -> Run:
         """Run ``generate --no-wait``."""
-        return await self.begin(*music_task_ids, environ=environ, wait=False, json=False, **options)
+        return await self.begin(*music_task_ids, environ=environ, no_wait=True, json=False, **options)
 
-    async def wait(self, *task_ids: str, environ: dict[str, str], **options: object) -> Run:
+    async def wait(self, *task_ids: str, environ: dict[str, str], **options: Any) -> Run:
         """Run ``wait --json``."""
-        wanted = {"output": self.covers, "json": True, "poll_interval_s": 5.0, "submits": False, **options}
-        made = JobCommandOptions(**wanted)  # type: ignore[arg-type]
+        wanted: dict[str, Any] = {
+            "output": self.covers,
+            "json": True,
+            "poll_interval_s": 5.0,
+            "submits": False,
+            "task_ids": list(task_ids),
+            **options,
+        }
+        made = JobCommandOptions(**wanted)
         return await self.run(
-            lambda context: prepare_listed_jobs(list(task_ids), None, made, context, Unfinished()),
+            lambda context: prepare_listed_jobs(made, context, Unfinished()),
             is_json=True,
             clock=self.clock,
             environ=environ,
         )
 
-    async def resume(self, *, environ: dict[str, str] | None = None, **options: object) -> Run:
+    async def resume(self, *, environ: dict[str, str] | None = None, **options: Any) -> Run:
         """Run ``resume --json``."""
-        made = JobCommandOptions(**{"json": True, "poll_interval_s": 5.0, **options})  # type: ignore[arg-type]
+        made = JobCommandOptions(**{"json": True, "poll_interval_s": 5.0, **options})
         return await self.run(
-            lambda context: resume(made, context, Unfinished()), is_json=True, clock=self.clock, environ=environ
+            lambda context: prepare_resumption(made, context, Unfinished()),
+            is_json=True,
+            clock=self.clock,
+            environ=environ,
         )
 
-    async def history(self, *, as_text: bool = False, **options: object) -> Run:
+    async def history(self, *, as_text: bool = False, **options: Any) -> Run:
         """Run ``history --json``, or without ``--json``."""
-        made = HistoryOptions(**options)  # type: ignore[arg-type]
-        return await self.run(lambda context: history(made, context), is_json=not as_text, clock=self.clock)
+        made = HistoryOptions(**options)
+        return await self.run(
+            lambda context: prepare_history(made, context), is_json=not as_text, clock=self.clock
+        )
 
 
-def by_fixed_port(port: int) -> CallbackOptions:
+def by_fixed_port(port: int) -> dict[str, Any]:
     """Let callbacks come by an address of the user's own."""
-    return CallbackOptions(public_url=f"http://127.0.0.1:{port}", listen_port=port)
+    return {"public_url": f"http://127.0.0.1:{port}", "listen_port": port}

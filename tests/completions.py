@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from suno_cover_cli.base.settings_file import FILE_KEYS, KNOWN_KEYS
+from suno_cover_cli.base.settings_table import FILE_KEYS, KNOWN_KEYS
 from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.cli.main import build_app
 from suno_cover_cli.completion.scripts import FILE_NAMES, script_of

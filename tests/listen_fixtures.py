@@ -13,10 +13,9 @@ import aiohttp
 
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import SunoCoverError
-from suno_cover_cli.cli.listen import listen
 from suno_cover_cli.listen.options import ListenOptions
+from suno_cover_cli.listen.run import prepare_session
 from suno_cover_cli.ui.output import Output, Streams
-from suno_cover_cli.wiring.callback_options import CallbackOptions
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.jobs import Unfinished
 from tests.cli_fixtures import Run
@@ -99,7 +98,7 @@ class Listening:
 
     async def _run(self) -> None:
         try:
-            work = await asyncio.to_thread(listen, self._options, self._context, Unfinished())
+            work = await asyncio.to_thread(prepare_session, self._options, self._context, Unfinished())
             self.code = await work
         except SunoCoverError as error:
             self._output.write_error(error)
@@ -254,6 +253,3 @@ async def receiving(
         yield receiver
     finally:
         server.close()
-
-
-__all__ = ["CallbackOptions", "Listening", "Receiver", "listening", "receiving"]

@@ -12,8 +12,8 @@ from suno_cover_cli.base.models import JobResult, JobState
 from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.journal.rows import JobOptions
+from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
-from suno_cover_cli.wiring.job_options import JobCommandOptions
 from tests.cli_fixtures import Cli, InProcess
 from tests.clocks import ScaledClock
 from tests.crash_fixtures import WatchedSandbox, environ_of

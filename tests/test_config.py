@@ -369,7 +369,8 @@ def test_values_are_checked_before_they_are_written(cli: Cli) -> None:
     assert not Path(cli.environ["SUNO_COVER_CONFIG"]).exists()
     assert cli.run("config", "set", "--profile", "work", "domain", "https://My.Example.org/").code == 0
     shown = cli.run("config", "show", "--profile", "work", "--json").objects[0]
-    assert {"key": "domain", "value": "my.example.org"}.items() <= shown["settings"][4].items()
+    values = {setting["key"]: setting["value"] for setting in shown["settings"]}
+    assert values["domain"] == "my.example.org"
     assert shown["profiles"] == ["work"]
 
 

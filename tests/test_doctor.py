@@ -25,8 +25,7 @@ from suno_cover_cli.doctor.options import DoctorOptions
 from suno_cover_cli.doctor.report import examine
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.ui.output import Output, Streams
-from suno_cover_cli.wiring.callback_options import CallbackOptions
-from suno_cover_cli.wiring.context import Context, ServiceOptions
+from suno_cover_cli.wiring.context import Context
 from tests.cli_fixtures import Cli
 from tests.clocks import ScaledClock
 from tests.tunnel_fixtures import TOKEN, NgrokStandin
@@ -205,9 +204,7 @@ async def test_broken_settings_are_one_finding_among_others(doctor: DoctorRun) -
 
 async def test_a_key_for_the_other_provider_is_pointed_out(doctor: DoctorRun) -> None:
     """A key in the other provider's variable is no key, and is said to be there."""
-    report = await doctor(
-        options={"service": ServiceOptions(provider="kie", base_url="http://127.0.0.1:9")}, SUNO_API_KEY="x1y2z3"
-    )
+    report = await doctor(options={"provider": "kie", "base_url": "http://127.0.0.1:9"}, SUNO_API_KEY="x1y2z3")
     assert report["api key"][0] == "fail"
     assert "SUNO_API_KEY is set" in report["api key"][1]
     assert "x1y2z3" not in json.dumps(report.report)
@@ -215,7 +212,7 @@ async def test_a_key_for_the_other_provider_is_pointed_out(doctor: DoctorRun) ->
 
 async def test_a_webhook_key_where_nothing_is_signed_is_a_trap(doctor: DoctorRun) -> None:
     """With sunoapi.org a webhook key would refuse every callback; that is a warning."""
-    options = {"service": ServiceOptions(base_url="https://service.invalid"), "callback": "off"}
+    options = {"base_url": "https://service.invalid", "callback": "off"}
     report = await doctor(options=options, SUNO_WEBHOOK_KEY="hook-key", SUNO_API_KEY="k")
     assert report["webhook key"][0] == "warn"
     assert "Unset SUNO_WEBHOOK_KEY" in report["webhook key"][1]
@@ -289,9 +286,7 @@ async def test_a_proxy_is_shown_without_its_password(doctor: DoctorRun, monkeypa
     """A proxy on the way is named, and is what has to answer; its password is nobody's business."""
     port = closed_port()
     monkeypatch.setenv("https_proxy", f"http://user:hunter22@127.0.0.1:{port}")
-    report = await doctor(
-        options={"service": ServiceOptions(base_url="https://service.invalid")}, SUNO_API_KEY="k"
-    )
+    report = await doctor(options={"base_url": "https://service.invalid"}, SUNO_API_KEY="k")
     assert report["proxy"] == ("pass", f"goes through http://127.0.0.1:{port}")
     assert report["connection"][0] == "fail"
     assert "hunter22" not in json.dumps(report.report)
@@ -337,7 +332,7 @@ async def with_tunnel(
     path = str(standin.path) if standin is not None else str(doctor.folder / "no-such-agent")
     return await doctor(
         clock=ScaledClock(speed),
-        options={"callback": callback, "callbacks": CallbackOptions(ngrok_path=path)},
+        options={"callback": callback, "ngrok_path": path},
         SUNO_BASE_URL=sandbox.url,
         SUNO_API_KEY=sandbox.api_key,
         NGROK_AUTHTOKEN=TOKEN,
@@ -418,7 +413,7 @@ async def test_an_address_of_ones_own_is_tried_instead_of_ngrok(doctor: DoctorRu
     async with Sandbox() as sandbox:
         report = await doctor(
             clock=ScaledClock(4),
-            options={"callbacks": CallbackOptions(public_url=sandbox.url)},
+            options={"public_url": sandbox.url},
             SUNO_BASE_URL=sandbox.url,
             SUNO_API_KEY=sandbox.api_key,
         )
@@ -440,8 +435,8 @@ async def test_a_way_that_lets_probes_through_and_callbacks_not_is_told(doctor: 
     runner = web.ServerRunner(web.Server(filter_posts), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    callbacks = CallbackOptions(public_url=f"http://127.0.0.1:{runner.addresses[0][1]}", listen_port=port)
-    report = await doctor(options={"callbacks": callbacks}, SUNO_BASE_URL="http://127.0.0.1:9")
+    wanted = {"public_url": f"http://127.0.0.1:{runner.addresses[0][1]}", "listen_port": port}
+    report = await doctor(options=wanted, SUNO_BASE_URL="http://127.0.0.1:9")
     await runner.cleanup()
     assert report["tunnel"][0] == "pass"
     assert report["public"][0] == "warn"
@@ -463,9 +458,7 @@ async def test_a_port_in_use_is_told(doctor: DoctorRun) -> None:
     """A listener that cannot be bound fails with the fix, and the other groups go on."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        report = await doctor(
-            options={"callbacks": CallbackOptions(listen_port=port)}, SUNO_BASE_URL="http://127.0.0.1:9"
-        )
+        report = await doctor(options={"listen_port": port}, SUNO_BASE_URL="http://127.0.0.1:9")
     assert report["listener"][0] == "fail"
     assert "--listen-port 0" in report["listener"][1]
     assert report["output"][0] == "pass"

@@ -24,6 +24,7 @@ LAYERS = {
     "ui": ("ui", "ui.*"),
     "workflow": ("jobs", "jobs.*"),
     "sandbox": ("sandbox", "sandbox.*"),
+    "options": ("options", "options.*", "listen.options", "doctor.options"),
     "wiring": ("wiring", "wiring.*"),
     "listen": ("listen", "listen.*"),
     "doctor": ("doctor", "doctor.*"),
@@ -33,10 +34,22 @@ LAYERS = {
 # What a layer may import besides itself and the base.
 MAY_ALSO_USE = {
     "channel": {"tunnel"},
-    "wiring": {"service", "channel", "tunnel", "listener", "download", "journal", "ui", "workflow", "sandbox"},
-    "listen": {"wiring", "channel", "senders", "listener", "journal", "ui", "workflow", "service"},
-    "doctor": {"wiring", "channel", "tunnel", "senders", "listener", "journal", "ui", "service"},
+    "wiring": {
+        "options",
+        "service",
+        "channel",
+        "tunnel",
+        "listener",
+        "download",
+        "journal",
+        "ui",
+        "workflow",
+        "sandbox",
+    },
+    "listen": {"options", "wiring", "channel", "senders", "listener", "journal", "ui", "workflow", "service"},
+    "doctor": {"options", "wiring", "channel", "tunnel", "senders", "listener", "journal", "ui", "service"},
     "cli": {
+        "options",
         "wiring",
         "listen",
         "doctor",
@@ -53,16 +66,17 @@ MAY_ALSO_USE = {
 
 # Single modules that others may know: data without I/O, and constants.
 SHARED = {
-    "journal.rows": {"workflow"},
+    "journal.rows": {"workflow", "ui"},
     "service.codes": {"workflow"},
-    "callbacks.signature": {"senders", "cli"},
+    "callbacks.signature": {"senders", "listen"},
+    "journal.history": {"ui"},
 }
 
 # The sandbox imitates the service from its contract: of the client it may know only this.
 SANDBOX_KNOWS = {"base.clock", "base.errors", "base.exits", "base.text"}
 
 OWNERS = {
-    "typer": ("cli.*",),
+    "typer": ("cli.*", "options.*", "listen.options", "doctor.options"),
     "rich": ("ui.screen", "ui.preview_encoder"),
     "textual_image": ("ui.preview_encoder",),
     "pyngrok": ("tunnels.ngrok*",),

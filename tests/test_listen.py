@@ -14,7 +14,6 @@ import pytest
 from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.signature import sign
-from suno_cover_cli.wiring.callback_options import CallbackOptions
 from tests.clocks import ScaledClock
 from tests.listen_fixtures import listening
 from tests.listener_fixtures import IMAGES, RECEIVED_BODY, TASK, callback_body
@@ -302,11 +301,11 @@ async def test_numbers_go_on_where_the_last_run_ended(tmp_path: Path) -> None:
         ({"json": True, "print_url": True}, "--print-url"),
         ({"forward_to": "3000", "answer": 500}, "--answer"),
         ({"print_url": True, "json": False, "command": ("true",)}, "command"),
-        ({"callbacks": CallbackOptions(public_url="https://x.example")}, "--public-url"),
-        ({"tunnel": None, "callbacks": CallbackOptions(public_url="http://x.example")}, "https"),
+        ({"public_url": "https://x.example"}, "--public-url"),
+        ({"tunnel": None, "public_url": "http://x.example"}, "https"),
         ({"until_task": "../x"}, "cover task id"),
         ({"forward_to": "not a receiver"}, "receiver"),
-        ({"callbacks": CallbackOptions(listen_host="256.1.1.1")}, "address"),
+        ({"listen_host": "256.1.1.1"}, "address"),
         ({"ready_file": Path("/dev/null/ready")}, "--ready-file"),
     ],
 )
@@ -323,7 +322,7 @@ async def test_a_port_in_use_is_told_as_error_and_end(tmp_path: Path) -> None:
     """An error of the run itself is an error line followed by the end line."""
     async with listening(tmp_path) as first:
         port = int(first.url.split(":")[2].split("/")[0])
-        async with listening(tmp_path, is_ready=False, callbacks=CallbackOptions(listen_port=port)) as run:
+        async with listening(tmp_path, is_ready=False, listen_port=port) as run:
             done = await run.wait_ended()
     assert done.code == 2
     assert [line["type"] for line in done.objects] == ["error", "end"]

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from suno_cover_cli.wiring.callback_options import CallbackOptions
 from tests.clocks import ScaledClock
 from tests.listen_fixtures import listening, receiving
 from tests.listener_fixtures import PATIENCE_S, Reply, callback_body
@@ -129,8 +128,7 @@ async def test_what_waits_for_a_receiver_is_bounded(tmp_path: Path) -> None:
 async def test_a_receiver_that_is_the_listener_itself_is_refused(tmp_path: Path, host: str) -> None:
     """Sending on to ourselves, by whichever name, is exit 2 before anything is ready."""
     port = unused_port()
-    options = CallbackOptions(listen_port=port)
-    async with listening(tmp_path, is_ready=False, callbacks=options, forward_to=f"{host}:{port}") as run:
+    async with listening(tmp_path, is_ready=False, listen_port=port, forward_to=f"{host}:{port}") as run:
         done = await run.wait_ended()
     assert done.code == 2
     assert [line["type"] for line in done.objects] == ["error", "end"]
@@ -142,9 +140,13 @@ async def test_a_receiver_that_is_our_public_address_is_refused(tmp_path: Path) 
     async with listening(tmp_path) as other:
         port = urlsplit(other.url).port
     public = f"http://127.0.0.1:{port}"
-    options = CallbackOptions(listen_port=port or 0, public_url=public)
     async with listening(
-        tmp_path, is_ready=False, tunnel=None, callbacks=options, forward_to=f"{public}/hook"
+        tmp_path,
+        is_ready=False,
+        tunnel=None,
+        listen_port=port or 0,
+        public_url=public,
+        forward_to=f"{public}/hook",
     ) as run:
         done = await run.wait_ended()
     assert (done.code, done.objects[0]["code"]) == (2, "forward_loop")

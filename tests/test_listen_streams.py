@@ -11,7 +11,6 @@ from aiohttp import web
 
 from suno_cover_cli.listen.printers import ProductPrinter
 from suno_cover_cli.sandbox.app import Sandbox
-from suno_cover_cli.wiring.callback_options import CallbackOptions
 from tests.listen_fixtures import listening
 from tests.listener_fixtures import PATIENCE_S, TASK, callback_body
 from tests.test_listen_forward import unused_port
@@ -36,8 +35,9 @@ async def test_ready_is_the_first_line_even_when_an_event_came_before_it(tmp_pat
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     public = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    callbacks = CallbackOptions(listen_port=port, public_url=public)
-    async with listening(tmp_path, is_ready=False, tunnel=None, path="/hook", count=1, callbacks=callbacks) as run:
+    async with listening(
+        tmp_path, is_ready=False, tunnel=None, path="/hook", count=1, listen_port=port, public_url=public
+    ) as run:
         async with asyncio.timeout(PATIENCE_S):
             await seen.wait()
         run.url = f"http://127.0.0.1:{port}/hook"

@@ -13,7 +13,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from suno_cover_cli.wiring.callback_options import CallbackOptions
 from tests.cli_fixtures import Cli
 from tests.clocks import ScaledClock
 from tests.listen_fixtures import listening
@@ -34,7 +33,7 @@ def agent(ngrok_standin: Make, monkeypatch: pytest.MonkeyPatch) -> NgrokStandin:
 
 def options_of(agent: NgrokStandin) -> dict[str, Any]:
     """Return what a run through the stand-in needs."""
-    return {"tunnel": None, "callbacks": CallbackOptions(ngrok_path=str(agent.path)), "environ": agent.environ}
+    return {"tunnel": None, "ngrok_path": str(agent.path), "environ": agent.environ}
 
 
 async def post_outside(agent: NgrokStandin, url: str) -> int:
@@ -157,10 +156,7 @@ async def test_a_public_url_that_leads_elsewhere_is_exit_9(tmp_path: Path) -> No
     """An address of one's own is not called ready before a probe has come back through it."""
     async with listening(tmp_path) as other:
         base = "/".join(other.url.split("/")[:3])
-        options = CallbackOptions(public_url=base)
-        async with listening(
-            tmp_path, clock=ScaledClock(10), is_ready=False, tunnel=None, callbacks=options
-        ) as run:
+        async with listening(tmp_path, clock=ScaledClock(10), is_ready=False, tunnel=None, public_url=base) as run:
             done = await run.wait_ended()
     assert done.code == 9
     assert "does not lead to our listener" in done.objects[0]["message"]

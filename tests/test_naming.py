@@ -5,10 +5,10 @@ import hashlib
 import json
 import sqlite3
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,9 +20,9 @@ from suno_cover_cli.base.models import JobRecord, RecordState, SavedImage, Submi
 from suno_cover_cli.base.naming import NameTemplate
 from suno_cover_cli.jobs.covers import CoverSaver
 from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
+from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.service.answers import decode_envelope, read_title
-from suno_cover_cli.wiring.job_options import JobCommandOptions
 from tests.cli_fixtures import Cli, InProcess, Run
 from tests.clocks import ScaledClock
 
@@ -157,7 +157,7 @@ async def generate(in_process: InProcess, sandbox: Sandbox, music_task_id: str, 
     """Make covers of one piece of music at a sandbox."""
     return await in_process.generate(
         music_task_id,
-        options=msgspec.structs.replace(options, output=in_process.covers),
+        options=replace(options, output=in_process.covers),
         clock=ScaledClock(SPEED),
         SUNO_BASE_URL=sandbox.url,
         SUNO_API_KEY=sandbox.api_key,

@@ -269,7 +269,7 @@ async def test_who_insists_on_callbacks_is_left_when_there_is_no_way_in(commands
         port = free_port()
         await commands.begin("sandbox-answer-lost-always-1", environ=environ)
         await commands.begin(
-            "sandbox-answer-lost-always-2", environ=environ, callback="required", callbacks=by_fixed_port(port)
+            "sandbox-answer-lost-always-2", environ=environ, callback="required", **by_fixed_port(port)
         )
         jobs = {job.music_task_id[-1]: job for job in sandbox.jobs.values()}
         before = {name: job.submits for name, job in jobs.items()}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.sandbox.scenarios import SCENARIOS
-from suno_cover_cli.wiring.job_options import JobCommandOptions
 from tests.cli_fixtures import InProcess
 from tests.clocks import ScaledClock
 

@@ -17,7 +17,8 @@ from suno_cover_cli.base.durations import parse_duration_s
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.folders import state_folder
 from suno_cover_cli.base.naming import DEFAULT_NAME, NameTemplate
-from suno_cover_cli.base.settings_file import FILE_KEYS, ConfigFile, expand_user
+from suno_cover_cli.base.settings_file import ConfigFile, expand_user
+from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import clean
 
 
@@ -89,15 +90,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return is_loopback_url(self.base_url)
 
 
-VARIABLES = {
-    "provider": "SUNO_PROVIDER",
-    "base_url": "SUNO_BASE_URL",
-    "output": "SUNO_COVER_OUTPUT",
-    "state_dir": "SUNO_COVER_STATE_DIR",
-}
-"""Setting -> environment variable."""
-
-
 def is_loopback_url(url: str) -> bool:
     """Tell whether a URL's host is this machine, by name or by address literal."""
     host = urlsplit(url).hostname or ""
@@ -136,9 +128,8 @@ def load_settings(flags: Mapping[str, str | Path | None], where: Sources) -> Set
     section = where.config.section(where.profile)
     values: dict[str, str] = {}
     sources: dict[str, str] = {}
-    file_keys = {setting: key for key, setting in FILE_KEYS.items()}
-    for setting in (*file_keys, "state_dir"):
-        key, variable = file_keys.get(setting, ""), VARIABLES.get(setting, "")
+    for setting, declared in SETTINGS.items():
+        key, variable = declared.key, declared.variable
         for value, source in (
             (flags.get(setting), f"--{key}"),
             (where.environ.get(variable), variable),
@@ -153,12 +144,12 @@ def load_settings(flags: Mapping[str, str | Path | None], where: Sources) -> Set
     return Settings(
         provider=provider,
         base_url=values.get("base_url", provider.base_url),
-        output=expand_user(values.get("output", "covers"), sources["output"]),
-        callback=msgspec.convert(values.get("callback", "auto"), CallbackMode),
+        output=expand_user(values.get("output", SETTINGS["output"].default), sources["output"]),
+        callback=msgspec.convert(values.get("callback", SETTINGS["callback"].default), CallbackMode),
         domain=values.get("domain"),
-        rate=values.get("rate", "20/10s"),
-        name=values.get("name", DEFAULT_NAME),
-        preview=msgspec.convert(values.get("preview", "auto"), PreviewMode),
+        rate=values.get("rate", SETTINGS["rate"].default),
+        name=values.get("name", SETTINGS["name"].default),
+        preview=msgspec.convert(values.get("preview", SETTINGS["preview"].default), PreviewMode),
         state_dir=_state_dir(values, sources),
         sources=sources,
     )
@@ -200,7 +191,7 @@ def checked_value(setting: str, value: str, source: str) -> str:
 
 
 def _word(setting: str, value: str, source: str) -> str:
-    words = ("auto", "required", "off") if setting == "callback" else ("auto", "off")
+    words = SETTINGS[setting].values.split("|")
     if value.strip().lower() not in words:
         *most, last = words
         raise UsageError(

@@ -11,6 +11,7 @@ from tomlkit.items import Table
 
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.files import replace_file
+from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import clean
 
 _STARTER = """\
@@ -21,16 +22,17 @@ _STARTER = """\
 # Another account, in short:   suno-cover config set --profile work provider kie
 # and then everywhere:         suno-cover generate --profile work ...
 
-# provider = "sunoapi"                    # or kie; resellers of the same API count as sunoapi
-# base-url = "https://api.sunoapi.org"
-# output = "covers"                       # folder that receives one folder per cover task
-# name = "cover_{n}"                      # also {task_id}, {music_task_id}, {title}
-# callback = "auto"                       # try a tunnel; required: insist; off: only poll
-# domain = "my-name.ngrok-free.app"       # ngrok domain of your own
-# rate = "20/10s"                         # most calls to the service in a time, or off
-# preview = "auto"                        # show saved covers on the terminal, or off
-
 """
+
+
+def _starter() -> str:
+    """Return a settings file in which everything is explained and nothing is set."""
+    lines = []
+    for setting in SETTINGS.values():
+        if setting.key:
+            shown = f'# {setting.key} = "{setting.example or setting.default}"'
+            lines.append(f"{shown:<41} # {setting.note}\n")
+    return f"{_STARTER}{''.join(lines)}\n"
 
 
 def write_starter(path: Path) -> None:
@@ -41,7 +43,7 @@ def write_starter(path: Path) -> None:
     """
     if path.exists():
         raise UsageError(f"there is a settings file already: {path}", hint="See it with: suno-cover config show")
-    _write(path, _STARTER)
+    _write(path, _starter())
 
 
 def set_value(path: Path, key: str, value: str, *, profile: str | None) -> None:

@@ -12,22 +12,8 @@ import msgspec
 
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.folders import settings_path
+from suno_cover_cli.base.settings_table import KNOWN_KEYS, SECRET_FILE_KEYS
 from suno_cover_cli.base.text import clean
-
-FILE_KEYS = {
-    "provider": "provider",
-    "base-url": "base_url",
-    "output": "output",
-    "callback": "callback",
-    "domain": "domain",
-    "rate": "rate",
-    "name": "name",
-    "preview": "preview",
-}
-"""Key in ``config.toml`` -> setting. ``api-key`` and ``webhook-key`` may stand there too."""
-
-SECRET_FILE_KEYS = ("api-key", "webhook-key")
-KNOWN_KEYS = (*FILE_KEYS, *SECRET_FILE_KEYS)
 
 _PROFILES = "profiles"
 _MAX_FILE_BYTES = 1024 * 1024

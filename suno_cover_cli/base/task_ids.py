@@ -8,6 +8,7 @@ from typing import BinaryIO
 import msgspec
 
 from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.models import is_safe_task_id
 from suno_cover_cli.base.text import clean
 
 _MAX_ID_CHARS = 128
@@ -43,6 +44,21 @@ def find_fault(task_id: str, *, names_folder: bool = False) -> str | None:
         odd = next(character for character in task_id if not usable.fullmatch(character))
         return f"it contains {odd!a}"
     return None
+
+
+def checked_cover_task_id(task_id: str) -> str:
+    """Return an id that may be a cover task's.
+
+    Raises:
+        UsageError: It cannot be one.
+    """
+    if not is_safe_task_id(task_id):
+        raise UsageError(
+            f'not a cover task id: "{clean(task_id, 60)}"',
+            code="bad_id",
+            hint="Ids have letters, digits, - and _, at most 128.",
+        )
+    return task_id
 
 
 def collect_task_ids(

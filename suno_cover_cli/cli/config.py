@@ -1,35 +1,49 @@
 """``config``: look at the settings file, change it."""
 
-import re
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from getpass import getpass
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import msgspec
+import typer
 
-from suno_cover_cli.base.errors import KeyRefusedError, UsageError
-from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.keys import checked_secret, find_webhook_key, load_api_key, read_secret_file, tidy_key
-from suno_cover_cli.base.settings import VARIABLES, Settings, Sources, checked_value
-from suno_cover_cli.base.settings_file import (
-    FILE_KEYS,
-    KNOWN_KEYS,
-    SECRET_FILE_KEYS,
-    config_path,
-    load_config_file,
-    unknown_key,
-)
-from suno_cover_cli.base.text import Secret, clean
-from suno_cover_cli.ui.output import Output, json_line
-from suno_cover_cli.wiring.context import Context, ServiceOptions
-from suno_cover_cli.wiring.runner import run as run_command
+from suno_cover_cli.base.settings_table import FILE_KEYS, KNOWN_KEYS, SECRET_FILE_KEYS, SETTINGS, VARIABLES
+from suno_cover_cli.options.declare import add_command
+from suno_cover_cli.options.groups import JsonOptions, ProfileOptions
 
-_PROFILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from suno_cover_cli.base.settings import Settings, Sources
+    from suno_cover_cli.base.text import Secret
+    from suno_cover_cli.wiring.context import Context
 
 
-class ShownSetting(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions(ProfileOptions, JsonOptions):
+    """Options of ``config show``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyOptions(ProfileOptions):
+    """Options of the commands that change one setting."""
+
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="Such as provider, output or api-key.", show_default=False)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetOptions(KeyOptions):
+    """Options of ``config set``."""
+
+    value: Annotated[
+        str | None,
+        typer.Argument(metavar="VALUE|-", help="A key is read from stdin only: -", show_default=False),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownSetting:
     """One setting in force. ``value`` is ``None`` for a secret and for what is not set."""
 
     key: str
@@ -46,28 +60,75 @@ class ShownSetting(msgspec.Struct, frozen=True, kw_only=True):
         return self.value if self.value is not None else "(not set)"
 
 
-def run(step: Callable[[Context], None], output: Output) -> NoReturn:
-    """Run one of the steps below and leave the process."""
+def add_config(app: typer.Typer) -> None:
+    """Add the group of commands to the application."""
+    group = typer.Typer(
+        name="config",
+        no_args_is_help=True,
+        help="Look at the settings file, and change it.\n\n"
+        "A flag goes before an environment variable, that before the file, that before the default.",
+    )
+    add_command(group, show)
+    group.command()(path)
+    group.command()(init)
+    add_command(group, set_, name="set")
+    add_command(group, unset)
+    app.add_typer(group)
 
-    def begin() -> Coroutine[Any, Any, int]:
-        step(Context(output=output))
-        return _done()
 
-    run_command(begin, output)
-
-
-async def _done() -> int:
-    return ExitCode.OK
+def show(options: ShowOptions) -> None:
+    """Show every setting in force and where it comes from; keys are never shown."""
+    _run(lambda context: show_settings(context, options.profile), is_json=options.json)
 
 
-def show(context: Context, profile: str | None) -> None:
+def path() -> None:
+    """Print where the settings file is."""
+    _run(print_path)
+
+
+def init() -> None:
+    """Make a settings file in which everything is explained and nothing is set."""
+    _run(write_starter_file)
+
+
+def set_(options: SetOptions) -> None:
+    """Check one setting and write it down.
+
+    Example: suno-cover config set api-key - < key.txt
+    """
+    _run(lambda context: set_one(context, options.key, options.value, options.profile))
+
+
+def unset(options: KeyOptions) -> None:
+    """Take one setting out of the file again."""
+    _run(lambda context: unset_one(context, options.key, options.profile))
+
+
+def _run(step: "Callable[[Context], None]", *, is_json: bool = False) -> NoReturn:
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.wiring.runner import run_command
+
+    async def end() -> int:
+        return ExitCode.OK
+
+    def begin(context: "Context") -> Any:
+        step(context)
+        return end()
+
+    run_command(begin, is_json=is_json)
+
+
+def show_settings(context: "Context", profile: str | None) -> None:
     """Print every setting in force and where it comes from.
 
     Raises:
         UsageError: A setting that cannot be.
     """
-    settings, where = context.settings(ServiceOptions(profile=profile))
-    rows = [*_plain_settings(settings), *_secrets(context, settings, where)]
+    from suno_cover_cli.base.text import clean
+    from suno_cover_cli.ui.output import json_line
+
+    settings, sources = context.settings(ProfileOptions(profile=profile))
+    rows = [*_plain_settings(settings), *_secrets(context, settings, sources)]
     output = context.output
     if output.is_json:
         output.write_line(
@@ -75,27 +136,29 @@ def show(context: Context, profile: str | None) -> None:
                 {
                     "v": 1,
                     "type": "config",
-                    "path": str(where.config.path),
-                    "exists": where.config.is_there,
+                    "path": str(sources.config.path),
+                    "exists": sources.config.is_there,
                     "profile": profile,
-                    "profiles": sorted(where.config.profiles),
+                    "profiles": sorted(sources.config.profiles),
                     "settings": [_as_object(row) for row in rows],
                 }
             )
         )
         return
-    for line in _aligned(rows, where.config.path):
+    for line in _aligned(rows, sources.config.path):
         output.write_line(line)
-    there = "" if where.config.is_there else " (not there; suno-cover config init makes it)"
-    output.write_words(f"settings file: {where.config.path}{there}")
-    if where.config.profiles:
-        output.write_words(f"profiles: {', '.join(clean(name, 64) for name in sorted(where.config.profiles))}")
+    there = "" if sources.config.is_there else " (not there; suno-cover config init makes it)"
+    output.write_words(f"settings file: {sources.config.path}{there}")
+    if sources.config.profiles:
+        output.write_words(f"profiles: {', '.join(clean(name, 64) for name in sorted(sources.config.profiles))}")
 
 
-def _plain_settings(settings: Settings) -> list[ShownSetting]:
-    names = {**FILE_KEYS, "state-dir": "state_dir"}
+def _plain_settings(settings: "Settings") -> list[ShownSetting]:
+    from suno_cover_cli.base.text import clean
+
     rows = []
-    for key, setting in names.items():
+    for setting, declared in SETTINGS.items():
+        key = declared.key or setting.replace("_", "-")
         value = getattr(settings, setting)
         source = settings.sources[setting]
         rows.append(
@@ -106,11 +169,16 @@ def _plain_settings(settings: Settings) -> list[ShownSetting]:
     return rows
 
 
-def _secrets(context: Context, settings: Settings, where: Sources) -> list[ShownSetting]:
-    found: dict[str, tuple[Secret, str] | None] = {"api-key": None, "webhook-key": find_webhook_key(where)}
+def _secrets(context: "Context", settings: "Settings", sources: "Sources") -> list[ShownSetting]:
+    from contextlib import suppress
+
+    from suno_cover_cli.base.errors import KeyRefusedError
+    from suno_cover_cli.base.keys import find_webhook_key, load_api_key
+
+    found: dict[str, tuple[Secret, str] | None] = {"api-key": None, "webhook-key": find_webhook_key(sources)}
     with suppress(KeyRefusedError):
         found["api-key"] = load_api_key(
-            settings.provider, where, key_file=None, stdin=context.output.streams.stdin
+            settings.provider, sources, key_file=None, stdin=context.output.streams.stdin
         )
     return [
         ShownSetting(
@@ -134,8 +202,10 @@ def _as_object(row: ShownSetting) -> dict[str, Any]:
     }
 
 
-def _aligned(rows: list[ShownSetting], path: Path) -> list[str]:
+def _aligned(rows: list[ShownSetting], path: "Path") -> list[str]:
     """Make a table of three columns; the file, told in full below it, goes by its name alone."""
+    from suno_cover_cli.base.text import clean
+
     key_width = max(len(row.key) for row in rows)
     value_width = max(len(row.shown) for row in rows)
     return [
@@ -144,18 +214,21 @@ def _aligned(rows: list[ShownSetting], path: Path) -> list[str]:
     ]
 
 
-def print_path(context: Context) -> None:
+def print_path(context: "Context") -> None:
     """Print where the settings file is, or would be."""
+    from suno_cover_cli.base.settings_file import config_path
+
     context.output.write_line(str(config_path(context.output.streams.environ)))
 
 
-def init(context: Context) -> None:
+def write_starter_file(context: "Context") -> None:
     """Make a settings file in which everything is explained.
 
     Raises:
         UsageError: There is one already, or it cannot be written.
     """
     from suno_cover_cli.base.settings_edit import write_starter
+    from suno_cover_cli.base.settings_file import config_path
 
     path = config_path(context.output.streams.environ)
     write_starter(path)
@@ -163,13 +236,17 @@ def init(context: Context) -> None:
     context.output.write_words("Keep a key there with: suno-cover config set api-key -")
 
 
-def set_one(context: Context, key: str, value: str | None, profile: str | None) -> None:
+def set_one(context: "Context", key: str, value: str | None, profile: str | None) -> None:
     """Check one setting and write it down.
 
     Raises:
         UsageError: No such setting, a value that cannot be, a secret on the command line, or an unusable file.
     """
+    from suno_cover_cli.base.errors import UsageError
+    from suno_cover_cli.base.settings import checked_value
     from suno_cover_cli.base.settings_edit import set_value
+    from suno_cover_cli.base.settings_file import config_path, load_config_file
+    from suno_cover_cli.base.text import clean
 
     name = _known_key(key)
     _check_profile_name(profile)
@@ -190,8 +267,13 @@ def set_one(context: Context, key: str, value: str | None, profile: str | None) 
         context.output.write_labelled("warning", f"{variable} is set in the environment and goes before it")
 
 
-def _read_secret(context: Context, name: str, value: str | None) -> str:
+def _read_secret(context: "Context", name: str, value: str | None) -> str:
     """Read a secret from standard input, unseen where that is a terminal."""
+    from getpass import getpass
+
+    from suno_cover_cli.base.errors import UsageError
+    from suno_cover_cli.base.keys import checked_secret, read_secret_file, tidy_key
+
     if value not in {None, "-"}:
         raise UsageError(
             f"a key does not belong on a command line: others can see it there ({name})",
@@ -209,13 +291,14 @@ def _read_secret(context: Context, name: str, value: str | None) -> str:
     return checked_secret(tidy_key(typed), f"the {name}").reveal()
 
 
-def unset_one(context: Context, key: str, profile: str | None) -> None:
+def unset_one(context: "Context", key: str, profile: str | None) -> None:
     """Take one setting out of the file.
 
     Raises:
         UsageError: No such setting or profile, or an unusable file.
     """
     from suno_cover_cli.base.settings_edit import unset_value
+    from suno_cover_cli.base.settings_file import config_path, load_config_file
 
     name = _known_key(key)
     path = config_path(context.output.streams.environ)
@@ -226,13 +309,20 @@ def unset_one(context: Context, key: str, profile: str | None) -> None:
 
 
 def _known_key(key: str) -> str:
+    from suno_cover_cli.base.settings_file import unknown_key
+
     if key not in KNOWN_KEYS:
         raise unknown_key(key)
     return key
 
 
 def _check_profile_name(profile: str | None) -> None:
-    if profile is not None and not _PROFILE_NAME.fullmatch(profile):
+    import re
+
+    from suno_cover_cli.base.errors import UsageError
+    from suno_cover_cli.base.text import clean
+
+    if profile is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", profile):
         raise UsageError(
             f'"{clean(profile, 60)}" cannot name a profile', hint="Use letters, digits, - and _, at most 64."
         )

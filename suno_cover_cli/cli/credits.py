@@ -1,36 +1,48 @@
 """``credits``: the balance of the account."""
 
 from collections.abc import Coroutine
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from suno_cover_cli.base.events import NullSink
-from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.settings import Settings
-from suno_cover_cli.base.text import Secret
-from suno_cover_cli.service.api import SunoApi
-from suno_cover_cli.service.limiter import RequestLimiter
-from suno_cover_cli.ui.output import Output, json_line
-from suno_cover_cli.wiring.context import Context, ServiceOptions
-from suno_cover_cli.wiring.runner import run as run_command
+from suno_cover_cli.options.groups import JsonOptions, ServiceOptions
 
-
-def run(options: ServiceOptions, output: Output) -> NoReturn:
-    """Run the command and leave the process."""
-    run_command(lambda: fetch_credits(options, Context(output=output)), output)
+if TYPE_CHECKING:
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.base.settings import Settings
+    from suno_cover_cli.base.text import Secret
+    from suno_cover_cli.wiring.context import Context
 
 
-def fetch_credits(options: ServiceOptions, context: Context) -> Coroutine[Any, Any, ExitCode]:
+@dataclass(frozen=True, kw_only=True)
+class CreditsOptions(ServiceOptions, JsonOptions):
+    """Options of the command."""
+
+
+def show_credits(options: CreditsOptions) -> None:
+    """Print the balance of the account."""
+    from suno_cover_cli.wiring.runner import run_command
+
+    run_command(lambda context: fetch_credits(options, context), is_json=options.json)
+
+
+def fetch_credits(options: CreditsOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":
     """Find settings and key, and return the rest of the command.
 
     Raises:
         SunoCoverError: No key, or a value that cannot be.
     """
-    settings, where = context.settings(options)
-    key = context.api_key(settings, where, options)
+    settings, sources = context.settings(options)
+    key = context.api_key(settings, sources, options)
     return _fetch_credits(settings, key, context)
 
 
-async def _fetch_credits(settings: Settings, key: Secret, context: Context) -> ExitCode:
+async def _fetch_credits(settings: "Settings", key: "Secret", context: "Context") -> "ExitCode":
+    from suno_cover_cli.base.events import NullSink
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.service.api import SunoApi
+    from suno_cover_cli.service.limiter import RequestLimiter
+    from suno_cover_cli.ui.output import json_line
+
     async with (
         RequestLimiter(None, 1.0, clock=context.clock) as limiter,
         SunoApi(

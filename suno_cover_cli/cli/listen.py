@@ -1,94 +1,26 @@
 """``listen``: show callbacks as they arrive, record them, send them on."""
 
-import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, NoReturn
-
-import msgspec
-
-from suno_cover_cli.base.errors import SunoCoverError, UsageError
-from suno_cover_cli.base.models import is_safe_task_id
-from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.delivery import parse_target
-from suno_cover_cli.listen.events import EventLog
 from suno_cover_cli.listen.options import ListenOptions
-from suno_cover_cli.listen.parts import ListenPlan, open_session
-from suno_cover_cli.listen.presenter import ListenPresenter
-from suno_cover_cli.listen.recorded import list_events
-from suno_cover_cli.listen.session import Goal
-from suno_cover_cli.ui.output import Output
-from suno_cover_cli.wiring.context import Context
-from suno_cover_cli.wiring.jobs import Unfinished, prepare_jobs
-from suno_cover_cli.wiring.runner import run as run_command
 
 
-def run(options: ListenOptions, output: Output) -> NoReturn:
-    """Run the command and leave the process."""
-    unfinished = Unfinished()
-    context = Context(output=output)
-    run_command(lambda: listen(options, context, unfinished), output, on_interrupt=unfinished.describe)
+def listen(options: ListenOptions) -> None:
+    """Show callbacks as they arrive, record them, send them on.
 
+    Two lines an event go to stdout: --> what came, <-- what was answered. Everything else goes to stderr.
 
-def listen(options: ListenOptions, context: Context, unfinished: Unfinished) -> Coroutine[Any, Any, int]:
-    """Check everything that can be checked without a network, and return the rest of the command.
+    With --json, stdout is NDJSON; with --print-url, the URL; with a command, the command's.
 
-    Raises:
-        SunoCoverError: Options that exclude each other, settings that cannot be, no key for ``--save``.
+    The newest 1,000 events are recorded: suno-cover replay sends one again.
+
+    Example: suno-cover listen --forward-to 3000/suno-cover-callback
     """
-    _check(options)
-    flags: dict[str, str | Path | None] = {"output": options.output, "domain": options.callbacks.domain}
-    settings, where = context.settings(options.service, flags)
-    if options.list_events:
-        return list_events(settings.state_dir, context.output)
-    # What generate is to do about callbacks is not asked here: listen is there for nothing else.
-    settings = msgspec.structs.replace(settings, callback="required" if options.tunnel else "auto")
-    plan = ListenPlan(
-        options=options,
-        settings=settings,
-        webhook_key=context.webhook_key(where, options.service),
-        forward_url=parse_target(options.forward_to) if options.forward_to is not None else None,
+    from suno_cover_cli.listen.run import prepare_session
+    from suno_cover_cli.wiring.jobs import Unfinished
+    from suno_cover_cli.wiring.runner import run_command
+
+    unfinished = Unfinished()
+    run_command(
+        lambda context: prepare_session(options, context, unfinished),
+        is_json=options.json,
+        on_interrupt=unfinished.describe,
     )
-    if options.save:
-        plan = msgspec.structs.replace(plan, jobs=prepare_jobs(context, plan.job_options))
-    if options.ready_file is not None:
-        # One of an earlier run would be taken for ours.
-        with suppress(OSError):
-            options.ready_file.unlink()
-    return _listen(plan, context, unfinished)
-
-
-async def _listen(plan: ListenPlan, context: Context, unfinished: Unfinished) -> int:
-    face = ListenPresenter(plan.options, context.output, context.clock)
-    goal = Goal(plan.options)
-    book = EventLog(face.view, on_event=goal.take)
-    try:
-        async with open_session(plan, context, face=face, book=book, goal=goal, unfinished=unfinished) as session:
-            end = await session.run()
-    except SunoCoverError as error:
-        await face.report_end("error", book, error)
-        return error.exit_code
-    except asyncio.CancelledError:
-        await face.report_end("interrupted", book)
-        raise
-    await face.report_end(end.reason, book)
-    return end.code
-
-
-def _check(options: ListenOptions) -> None:
-    pairs = (
-        (options.json and options.print_url, "--json and --print-url", "Both want stdout for themselves."),
-        (options.print_url and options.command, "--print-url and a command", "The command has stdout to itself."),
-        (options.forward_to and options.answer, "--forward-to and --answer", "One of them decides the answer."),
-        (options.tunnel is False and options.callbacks.public_url, "--no-tunnel and --public-url", "Give one."),
-    )
-    for is_given, names, hint in pairs:
-        if is_given:
-            raise UsageError(f"{names} exclude each other", hint=hint)
-    if options.until_task is not None and not is_safe_task_id(options.until_task):
-        raise UsageError(
-            f'not a cover task id: "{clean(options.until_task, 60)}"',
-            code="bad_id",
-            hint="Ids have letters, digits, - and _, at most 128.",
-        )

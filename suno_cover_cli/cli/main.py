@@ -1,7 +1,7 @@
-"""The command line: the application, its version and its usage errors. Commands live in the other cli modules.
+"""The command line: the application, its version and its usage errors. Each command has a module beside this one.
 
-Nothing here imports more than Typer and the base: ``--help``, ``--version`` and TAB answer before any command's
-parts are loaded. Each command's body imports and calls its module in ``commands``.
+Nothing here, nor at the top of a command's module, imports more than Typer, the options and light parts of the
+base: ``--help``, ``--version`` and TAB answer before any command's parts are loaded. Its body imports the rest.
 """
 
 import gc
@@ -50,7 +50,21 @@ def build_app() -> "typer.Typer":
     """Put the application together from its groups of commands."""
     import typer
 
-    from suno_cover_cli.cli import callbacks, jobs, senders, settings, setup
+    from suno_cover_cli.cli.completion import completion
+    from suno_cover_cli.cli.config import add_config
+    from suno_cover_cli.cli.credits import show_credits
+    from suno_cover_cli.cli.doctor import doctor
+    from suno_cover_cli.cli.generate import generate
+    from suno_cover_cli.cli.history import history
+    from suno_cover_cli.cli.listen import listen
+    from suno_cover_cli.cli.replay import replay
+    from suno_cover_cli.cli.resume import resume
+    from suno_cover_cli.cli.sandbox import sandbox
+    from suno_cover_cli.cli.status import status
+    from suno_cover_cli.cli.trigger import trigger
+    from suno_cover_cli.cli.verify import verify
+    from suno_cover_cli.cli.wait import wait
+    from suno_cover_cli.options.declare import add_command
 
     app = typer.Typer(
         name=PROGRAM,
@@ -72,11 +86,22 @@ def build_app() -> "typer.Typer":
             _print_version()
             raise typer.Exit
 
-    jobs.register(app)
-    callbacks.register(app)
-    senders.register(app)
-    setup.register(app)
-    settings.register(app)
+    # What follows the first word that is no option belongs to the command that is to be run.
+    runs_program = {"allow_interspersed_args": False}
+    add_command(app, generate)
+    add_command(app, wait)
+    add_command(app, resume)
+    add_command(app, status)
+    add_command(app, history)
+    add_command(app, show_credits, name="credits")
+    add_command(app, listen, context_settings=runs_program)
+    add_command(app, trigger)
+    add_command(app, replay)
+    add_command(app, verify)
+    add_command(app, sandbox, context_settings=runs_program)
+    add_command(app, doctor)
+    add_command(app, completion)
+    add_config(app)
     return app
 
 

@@ -1,42 +1,62 @@
 """``replay``: send a recorded callback again, byte for byte."""
 
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
-from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.callbacks.delivery import CallbackSender, parse_target
-from suno_cover_cli.journal.database import Database
-from suno_cover_cli.journal.recordings import RecordingStore
-from suno_cover_cli.listen.deliveries import exit_code_of, write_delivery
-from suno_cover_cli.ui.output import Output
-from suno_cover_cli.wiring.context import Context, ServiceOptions
-from suno_cover_cli.wiring.runner import run as run_command
+import typer
 
+from suno_cover_cli.options.groups import JsonOptions, ProfileOptions
+from suno_cover_cli.options.senders import ReceiverOptions
 
-def run(event: str, to: str, output: Output) -> NoReturn:
-    """Run the command and leave the process."""
-    run_command(lambda: replay(event, to, Context(output=output)), output)
+if TYPE_CHECKING:
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.wiring.context import Context
 
 
-def replay(event: str, to: str, context: Context) -> Coroutine[Any, Any, ExitCode]:
-    """Check the receiver's address, and return the rest: find the event, send it, tell the answer.
+@dataclass(frozen=True, kw_only=True)
+class ReplayOptions(JsonOptions, ReceiverOptions):
+    """Options of the command."""
 
-    Args:
-        event: Number or id of a recorded event, or ``last``.
-        to: The receiver, as for ``listen --forward-to``.
-        context: Streams and time.
+    event: Annotated[
+        str,
+        typer.Argument(metavar="[EVENT]", help="Number or id of a recorded event, or last.", show_default=False),
+    ] = "last"
+
+
+def replay(options: ReplayOptions) -> None:
+    """Send a recorded callback again, byte for byte, to any receiver.
+
+    listen records what it accepts; suno-cover listen --list shows it.
+
+    Example: suno-cover replay last --to 3000/suno-cover-callback
+    """
+    from suno_cover_cli.wiring.runner import run_command
+
+    run_command(lambda context: prepare_replay(options, context), is_json=options.json)
+
+
+def prepare_replay(options: ReplayOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":
+    """Check the receiver's address, and return the rest: find the event, send it, report the answer.
 
     Raises:
         UsageError: A receiver that cannot be, or no such event.
         DatabaseError: The journal cannot be read.
     """
-    url = parse_target(to)
-    settings, _ = context.settings(ServiceOptions())
-    return _replay(event, url, settings.state_dir, context)
+    from suno_cover_cli.callbacks.delivery import parse_target
+
+    url = parse_target(options.to)
+    settings, _ = context.settings(ProfileOptions())
+    return _replay(options.event, url, settings.state_dir, context)
 
 
-async def _replay(event: str, url: str, state_dir: Path, context: Context) -> ExitCode:
+async def _replay(event: str, url: str, state_dir: Path, context: "Context") -> "ExitCode":
+    from suno_cover_cli.callbacks.delivery import CallbackSender
+    from suno_cover_cli.journal.database import Database
+    from suno_cover_cli.journal.recordings import RecordingStore
+    from suno_cover_cli.listen.deliveries import exit_code_of, write_delivery
+
     async with Database(state_dir / "journal.sqlite3") as database:
         recording = await RecordingStore(database).find(event)
     async with CallbackSender(url, clock=context.clock) as sender:

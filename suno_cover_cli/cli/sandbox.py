@@ -1,63 +1,119 @@
 """``sandbox``: serve the imitation of the service on loopback."""
 
-import asyncio
-import os
-import signal
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
+import typer
 
-from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.text import Secret, clean
-from suno_cover_cli.ui.output import Output
-from suno_cover_cli.wiring.context import Context, ServiceOptions
-from suno_cover_cli.wiring.runner import run as run_command
+from suno_cover_cli.options.declare import duration
+from suno_cover_cli.options.groups import WebhookKeyOptions
 
+if TYPE_CHECKING:
+    from suno_cover_cli.base.text import Secret
+    from suno_cover_cli.wiring.context import Context
+
+_BEHAVIOUR = "Behaviour"
 _COMMAND_END_S = 1.5
 
 
-class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of the command; see its help."""
+@dataclass(frozen=True, kw_only=True)
+class SandboxOptions(WebhookKeyOptions):
+    """Options of the command."""
 
-    list_scenarios: bool = False
-    port: int = 0
-    generation_s: float = 2.0
-    time_scale: float = 1.0
-    provider: str = "sunoapi"
-    webhook_key_file: str | None = None
-    profile: str | None = None
-    state_file: Path | None = None
-    image_bytes: int | None = None
-    limit: bool = False
-    allow_remote_callbacks: bool = False
-    ready_file: Path | None = None
-    command: tuple[str, ...] = ()
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- COMMAND...]",
+            help="Run this with the sandbox's environment, then end.",
+            show_default=False,
+        ),
+    ] = None
+    list_scenarios: Annotated[bool, typer.Option("--list", help="List the scenarios and exit.")] = False
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="On 127.0.0.1, 0 for any.")
+    ] = 0
+
+    generation_s: Annotated[
+        float,
+        typer.Option(
+            "--generation-time",
+            metavar="TIME",
+            parser=duration,
+            help="How long a cover takes. (default: 2s)",
+            show_default=False,
+            rich_help_panel=_BEHAVIOUR,
+        ),
+    ] = 2.0
+    time_scale: Annotated[
+        float,
+        typer.Option(
+            "--time-scale",
+            min=0.001,
+            metavar="N",
+            help="Divides every delay; 60 makes a minute a second.",
+            rich_help_panel=_BEHAVIOUR,
+        ),
+    ] = 1.0
+    imitated: Annotated[
+        str,
+        typer.Option(
+            "--provider", metavar="sunoapi|kie", help="Whose habits to imitate.", rich_help_panel=_BEHAVIOUR
+        ),
+    ] = "sunoapi"
+    state_file: Annotated[
+        Path | None, typer.Option("--state-file", metavar="FILE", help="Keep jobs here across restarts.")
+    ] = None
+    image_bytes: Annotated[
+        int | None,
+        typer.Option(
+            "--image-bytes", min=4096, metavar="N", help="Size of each picture.", rich_help_panel=_BEHAVIOUR
+        ),
+    ] = None
+    limit: Annotated[
+        bool,
+        typer.Option("--limit", help="Refuse more than 20 requests in 10 s.", rich_help_panel=_BEHAVIOUR),
+    ] = False
+    allow_remote_callbacks: Annotated[
+        bool,
+        typer.Option("--allow-remote-callbacks", help="Call back other machines too.", rich_help_panel=_BEHAVIOUR),
+    ] = False
+    ready_file: Annotated[
+        Path | None, typer.Option("--ready-file", metavar="FILE", help="Write the export lines here once serving.")
+    ] = None
 
 
-def run(options: SandboxOptions, output: Output) -> NoReturn:
-    """Run the command and leave the process."""
-    run_command(lambda: serve_sandbox(options, Context(output=output)), output)
+def sandbox(options: SandboxOptions) -> None:
+    """Serve an imitation of the service on this machine, for scripts, CI and curiosity.
+
+    Prints two export lines; commands with that environment use it until it ends.
+
+    Example: suno-cover sandbox -- suno-cover generate sandbox-three-images
+    """
+    from suno_cover_cli.wiring.runner import run_command
+
+    run_command(lambda context: prepare_sandbox(options, context))
 
 
-def serve_sandbox(options: SandboxOptions, context: Context) -> Coroutine[Any, Any, int]:
+def prepare_sandbox(options: SandboxOptions, context: "Context") -> Coroutine[Any, Any, int]:
     """Check the options, and return the rest: list the scenarios, or serve until a signal or a command's end.
 
     Raises:
         UsageError: A port in use, an unknown provider, a state file that is something else.
     """
+    from suno_cover_cli.base.errors import UsageError
+    from suno_cover_cli.base.text import clean
+
     if options.list_scenarios:
         return _list_scenarios(context)
-    if options.provider not in {"sunoapi", "kie"}:
-        raise UsageError(f'unknown provider "{clean(options.provider, 40)}"', hint="Use sunoapi or kie.")
-    wanted = ServiceOptions(webhook_key_file=options.webhook_key_file)
-    key = context.webhook_key(context.sources(options.profile), wanted)
-    return _serve(options, key, context)
+    if options.imitated not in {"sunoapi", "kie"}:
+        raise UsageError(f'unknown provider "{clean(options.imitated, 40)}"', hint="Use sunoapi or kie.")
+    return _serve(options, context.webhook_key(context.sources(options.profile), options), context)
 
 
-async def _list_scenarios(context: Context) -> int:
+async def _list_scenarios(context: "Context") -> int:
+    from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.sandbox.scenarios import scenario_lines
 
     for line in scenario_lines():
@@ -65,7 +121,10 @@ async def _list_scenarios(context: Context) -> int:
     return ExitCode.OK
 
 
-async def _serve(options: SandboxOptions, key: Secret | None, context: Context) -> int:
+async def _serve(options: SandboxOptions, key: "Secret | None", context: "Context") -> int:
+    import asyncio
+
+    from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.sandbox.app import Sandbox
 
     async with Sandbox(
@@ -73,7 +132,7 @@ async def _serve(options: SandboxOptions, key: Secret | None, context: Context) 
         generation_s=options.generation_s,
         time_scale=options.time_scale,
         webhook_key=key.reveal() if key is not None else None,
-        provider="kie" if options.provider == "kie" else "sunoapi",
+        provider="kie" if options.imitated == "kie" else "sunoapi",
         allow_remote_callbacks=options.allow_remote_callbacks,
         state_file=options.state_file,
         image_bytes=options.image_bytes,
@@ -84,7 +143,7 @@ async def _serve(options: SandboxOptions, key: Secret | None, context: Context) 
         if options.ready_file is not None:
             await asyncio.to_thread(_write_ready, options.ready_file, lines)
         if options.command:
-            return await _run_command(options.command, sandbox.url, sandbox.api_key, options.provider)
+            return await _run_command(tuple(options.command), sandbox.url, sandbox.api_key, options.imitated)
         for line in lines:
             context.output.write_line(line)
         context.output.write_words(
@@ -97,6 +156,10 @@ async def _serve(options: SandboxOptions, key: Secret | None, context: Context) 
 
 def _write_ready(path: Path, lines: tuple[str, ...]) -> None:
     """Write the file in one step: whoever waits for it never reads half of it."""
+    import os
+
+    from suno_cover_cli.base.errors import UsageError
+
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -108,6 +171,13 @@ def _write_ready(path: Path, lines: tuple[str, ...]) -> None:
 
 
 async def _run_command(command: tuple[str, ...], url: str, key: str, provider: str) -> int:
+    import asyncio
+    import os
+    import signal
+
+    from suno_cover_cli.base.errors import UsageError
+    from suno_cover_cli.base.text import clean
+
     variable = "KIE_API_KEY" if provider == "kie" else "SUNO_API_KEY"
     environ = {**os.environ, "SUNO_BASE_URL": url, "SUNO_PROVIDER": provider, variable: key}
     try:

@@ -1,53 +1,60 @@
 """``status``: one read of the service, nothing else."""
 
 from collections.abc import Coroutine
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
-from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.base.events import NullSink
-from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.models import JobRecord, RecordState, is_safe_task_id
-from suno_cover_cli.base.settings import Settings
-from suno_cover_cli.base.text import Secret, clean
-from suno_cover_cli.service.api import SunoApi
-from suno_cover_cli.service.codes import job_failed
-from suno_cover_cli.service.limiter import RequestLimiter
-from suno_cover_cli.ui.output import Output, json_line
-from suno_cover_cli.wiring.context import Context, ServiceOptions
-from suno_cover_cli.wiring.runner import run as run_command
+import typer
 
-_EXIT_CODES = {
-    RecordState.SUCCEEDED: ExitCode.OK,
-    RecordState.WAITING: ExitCode.PENDING,
-    RecordState.RUNNING: ExitCode.PENDING,
-    RecordState.FAILED: ExitCode.JOB_FAILED,
-    RecordState.ABSENT: ExitCode.REFUSED,
-}
+from suno_cover_cli.options.groups import JsonOptions, ServiceOptions
+
+if TYPE_CHECKING:
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.base.models import JobRecord
+    from suno_cover_cli.base.settings import Settings
+    from suno_cover_cli.base.text import Secret
+    from suno_cover_cli.ui.output import Output
+    from suno_cover_cli.wiring.context import Context
 
 
-def run(task_id: str, options: ServiceOptions, output: Output) -> NoReturn:
-    """Run the command and leave the process."""
-    run_command(lambda: status(task_id, options, Context(output=output)), output)
+@dataclass(frozen=True, kw_only=True)
+class StatusOptions(ServiceOptions, JsonOptions):
+    """Options of the command."""
+
+    task_id: Annotated[str, typer.Argument(metavar="COVER_TASK_ID", show_default=False)]
 
 
-def status(task_id: str, options: ServiceOptions, context: Context) -> Coroutine[Any, Any, ExitCode]:
+def status(options: StatusOptions) -> None:
+    """Read one job from the service once: its state, then the addresses of its images.
+
+    Exit code: 0 done, 8 still running, 6 failed, 3 unknown.
+    """
+    from suno_cover_cli.wiring.runner import run_command
+
+    run_command(lambda context: read_status(options, context), is_json=options.json)
+
+
+def read_status(options: StatusOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":
     """Check id, settings and key, and return the rest: the read, whose outcome becomes the exit code.
 
     Raises:
         SunoCoverError: No key, a bad id, or the service cannot be read.
     """
-    if not is_safe_task_id(task_id):
-        raise UsageError(
-            f'not a cover task id: "{clean(task_id, 60)}"',
-            code="bad_id",
-            hint="Ids have letters, digits, - and _, at most 128.",
-        )
-    settings, where = context.settings(options)
-    key = context.api_key(settings, where, options)
-    return _status(task_id, settings, key, context)
+    from suno_cover_cli.base.task_ids import checked_cover_task_id
+
+    task_id = checked_cover_task_id(options.task_id)
+    settings, sources = context.settings(options)
+    key = context.api_key(settings, sources, options)
+    return _read_status(task_id, settings, key, context)
 
 
-async def _status(task_id: str, settings: Settings, key: Secret, context: Context) -> ExitCode:
+async def _read_status(task_id: str, settings: "Settings", key: "Secret", context: "Context") -> "ExitCode":
+    from suno_cover_cli.base.events import NullSink
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.base.models import RecordState
+    from suno_cover_cli.service.api import SunoApi
+    from suno_cover_cli.service.limiter import RequestLimiter
+
     async with (
         RequestLimiter(None, 1.0, clock=context.clock) as limiter,
         SunoApi(
@@ -62,10 +69,21 @@ async def _status(task_id: str, settings: Settings, key: Secret, context: Contex
     ):
         record = await api.fetch_job(task_id)
     _print(record, context.output)
-    return _EXIT_CODES[record.state]
+    return {
+        RecordState.SUCCEEDED: ExitCode.OK,
+        RecordState.WAITING: ExitCode.PENDING,
+        RecordState.RUNNING: ExitCode.PENDING,
+        RecordState.FAILED: ExitCode.JOB_FAILED,
+        RecordState.ABSENT: ExitCode.REFUSED,
+    }[record.state]
 
 
-def _print(record: JobRecord, output: Output) -> None:
+def _print(record: "JobRecord", output: "Output") -> None:
+    from suno_cover_cli.base.models import RecordState
+    from suno_cover_cli.base.text import clean
+    from suno_cover_cli.service.codes import job_failed
+    from suno_cover_cli.ui.output import json_line
+
     if output.is_json:
         output.write_line(
             json_line(

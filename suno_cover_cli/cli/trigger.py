@@ -1,65 +1,105 @@
 """``trigger``: send a sample callback to any receiver, offline."""
 
-import asyncio
 from collections.abc import Coroutine
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
+import typer
 
-from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.models import is_safe_task_id
-from suno_cover_cli.base.settings import parse_rate
-from suno_cover_cli.base.text import Secret, clean
-from suno_cover_cli.callbacks.delivery import CallbackSender, Delivery, parse_target
 from suno_cover_cli.callbacks.sample_names import SampleName
-from suno_cover_cli.callbacks.samples import LATE_S, Sample, build_sample
-from suno_cover_cli.listen.deliveries import exit_code_of, write_delivery
-from suno_cover_cli.ui.output import Output
-from suno_cover_cli.wiring.context import Context, ServiceOptions
-from suno_cover_cli.wiring.runner import run as run_command
+from suno_cover_cli.options.groups import JsonOptions, WebhookKeyOptions
+from suno_cover_cli.options.senders import ReceiverOptions
+
+if TYPE_CHECKING:
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.base.text import Secret
+    from suno_cover_cli.callbacks.samples import Sample
+    from suno_cover_cli.wiring.context import Context
 
 _MAX_AT_ONCE = 100
 
 
-class TriggerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of the command; see its help."""
-
-    to: str
-    task_id: str | None = None
-    image_urls: tuple[str, ...] = ()
-    count: int = 1
-    rate: str | None = None
-    webhook_key_file: str | None = None
-    profile: str | None = None
+def _complete_sample(incomplete: str) -> list[tuple[str, str]]:
+    return [(name.value, name.description) for name in SampleName if name.startswith(incomplete)]
 
 
-def run(name: SampleName, options: TriggerOptions, output: Output) -> NoReturn:
-    """Run the command and leave the process."""
-    run_command(lambda: trigger(name, options, Context(output=output)), output)
+def scenario(text: str) -> SampleName:
+    """Find a sample by its name; help shows the name of this function as the kind of the argument.
+
+    Raises:
+        typer.BadParameter: There is none of that name.
+    """
+    try:
+        return SampleName(text)
+    except ValueError:
+        raise typer.BadParameter(f"no such sample; there are {', '.join(SampleName)}") from None
 
 
-def trigger(name: SampleName, options: TriggerOptions, context: Context) -> Coroutine[Any, Any, ExitCode]:
-    """Check the options, and return the rest: send the sample and tell what the receiver answered.
+@dataclass(frozen=True, kw_only=True)
+class TriggerOptions(WebhookKeyOptions, JsonOptions, ReceiverOptions):
+    """Options of the command."""
+
+    sample: Annotated[
+        SampleName,
+        typer.Argument(
+            metavar="SCENARIO",
+            parser=scenario,
+            autocompletion=_complete_sample,
+            help="success, failed-501, duplicate, bad-signature ...",
+            show_default=False,
+        ),
+    ]
+    task_id: Annotated[
+        str | None, typer.Option("--task-id", metavar="ID", help="Cover task id to name; random otherwise.")
+    ] = None
+    image_urls: Annotated[
+        list[str] | None, typer.Option("--image", metavar="URL", help="Image to name; may be repeated.")
+    ] = None
+    count: Annotated[int, typer.Option("--count", min=1, max=1_000_000, metavar="N", help="How often.")] = 1
+    send_rate: Annotated[
+        str | None,
+        typer.Option("--rate", metavar="N/TIME", help="Without waiting for answers, such as 20/1s."),
+    ] = None
+
+
+def trigger(options: TriggerOptions) -> None:
+    """Send a sample callback to any receiver, offline: no key, no account, no service.
+
+    Samples: success, failed-501, refunded-531, error-500, validation-400,
+    timeout-408, duplicate, late, malformed, empty, huge, wrong-task, unsigned,
+    bad-signature, stale-signature.
+
+    Exit code: 0 when the receiver answered 200 within 15 s each time, as the
+    service wants it; 5 when it never answered; 1 otherwise.
+
+    Example: suno-cover trigger success --to 3000/suno-cover-callback
+    """
+    from suno_cover_cli.wiring.runner import run_command
+
+    run_command(lambda context: prepare_trigger(options, context), is_json=options.json)
+
+
+def prepare_trigger(options: TriggerOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":
+    """Check the options, and return the rest: send the sample and report what the receiver answered.
 
     Raises:
         UsageError: A receiver, an id or a rate that cannot be, or a key that is needed and missing.
     """
+    from suno_cover_cli.base.settings import parse_rate
+    from suno_cover_cli.base.task_ids import checked_cover_task_id
+    from suno_cover_cli.callbacks.delivery import parse_target
+    from suno_cover_cli.callbacks.samples import LATE_S, build_sample
+
     url = parse_target(options.to)
-    if options.task_id is not None and not is_safe_task_id(options.task_id):
-        raise UsageError(
-            f'not a cover task id: "{clean(options.task_id, 60)}"',
-            code="bad_id",
-            hint="Ids have letters, digits, - and _, at most 128.",
-        )
-    limit, window_s = parse_rate(options.rate) if options.rate is not None else (None, 0.0)
-    where = context.sources(options.profile)
-    key = context.webhook_key(where, ServiceOptions(webhook_key_file=options.webhook_key_file))
+    task_id = checked_cover_task_id(options.task_id) if options.task_id is not None else None
+    limit, window_s = parse_rate(options.send_rate) if options.send_rate is not None else (None, 0.0)
+    key = context.webhook_key(context.sources(options.profile), options)
     now_s = context.clock.time()
+    images = tuple(options.image_urls or ())
     samples = [
         sample
         for _ in range(options.count)
-        for sample in build_sample(name, now_s=now_s, task_id=options.task_id, image_urls=options.image_urls)
+        for sample in build_sample(options.sample, now_s=now_s, task_id=task_id, image_urls=images)
     ]
     # Whatever needs a key that is missing says so here, before anything is sent.
     samples[0].headers(key, now_s)
@@ -70,15 +110,20 @@ def trigger(name: SampleName, options: TriggerOptions, context: Context) -> Coro
 
 
 async def _send_all(
-    url: str, samples: list[Sample], key: Secret | None, pause_s: float | None, context: Context
-) -> ExitCode:
+    url: str, samples: "list[Sample]", key: "Secret | None", pause_s: float | None, context: "Context"
+) -> "ExitCode":
     """Send one after the other; with a rate, or within a sample, the next does not wait for an answer."""
+    import asyncio
+
+    from suno_cover_cli.callbacks.delivery import CallbackSender, Delivery
+    from suno_cover_cli.listen.deliveries import exit_code_of, write_delivery
+
     clock, deliveries = context.clock, list[Delivery]()
     places = asyncio.Semaphore(_MAX_AT_ONCE)
 
     async with CallbackSender(url, clock=clock) as sender, asyncio.TaskGroup() as group:
 
-        async def send(sample: Sample) -> None:
+        async def send(sample: "Sample") -> None:
             try:
                 delivery = await sender.deliver(sample.body, sample.headers(key, clock.time()))
             finally:

@@ -1,21 +1,33 @@
 """``wait``: wait for and save jobs that were submitted before, by anyone."""
 
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
-from suno_cover_cli.ui.output import Output
-from suno_cover_cli.wiring.context import Context
-from suno_cover_cli.wiring.job_options import JobCommandOptions
-from suno_cover_cli.wiring.jobs import Unfinished
-from suno_cover_cli.wiring.listed_jobs import prepare_listed_jobs
-from suno_cover_cli.wiring.runner import run as run_command
+import typer
+
+from suno_cover_cli.options.groups import CallbackOptions
+from suno_cover_cli.options.jobs import JobCommandOptions
 
 
-def run(arguments: list[str], input_path: str | None, options: JobCommandOptions, output: Output) -> NoReturn:
-    """Run the command and leave the process. ``options.submits`` is off: the ids are those of cover tasks."""
-    unfinished = Unfinished()
-    context = Context(output=output)
-    run_command(
-        lambda: prepare_listed_jobs(arguments, input_path, options, context, unfinished),
-        output,
-        on_interrupt=unfinished.describe,
-    )
+@dataclass(frozen=True, kw_only=True)
+class WaitOptions(JobCommandOptions):
+    """Options of the command. Who submits nothing cannot be called."""
+
+    NOT_OFFERED: ClassVar = frozenset({*CallbackOptions.__dataclass_fields__, "webhook_key_file", "no_wait"})
+
+    submits: bool = False
+    task_ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="COVER_TASK_ID...", help="Ids that a submit returned.", show_default=False),
+    ] = None
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="The jobs are those of generate --sandbox.")] = False
+
+
+def wait(options: WaitOptions) -> None:
+    """Wait for jobs that were submitted before, by anyone, and save their images.
+
+    Example: id=$(suno-cover generate --no-wait MUSIC_TASK_ID); suno-cover wait "$id"
+    """
+    from suno_cover_cli.wiring.listed_jobs import run_listed_jobs
+
+    run_listed_jobs(options)

@@ -30,29 +30,19 @@ COMMANDS: dict[str, Command] = {
     "generate": Command(
         options=(
             Option(names=("--input", "-i"), kind="files", meaning="Ids, one a line"),
-            Option(
-                names=("--output", "-o"), kind="dirs", meaning="Folder that receives one folder per cover task"
-            ),
-            Option(
-                names=("--callback",), kind="auto|required|off", meaning="Open a tunnel for the service's callback"
-            ),
-            Option(
-                names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
-            ),
-            Option(names=("--listen-host",), kind="", meaning="Listener's address"),
-            Option(names=("--listen-port",), kind="", meaning="Listener's port, 0 for any"),
-            Option(names=("--domain",), kind="", meaning="ngrok domain of your own"),
-            Option(names=("--ngrok-path",), kind="files", meaning="ngrok agent to use"),
             Option(names=("--poll-interval",), kind="", meaning="Between reads of one job"),
             Option(names=("--timeout",), kind="", meaning="For a whole job"),
             Option(names=("--no-wait",), kind=None, meaning="Submit, print the cover task ids, leave"),
             Option(names=("--concurrency",), kind="", meaning="Jobs under way at once"),
-            Option(names=("--rate",), kind="", meaning="Most calls to the service in a time, all jobs together"),
+            Option(names=("--sandbox",), kind=None, meaning="Try it on this machine"),
+            Option(
+                names=("--output", "-o"), kind="dirs", meaning="Folder that receives one folder per cover task"
+            ),
+            Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
             Option(names=("--failed-to",), kind="files", meaning="Write the ids to try again, one a line"),
             Option(names=("--name",), kind="", meaning="File names"),
             Option(names=("--write-metadata",), kind=None, meaning="Put a metadata.json beside the covers"),
             Option(names=("--overwrite",), kind=None, meaning="Replace files that are there"),
-            Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
             Option(names=("--events",), kind=None, meaning="Print every event as a JSON line"),
             Option(names=("--quiet", "-q"), kind=None, meaning="Only errors on stderr"),
             Option(names=("--verbose", "-v"), kind=None, meaning="Say more"),
@@ -63,12 +53,22 @@ COMMANDS: dict[str, Command] = {
             ),
             Option(names=("--open",), kind=None, meaning="Open the folder of the covers at the end"),
             Option(names=("--notify",), kind=None, meaning="Send a desktop notification at the end"),
-            Option(names=("--sandbox",), kind=None, meaning="Try it on this machine"),
+            Option(
+                names=("--callback",), kind="auto|required|off", meaning="Open a tunnel for the service's callback"
+            ),
+            Option(
+                names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
+            ),
+            Option(names=("--listen-host",), kind="", meaning="Listener's address"),
+            Option(names=("--listen-port",), kind="", meaning="Listener's port, 0 for any"),
+            Option(names=("--domain",), kind="", meaning="Domain of your own for the tunnel"),
+            Option(names=("--ngrok-path",), kind="files", meaning="ngrok agent to use"),
+            Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
+            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),
             Option(names=("--api-key-file",), kind="files", meaning="Read the API key from a file or stdin"),
-            Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
-            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
+            Option(names=("--rate",), kind="", meaning="Most calls to the service in a time, all jobs together"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=("music",),
@@ -78,18 +78,18 @@ COMMANDS: dict[str, Command] = {
     "wait": Command(
         options=(
             Option(names=("--input", "-i"), kind="files", meaning="Ids, one a line"),
-            Option(
-                names=("--output", "-o"), kind="dirs", meaning="Folder that receives one folder per cover task"
-            ),
             Option(names=("--poll-interval",), kind="", meaning="Between reads of one job"),
             Option(names=("--timeout",), kind="", meaning="For a whole job"),
             Option(names=("--concurrency",), kind="", meaning="Jobs under way at once"),
-            Option(names=("--rate",), kind="", meaning="Most calls to the service in a time, all jobs together"),
+            Option(names=("--sandbox",), kind=None, meaning="The jobs are those of generate --sandbox"),
+            Option(
+                names=("--output", "-o"), kind="dirs", meaning="Folder that receives one folder per cover task"
+            ),
+            Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
             Option(names=("--failed-to",), kind="files", meaning="Write the ids to try again, one a line"),
             Option(names=("--name",), kind="", meaning="File names"),
             Option(names=("--write-metadata",), kind=None, meaning="Put a metadata.json beside the covers"),
             Option(names=("--overwrite",), kind=None, meaning="Replace files that are there"),
-            Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
             Option(names=("--events",), kind=None, meaning="Print every event as a JSON line"),
             Option(names=("--quiet", "-q"), kind=None, meaning="Only errors on stderr"),
             Option(names=("--verbose", "-v"), kind=None, meaning="Say more"),
@@ -100,11 +100,11 @@ COMMANDS: dict[str, Command] = {
             ),
             Option(names=("--open",), kind=None, meaning="Open the folder of the covers at the end"),
             Option(names=("--notify",), kind=None, meaning="Send a desktop notification at the end"),
-            Option(names=("--sandbox",), kind=None, meaning="The jobs are those of generate --sandbox"),
+            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),
             Option(names=("--api-key-file",), kind="files", meaning="Read the API key from a file or stdin"),
-            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
+            Option(names=("--rate",), kind="", meaning="Most calls to the service in a time, all jobs together"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=("covers",),
@@ -116,7 +116,6 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--poll-interval",), kind="", meaning="Between reads of one job"),
             Option(names=("--timeout",), kind="", meaning="For a whole job"),
             Option(names=("--concurrency",), kind="", meaning="Jobs under way at once"),
-            Option(names=("--rate",), kind="", meaning="Most calls to the service in a time, all jobs together"),
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
             Option(names=("--events",), kind=None, meaning="Print every event as a JSON line"),
             Option(names=("--quiet", "-q"), kind=None, meaning="Only errors on stderr"),
@@ -128,11 +127,12 @@ COMMANDS: dict[str, Command] = {
             ),
             Option(names=("--open",), kind=None, meaning="Open the folder of the covers at the end"),
             Option(names=("--notify",), kind=None, meaning="Send a desktop notification at the end"),
+            Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
+            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),
             Option(names=("--api-key-file",), kind="files", meaning="Read the API key from a file or stdin"),
-            Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
-            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
+            Option(names=("--rate",), kind="", meaning="Most calls to the service in a time, all jobs together"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=(),
@@ -142,10 +142,10 @@ COMMANDS: dict[str, Command] = {
     "status": Command(
         options=(
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
+            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),
             Option(names=("--api-key-file",), kind="files", meaning="Read the API key from a file or stdin"),
-            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=("covers",),
@@ -177,10 +177,10 @@ COMMANDS: dict[str, Command] = {
     "credits": Command(
         options=(
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
+            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),
             Option(names=("--api-key-file",), kind="files", meaning="Read the API key from a file or stdin"),
-            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=(),
@@ -189,6 +189,12 @@ COMMANDS: dict[str, Command] = {
     ),
     "listen": Command(
         options=(
+            Option(names=("--once",), kind=None, meaning="End after one event, as --count 1"),
+            Option(names=("--count",), kind="", meaning="End after N events"),
+            Option(names=("--until-task",), kind="covers", meaning="End after an event of this cover task"),
+            Option(
+                names=("--timeout",), kind="", meaning="Give up after this time with exit code 8, opening the ..."
+            ),
             Option(
                 names=("--forward-to",),
                 kind="",
@@ -198,11 +204,13 @@ COMMANDS: dict[str, Command] = {
                 names=("--answer",), kind="", meaning="Answer this instead of 200, to watch the service try again"
             ),
             Option(names=("--delay",), kind="", meaning="Wait this long before each answer"),
-            Option(names=("--once",), kind=None, meaning="End after one event, as --count 1"),
-            Option(names=("--count",), kind="", meaning="End after N events"),
-            Option(names=("--until-task",), kind="covers", meaning="End after an event of this cover task"),
             Option(
-                names=("--timeout",), kind="", meaning="Give up after this time with exit code 8, opening the ..."
+                names=("--output", "-o"), kind="dirs", meaning="Folder that receives one folder per cover task"
+            ),
+            Option(
+                names=("--save",),
+                kind=None,
+                meaning="Read each announced job with the API key and save its covers",
             ),
             Option(names=("--json",), kind=None, meaning="Print NDJSON"),
             Option(names=("--print-url",), kind=None, meaning="Print the URL alone on stdout"),
@@ -211,35 +219,27 @@ COMMANDS: dict[str, Command] = {
                 kind="files",
                 meaning="Write the URL here, in one step, once callbacks get through",
             ),
+            Option(names=("--list",), kind=None, meaning="List the recorded events and exit"),
             Option(
                 names=("--verbose", "-v"),
                 kind=None,
                 meaning="-v shows headers and requests that are no callbacks, -vv ...",
             ),
-            Option(names=("--list",), kind=None, meaning="List the recorded events and exit"),
-            Option(
-                names=("--save",),
-                kind=None,
-                meaning="Read each announced job with the API key and save its covers",
-            ),
-            Option(
-                names=("--output", "-o"), kind="dirs", meaning="Folder that receives one folder per cover task"
-            ),
-            Option(names=("--path",), kind="", meaning="Receive on this path instead of a secret one"),
-            Option(names=("--tunnel", "--no-tunnel"), kind=None, meaning="Insist on ngrok, or do without"),
             Option(
                 names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
             ),
             Option(names=("--listen-host",), kind="", meaning="Listener's address"),
             Option(names=("--listen-port",), kind="", meaning="Listener's port, 0 for any"),
-            Option(names=("--domain",), kind="", meaning="ngrok domain of your own"),
+            Option(names=("--domain",), kind="", meaning="Domain of your own for the tunnel"),
             Option(names=("--ngrok-path",), kind="files", meaning="ngrok agent to use"),
             Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
+            Option(names=("--path",), kind="", meaning="Receive on this path instead of a secret one"),
+            Option(names=("--tunnel", "--no-tunnel"), kind=None, meaning="Insist on ngrok, or do without"),
+            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),
             Option(names=("--api-key-file",), kind="files", meaning="Read the API key from a file or stdin"),
             Option(names=("--rate",), kind="", meaning="Most calls to the service in a time, all jobs together"),
-            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=("files",),
@@ -290,16 +290,16 @@ COMMANDS: dict[str, Command] = {
         options=(
             Option(names=("--list",), kind=None, meaning="List the scenarios and exit"),
             Option(names=("--port",), kind="", meaning="On 127.0.0.1, 0 for any"),
+            Option(names=("--state-file",), kind="files", meaning="Keep jobs here across restarts"),
+            Option(names=("--ready-file",), kind="files", meaning="Write the export lines here once serving"),
             Option(names=("--generation-time",), kind="", meaning="How long a cover takes"),
             Option(names=("--time-scale",), kind="", meaning="Divides every delay"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Whose habits to imitate"),
-            Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
-            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
-            Option(names=("--state-file",), kind="files", meaning="Keep jobs here across restarts"),
             Option(names=("--image-bytes",), kind="", meaning="Size of each picture"),
             Option(names=("--limit",), kind=None, meaning="Refuse more than 20 requests in 10 s"),
             Option(names=("--allow-remote-callbacks",), kind=None, meaning="Call back other machines too"),
-            Option(names=("--ready-file",), kind="files", meaning="Write the export lines here once serving"),
+            Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
+            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=("files",),
@@ -316,20 +316,20 @@ COMMANDS: dict[str, Command] = {
                 names=("--callback",), kind="auto|required|off", meaning="Open a tunnel for the service's callback"
             ),
             Option(
-                names=("--tunnel", "--no-tunnel"), kind=None, meaning="Open a real tunnel and call back through it"
-            ),
-            Option(
                 names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
             ),
             Option(names=("--listen-host",), kind="", meaning="Listener's address"),
             Option(names=("--listen-port",), kind="", meaning="Listener's port, 0 for any"),
-            Option(names=("--domain",), kind="", meaning="ngrok domain of your own"),
+            Option(names=("--domain",), kind="", meaning="Domain of your own for the tunnel"),
             Option(names=("--ngrok-path",), kind="files", meaning="ngrok agent to use"),
+            Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
+            Option(
+                names=("--tunnel", "--no-tunnel"), kind=None, meaning="Open a real tunnel and call back through it"
+            ),
+            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),
             Option(names=("--api-key-file",), kind="files", meaning="Read the API key from a file or stdin"),
-            Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
-            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=(),
@@ -356,8 +356,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "config show": Command(
         options=(
-            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
+            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=(),
@@ -381,7 +381,7 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
-        arguments=("provider|base-url|output|callback|domain|rate|name|preview|api-key|webhook-key", "setting"),
+        arguments=("provider|base-url|output|name|callback|domain|rate|preview|api-key|webhook-key", "setting"),
         repeats=False,
         commands={},
     ),
@@ -390,7 +390,7 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
-        arguments=("provider|base-url|output|callback|domain|rate|name|preview|api-key|webhook-key",),
+        arguments=("provider|base-url|output|name|callback|domain|rate|preview|api-key|webhook-key",),
         repeats=False,
         commands={},
     ),
@@ -399,10 +399,10 @@ VALUES: dict[str, str] = {
     "provider": "sunoapi|kie",
     "base-url": "",
     "output": "dirs",
+    "name": "",
     "callback": "auto|required|off",
     "domain": "",
     "rate": "",
-    "name": "",
     "preview": "auto|off",
 }
 SCENARIOS: dict[str, str] = {

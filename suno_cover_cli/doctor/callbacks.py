@@ -47,7 +47,7 @@ async def check_callbacks(subject: Subject, doctor: Doctor) -> None:
         if (reason := checks.reason_for_no_tunnel()) is not None:
             doctor.tell("tunnel", passed(reason))
             return
-        if subject.options.callbacks.public_url is None:
+        if subject.options.public_url is None:
             await doctor.check("ngrok agent", checks.check_agent)
             await doctor.check("ngrok token", checks.check_token)
         if checks.may_open:
@@ -93,7 +93,7 @@ class _CallbackChecks:
             return f"not wanted: callback = off ({settings.sources['callback']})"
         if not self._patient.options.opens_tunnel:
             return "not checked: --no-tunnel"
-        wants_own = self._patient.options.callbacks.public_url is not None
+        wants_own = self._patient.options.public_url is not None
         if settings.is_loopback and settings.callback == "auto" and not wants_own and not self._environ_token:
             return "not needed: the service is on this machine"
         return None
@@ -104,7 +104,7 @@ class _CallbackChecks:
 
     async def bind(self) -> Finding:
         """Bind the listener where jobs would bind it."""
-        options = self._patient.options.callbacks
+        options = self._patient.options
         self._listener = await self._stack.enter_async_context(
             CallbackListener(
                 clock=self._clock,
@@ -145,7 +145,7 @@ class _CallbackChecks:
         environ = self._patient.environ
         try:
             agent, default = await in_daemon_thread(
-                lambda: locate_agent(self._patient.options.callbacks.ngrok_path, environ)
+                lambda: locate_agent(self._patient.options.ngrok_path, environ)
             )
         except TunnelError as error:
             self.may_open = False
@@ -182,7 +182,7 @@ class _CallbackChecks:
         try:
             tunnel = choose_tunnel(
                 subject.context,
-                subject.options.callbacks,
+                subject.options,
                 subject.settings,
                 local_url=listener.local_url,
                 may_update=False,

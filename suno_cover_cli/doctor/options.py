@@ -1,26 +1,27 @@
-"""Options of ``doctor``."""
+"""The options of ``doctor``."""
 
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Annotated
 
-import msgspec
+import typer
 
-from suno_cover_cli.wiring.callback_options import CallbackOptions
-from suno_cover_cli.wiring.context import ServiceOptions
+from suno_cover_cli.options.declare import CALLBACK
+from suno_cover_cli.options.groups import (
+    CallbackOptions,
+    JsonOptions,
+    OutputOptions,
+    ServiceOptions,
+    WebhookKeyOptions,
+)
 
 
-class DoctorOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What is checked.
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions(ServiceOptions, WebhookKeyOptions, CallbackOptions, OutputOptions, JsonOptions):
+    """Options of the command."""
 
-    Attributes:
-        service: Whom to speak to.
-        output: Folder of the covers, or ``None`` for the settings' own.
-        callback: Callback mode, or ``None`` for the settings' own.
-        callbacks: How callbacks reach us.
-        opens_tunnel: A real tunnel is opened and closed again.
-    """
-
-    service: ServiceOptions = ServiceOptions()
-    output: Path | None = None
-    callback: str | None = None
-    callbacks: CallbackOptions = CallbackOptions()
-    opens_tunnel: bool = True
+    opens_tunnel: Annotated[
+        bool,
+        typer.Option(
+            "--tunnel/--no-tunnel", help="Open a real tunnel and call back through it.", rich_help_panel=CALLBACK
+        ),
+    ] = True

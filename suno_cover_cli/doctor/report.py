@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
@@ -13,6 +13,7 @@ from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.keys import load_api_key, load_webhook_key
 from suno_cover_cli.base.settings import Sources, load_settings
 from suno_cover_cli.base.settings_file import ConfigFile
+from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import fold
 from suno_cover_cli.doctor.callbacks import check_callbacks
 from suno_cover_cli.doctor.checks import CheckResult, Doctor, Status
@@ -25,7 +26,6 @@ from suno_cover_cli.ui.output import Output, json_line
 from suno_cover_cli.ui.words import format_count
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.details import package_versions
-from suno_cover_cli.wiring.runner import run as run_command
 
 _GROUPS: tuple[tuple[str, Callable[[Subject, Doctor], Coroutine[Any, Any, None]]], ...] = (
     ("setup", check_setup),
@@ -38,11 +38,6 @@ _MARK_CHARS = 6
 _TONES = {Status.PASS: "good", Status.WARN: "warning", Status.FAIL: "bad"}
 
 
-def run(options: DoctorOptions, output: Output) -> NoReturn:
-    """Run the command and leave the process."""
-    run_command(lambda: examine(options, Context(output=output)), output)
-
-
 def examine(options: DoctorOptions, context: Context) -> Coroutine[Any, Any, ExitCode]:
     """Read settings and keys, and return the rest of the command. What is wrong with them is a finding, too."""
     subject = _admit(options, context)
@@ -51,19 +46,10 @@ def examine(options: DoctorOptions, context: Context) -> Coroutine[Any, Any, Exi
 
 def _admit(options: DoctorOptions, context: Context) -> Subject:
     environ = context.output.streams.environ
-    given = options.service
-    flags = {
-        "provider": given.provider,
-        "base_url": given.base_url,
-        "rate": given.rate,
-        "output": options.output,
-        "callback": options.callback,
-        "domain": options.callbacks.domain,
-    }
     subject = Subject(context, options, package_versions())
     try:
-        where = context.sources(given.profile)
-        subject.settings = load_settings(flags, where)
+        where = context.sources(options.profile)
+        subject.settings = load_settings({name: getattr(options, name, None) for name in SETTINGS}, where)
     except UsageError as error:
         subject.settings_error = error
         where = Sources({}, ConfigFile(path=Path("config.toml"), is_there=False), None)
@@ -71,13 +57,13 @@ def _admit(options: DoctorOptions, context: Context) -> Subject:
     subject.where = where
     try:
         subject.key, subject.key_source = load_api_key(
-            subject.settings.provider, where, key_file=given.api_key_file, stdin=context.output.streams.stdin
+            subject.settings.provider, where, key_file=options.api_key_file, stdin=context.output.streams.stdin
         )
     except (KeyRefusedError, UsageError) as error:
         subject.key_error = error
     try:
         subject.webhook_key = load_webhook_key(
-            where, key_file=given.webhook_key_file, stdin=context.output.streams.stdin
+            where, key_file=options.webhook_key_file, stdin=context.output.streams.stdin
         )
     except UsageError as error:
         subject.webhook_key_error = error

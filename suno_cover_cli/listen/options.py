@@ -1,58 +1,161 @@
-"""Options of ``listen``."""
+"""The options of ``listen``."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-import msgspec
+import typer
 
-from suno_cover_cli.wiring.callback_options import CallbackOptions
-from suno_cover_cli.wiring.context import ServiceOptions
+from suno_cover_cli.options.declare import CALLBACK, OUTPUT, duration
+from suno_cover_cli.options.groups import (
+    OutputOptions,
+    RateOptions,
+    ServiceOptions,
+    TunnelOptions,
+    WebhookKeyOptions,
+)
+
+ENDS = "When it ends"
+ANSWERS = "What it answers"
 
 
-class ListenOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of the command; see its help.
+@dataclass(frozen=True, kw_only=True)
+class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOptions, OutputOptions):
+    """Options of the command."""
 
-    Attributes:
-        service: Whom ``save`` reads jobs from, and the webhook key.
-        callbacks: How callbacks reach us.
-        tunnel: ``True`` insists on a tunnel, ``False`` does without, ``None`` takes one unless the service is on
-            this machine.
-        path: Path of one's own choice instead of a random one.
-        forward_to: Where every callback is sent on to, as typed.
-        answer: Status for every callback instead of 200.
-        delay_s: Seconds before each answer.
-        count: Events after which to end.
-        until_task: Cover task id whose callback ends it.
-        timeout_s: Seconds after which to give up.
-        save: Read each announced job with the key and save its covers.
-        output: Folder for ``save``, or ``None`` for the settings' own.
-        json: NDJSON on stdout.
-        print_url: The URL alone on stdout.
-        ready_file: Gets the URL once callbacks get through.
-        list_events: List recorded events and leave.
-        verbosity: 1 adds headers and strangers, 2 bodies.
-        command: Run it once callbacks get through.
-    """
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- COMMAND...]",
+            help="Run this with SUNO_CALLBACK_URL set once callbacks get through, and end with its exit code.",
+            show_default=False,
+        ),
+    ] = None
+    forward_to: Annotated[
+        str | None,
+        typer.Option(
+            "--forward-to",
+            metavar="URL|PORT",
+            help="Send every callback on, byte for byte, and answer what that receiver answers: "
+            "3000, 3000/path, /path, host:port or a URL.",
+            rich_help_panel=ANSWERS,
+        ),
+    ] = None
+    answer: Annotated[
+        int | None,
+        typer.Option(
+            "--answer",
+            min=200,
+            max=599,
+            metavar="STATUS",
+            help="Answer this instead of 200, to watch the service try again.",
+            rich_help_panel=ANSWERS,
+        ),
+    ] = None
+    delay_s: Annotated[
+        float | None,
+        typer.Option(
+            "--delay",
+            metavar="TIME",
+            parser=duration,
+            help="Wait this long before each answer.",
+            rich_help_panel=ANSWERS,
+        ),
+    ] = None
+    once: Annotated[
+        bool, typer.Option("--once", help="End after one event, as --count 1.", rich_help_panel=ENDS)
+    ] = False
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, metavar="N", help="End after N events.", rich_help_panel=ENDS)
+    ] = None
+    until_task: Annotated[
+        str | None,
+        typer.Option(
+            "--until-task",
+            metavar="COVER_TASK_ID",
+            help="End after an event of this cover task.",
+            rich_help_panel=ENDS,
+        ),
+    ] = None
+    timeout_s: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="TIME",
+            parser=duration,
+            help="Give up after this time with exit code 8, opening the tunnel included: 30, 30s, 15m, 1h.",
+            rich_help_panel=ENDS,
+        ),
+    ] = None
+    path: Annotated[
+        str | None,
+        typer.Option(
+            "--path",
+            metavar="/PATH",
+            help="Receive on this path instead of a secret one. Whoever guesses it can send events.",
+            rich_help_panel=CALLBACK,
+        ),
+    ] = None
+    tunnel: Annotated[
+        bool | None,
+        typer.Option(
+            "--tunnel/--no-tunnel",
+            help="Insist on ngrok, or do without. (default: ngrok, unless the service itself is on this machine)",
+            rich_help_panel=CALLBACK,
+            show_default=False,
+        ),
+    ] = None
+    save: Annotated[
+        bool,
+        typer.Option(
+            "--save", help="Read each announced job with the API key and save its covers.", rich_help_panel=OUTPUT
+        ),
+    ] = False
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print NDJSON: ready, event, reconnecting, error, end. Nothing else goes to stdout.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False
+    print_url: Annotated[
+        bool,
+        typer.Option(
+            "--print-url", help="Print the URL alone on stdout; events go to stderr.", rich_help_panel=OUTPUT
+        ),
+    ] = False
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--ready-file",
+            metavar="FILE",
+            help="Write the URL here, in one step, once callbacks get through.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
+    list_events: Annotated[
+        bool, typer.Option("--list", help="List the recorded events and exit.", rich_help_panel=OUTPUT)
+    ] = False
+    verbosity: Annotated[
+        int,
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            metavar="",
+            show_default=False,
+            help="-v shows headers and requests that are no callbacks, -vv bodies too.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 0
 
-    service: ServiceOptions = ServiceOptions()
-    callbacks: CallbackOptions = CallbackOptions()
-    tunnel: bool | None = None
-    path: str | None = None
-    forward_to: str | None = None
-    answer: int | None = None
-    delay_s: float | None = None
-    count: int | None = None
-    until_task: str | None = None
-    timeout_s: float | None = None
-    save: bool = False
-    output: Path | None = None
-    json: bool = False
-    print_url: bool = False
-    ready_file: Path | None = None
-    list_events: bool = False
-    verbosity: int = 0
-    command: tuple[str, ...] = ()
+    @property
+    def wanted_count(self) -> int | None:
+        """Events after which to end."""
+        return 1 if self.once else self.count
 
     @property
     def has_goal(self) -> bool:
         """Whether events end it."""
-        return self.count is not None or self.until_task is not None
+        return self.wanted_count is not None or self.until_task is not None

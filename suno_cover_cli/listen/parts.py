@@ -22,11 +22,13 @@ from suno_cover_cli.listen.options import ListenOptions
 from suno_cover_cli.listen.presenter import ListenPresenter
 from suno_cover_cli.listen.saving import open_saves
 from suno_cover_cli.listen.session import Endpoint, Goal, ListenSession
+from suno_cover_cli.options.declare import options_as
+from suno_cover_cli.options.groups import OutputOptions, RateOptions, ServiceOptions
+from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.tunnels.channel import HEARTBEAT_S, CallbackChannel
 from suno_cover_cli.tunnels.probe import HttpProbe
 from suno_cover_cli.wiring.callbacks import choose_tunnel
 from suno_cover_cli.wiring.context import Context
-from suno_cover_cli.wiring.job_options import JobCommandOptions
 from suno_cover_cli.wiring.jobs import JobStart, Unfinished
 from suno_cover_cli.wiring.subprocess import run_program
 
@@ -57,7 +59,9 @@ class ListenPlan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def job_options(self) -> JobCommandOptions:
         """Options of the jobs of ``--save``."""
-        return JobCommandOptions(service=self.options.service, output=self.options.output, submits=False)
+        return options_as(
+            JobCommandOptions, self.options, OutputOptions, ServiceOptions, RateOptions, submits=False
+        )
 
 
 @asynccontextmanager
@@ -96,8 +100,8 @@ async def open_session(
         listener = await first.enter_async_context(
             CallbackListener(
                 clock=clock,
-                host=options.callbacks.listen_host,
-                port=options.callbacks.listen_port,
+                host=options.listen_host,
+                port=options.listen_port,
                 webhook_key=plan.webhook_key,
                 responder=answers.answer,
                 on_exchange=book.take_exchange,
@@ -152,7 +156,7 @@ async def _open_way(
         return way
     tunnel = choose_tunnel(
         context,
-        plan.options.callbacks,
+        plan.options,
         plan.settings,
         local_url=listener.local_url,
         download_s=_DOWNLOAD_S,

@@ -8,9 +8,9 @@ from suno_cover_cli.base.events import Sink, WarningRaised
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.jobs.job_run import JobRequest
 from suno_cover_cli.journal.journal import Journal
+from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.ui.output import TeeSink
 from suno_cover_cli.wiring.context import Context
-from suno_cover_cli.wiring.job_options import JobCommandOptions
 from suno_cover_cli.wiring.jobs import JobParts, JobStart, Unfinished, kept_options, open_workflow
 
 # Whoever knows the path can announce jobs that do not exist; each is asked for with the user's key.

@@ -38,7 +38,7 @@ class Goal:
     """
 
     def __init__(self, options: ListenOptions) -> None:
-        self._left = options.count
+        self._left = options.wanted_count
         self._task_id = options.until_task
         self._reached = asyncio.Event()
         self.reason = ""

@@ -12,8 +12,8 @@ from suno_cover_cli.base.events import Sink
 from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.binding import refuse_taken
+from suno_cover_cli.options.groups import TunnelOptions
 from suno_cover_cli.tunnels.tunnel import PublicUrl, Tunnel
-from suno_cover_cli.wiring.callback_options import CallbackOptions
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.runner import loading
 
@@ -24,9 +24,16 @@ if TYPE_CHECKING:
 
 
 async def begin_tunnel(
-    stack: AsyncExitStack, context: Context, options: CallbackOptions, settings: Settings
+    stack: AsyncExitStack, context: Context, options: TunnelOptions, settings: Settings, *, is_direct: bool
 ) -> "NgrokTunnel | None":
     """Start the tunnel's agent, which takes a second, before all that can be made ready beside it.
+
+    Args:
+        stack: Closes it.
+        context: Streams and time.
+        options: Of the command.
+        settings: Merged.
+        is_direct: The service is in this process: no tunnel is needed.
 
     Returns:
         The tunnel, not entered and led nowhere yet; ``None`` where no agent is needed.
@@ -34,7 +41,7 @@ async def begin_tunnel(
     Raises:
         UsageError: The listener's address cannot be had; there is no agent then.
     """
-    if options.public_url is not None or is_reached_directly(context, options, settings):
+    if options.public_url is not None or is_direct or is_reached_directly(context, settings):
         return None
     # In a thread: the host may be a name, and looking one up can take as long as it likes.
     await asyncio.to_thread(refuse_taken, options.listen_host, options.listen_port)
@@ -47,10 +54,11 @@ async def begin_tunnel(
 async def open_callbacks(
     stack: AsyncExitStack,
     context: Context,
-    options: CallbackOptions,
+    options: TunnelOptions,
     settings: Settings,
     *,
     begun: "NgrokTunnel | None",
+    is_direct: bool = False,
     webhook_key: Secret | None,
     sink: Sink,
 ) -> "tuple[CallbackListener, CallbackChannel]":
@@ -62,6 +70,7 @@ async def open_callbacks(
         options: Of the command.
         settings: Merged.
         begun: What :func:`begin_tunnel` has begun.
+        is_direct: The service is in this process: no tunnel is needed.
         webhook_key: Key that signs callbacks, or ``None``.
         sink: Hears of the tunnel.
 
@@ -83,7 +92,7 @@ async def open_callbacks(
     )
     if begun is not None:
         begun.lead_to(listener.local_url)
-    tunnel = begun or choose_tunnel(context, options, settings, local_url=listener.local_url)
+    tunnel = begun or choose_tunnel(context, options, settings, local_url=listener.local_url, is_direct=is_direct)
     is_plain = tunnel.url.startswith("http:")
     probe = await stack.enter_async_context(HttpProbe(user_agent=context.user_agent, expects_https=not is_plain))
     channel = await stack.enter_async_context(
@@ -100,10 +109,11 @@ async def open_callbacks(
 
 def choose_tunnel(
     context: Context,
-    options: CallbackOptions,
+    options: TunnelOptions,
     settings: Settings,
     *,
     local_url: str,
+    is_direct: bool = False,
     download_s: float = 0.0,
     may_update: bool = True,
 ) -> Tunnel:
@@ -114,6 +124,7 @@ def choose_tunnel(
         options: Of the command.
         settings: Merged.
         local_url: Of the listener.
+        is_direct: The service is in this process: no tunnel is needed.
         download_s: How long an agent that has to be downloaded first is waited for.
         may_update: Let an agent that is too old update itself.
 
@@ -122,21 +133,21 @@ def choose_tunnel(
     """
     if options.public_url is not None:
         return PublicUrl(options.public_url)
-    if is_reached_directly(context, options, settings):
+    if is_direct or is_reached_directly(context, settings):
         return PublicUrl(local_url)
     return make_agent_tunnel(
         context, options, settings, local_url=local_url, download_s=download_s, may_update=may_update
     )
 
 
-def is_reached_directly(context: Context, options: CallbackOptions, settings: Settings) -> bool:
+def is_reached_directly(context: Context, settings: Settings) -> bool:
     """Tell whether a service on this machine reaches the listener without a detour through the internet."""
-    return options.is_direct or (settings.is_loopback and settings.callback == "auto" and not _token_of(context))
+    return settings.is_loopback and settings.callback == "auto" and not _token_of(context)
 
 
 def make_agent_tunnel(
     context: Context,
-    options: CallbackOptions,
+    options: TunnelOptions,
     settings: Settings,
     *,
     local_url: str | None,

@@ -1,27 +1,15 @@
 """What every command starts from: streams, clock, settings, keys."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import msgspec
 
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.keys import hidden_profile_key, load_api_key, load_webhook_key
 from suno_cover_cli.base.settings import Settings, Sources, load_settings
 from suno_cover_cli.base.settings_file import config_path, load_config_file
+from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import Secret
+from suno_cover_cli.options.groups import ProfileOptions, ServiceOptions, WebhookKeyOptions
 from suno_cover_cli.ui.output import Output
-
-
-class ServiceOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Options shared by every command that speaks to the service; ``None`` means not given."""
-
-    provider: str | None = None
-    base_url: str | None = None
-    api_key_file: str | None = None
-    webhook_key_file: str | None = None
-    rate: str | None = None
-    profile: str | None = None
 
 
 def make_user_agent() -> str:
@@ -47,19 +35,16 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         environ = self.output.streams.environ
         return Sources(environ, load_config_file(config_path(environ)), profile)
 
-    def settings(
-        self, options: ServiceOptions, flags: Mapping[str, str | Path | None] | None = None
-    ) -> tuple[Settings, Sources]:
-        """Merge a command's options with everything else.
+    def settings(self, options: ProfileOptions) -> tuple[Settings, Sources]:
+        """Merge a command's options with everything else: an option that bears the name of a setting overrides it.
 
         Raises:
             UsageError: A value that cannot be.
         """
-        where = self.sources(options.profile)
-        given = {"provider": options.provider, "base_url": options.base_url, "rate": options.rate}
-        return load_settings({**given, **(flags or {})}, where), where
+        sources = self.sources(options.profile)
+        return load_settings({name: getattr(options, name, None) for name in SETTINGS}, sources), sources
 
-    def api_key(self, settings: Settings, where: Sources, options: ServiceOptions) -> Secret:
+    def api_key(self, settings: Settings, sources: Sources, options: ServiceOptions) -> Secret:
         """Find the API key and keep it out of everything that is shown.
 
         Raises:
@@ -67,18 +52,18 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             UsageError: What is there cannot be one.
         """
         stdin = self.output.streams.stdin
-        key, _ = load_api_key(settings.provider, where, key_file=options.api_key_file, stdin=stdin)
+        key, _ = load_api_key(settings.provider, sources, key_file=options.api_key_file, stdin=stdin)
         self.output.redactor.add(key)
-        if options.api_key_file is None and (line := hidden_profile_key(settings.provider, where)):
+        if options.api_key_file is None and (line := hidden_profile_key(settings.provider, sources)):
             self.output.write_labelled("warning", line)
         return key
 
-    def webhook_key(self, where: Sources, options: ServiceOptions) -> Secret | None:
+    def webhook_key(self, sources: Sources, options: WebhookKeyOptions) -> Secret | None:
         """Find the key that signs callbacks, if there is one.
 
         Raises:
             UsageError: What is there cannot be one.
         """
-        key = load_webhook_key(where, key_file=options.webhook_key_file, stdin=self.output.streams.stdin)
+        key = load_webhook_key(sources, key_file=options.webhook_key_file, stdin=self.output.streams.stdin)
         self.output.redactor.add(key)
         return key

@@ -3,7 +3,7 @@
 import platform
 
 from suno_cover_cli.base.settings import Settings
-from suno_cover_cli.base.settings_file import FILE_KEYS
+from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.ui.output import Output
 from suno_cover_cli.ui.words import HANG_CHARS, Line
@@ -34,8 +34,9 @@ def _detail_lines(settings: Settings) -> list[Line]:
     own, *others = (f"{name} {number}" for name, number in package_versions().items())
     system = f"Python {platform.python_version()} on {platform.system()} {platform.release()}"
     lines = [Line("version", f"{own}, {system}"), Line("", ", ".join(others))]
-    for key, setting in {**FILE_KEYS, "state-dir": "state_dir"}.items():
+    for setting, declared in SETTINGS.items():
         value = getattr(settings, setting)
         if value is not None:
+            key = declared.key or setting.replace("_", "-")
             lines.append(Line("setting", f"{key} = {clean(value)} ({clean(settings.sources[setting])})"))
     return lines

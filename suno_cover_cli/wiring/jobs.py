@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,12 +14,12 @@ from suno_cover_cli.jobs.poller import Timing
 from suno_cover_cli.jobs.workflow import CoverWorkflow
 from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.journal.rows import JobOptions
+from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.service.limiter import RequestLimiter
 from suno_cover_cli.ui.choice import choose_screen
 from suno_cover_cli.ui.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.details import report_details
-from suno_cover_cli.wiring.job_options import JobCommandOptions
 from suno_cover_cli.wiring.post_actions import PostActions
 from suno_cover_cli.wiring.runner import loading
 
@@ -92,14 +91,7 @@ def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
         UsageError: A value that cannot be.
         KeyRefusedError: No key.
     """
-    flags: dict[str, str | Path | None] = {
-        "output": options.output,
-        "callback": options.callback,
-        "domain": options.callbacks.domain,
-        "name": options.name,
-        "preview": options.preview,
-    }
-    settings, where = context.settings(options.service, flags)
+    settings, sources = context.settings(options)
     if options.verbosity:
         report_details(context.output, settings)
     if options.sandbox:
@@ -107,8 +99,8 @@ def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
         return JobStart(settings=settings, key=None, webhook_key=None)
     return JobStart(
         settings=settings,
-        key=context.api_key(settings, where, options.service),
-        webhook_key=context.webhook_key(where, options.service),
+        key=context.api_key(settings, sources, options),
+        webhook_key=context.webhook_key(sources, options),
     )
 
 
@@ -119,11 +111,11 @@ def kept_options(settings: Settings, options: JobCommandOptions) -> JobOptions:
         name=settings.name,
         write_metadata=options.write_metadata,
         overwrite=options.overwrite,
-        public_url=options.callbacks.public_url,
-        listen_host=options.callbacks.listen_host,
-        listen_port=options.callbacks.listen_port,
+        public_url=options.public_url,
+        listen_host=options.listen_host,
+        listen_port=options.listen_port,
         domain=settings.domain,
-        ngrok_path=options.callbacks.ngrok_path,
+        ngrok_path=options.ngrok_path,
     )
 
 
@@ -151,8 +143,7 @@ async def open_job_parts(
     """
     unfinished.job_count = job_count
     async with AsyncExitStack() as stack:
-        shown = msgspec.structs.replace(options, preview=start.settings.preview)
-        sink = await open_sink(stack, context, shown, job_count, unfinished)
+        sink = await open_sink(stack, context, options, start.settings, job_count=job_count, unfinished=unfinished)
         journal = await stack.enter_async_context(
             Journal(start.settings.state_dir, clock=context.clock, sink=sink)
         )
@@ -176,23 +167,29 @@ async def open_workflow(
     """
     clock = context.clock
     settings, key = start.settings, start.key
-    callbacks = msgspec.structs.replace(options.callbacks, is_direct=key is None)
     # Who does not wait is gone before the service can call.
-    is_called = options.submits and options.wait and settings.callback != "off"
+    is_called = options.submits and not options.no_wait and settings.callback != "off"
     begun = None
     if is_called:
         from suno_cover_cli.wiring.callbacks import begin_tunnel, open_callbacks
 
-        begun = await begin_tunnel(stack, context, callbacks, settings)
+        begun = await begin_tunnel(stack, context, options, settings, is_direct=key is None)
     if key is None:
         settings, key = await _open_sandbox(stack, context, settings)
     api, saver = await _open_clients(stack, context, settings, key, sink)
     listener, channel = None, None
     if is_called:
         listener, channel = await open_callbacks(
-            stack, context, callbacks, settings, begun=begun, webhook_key=start.webhook_key, sink=sink
+            stack,
+            context,
+            options,
+            settings,
+            begun=begun,
+            is_direct=start.key is None,
+            webhook_key=start.webhook_key,
+            sink=sink,
         )
-    if options.wait:
+    if not options.no_wait:
         saver.prepare()
     if channel is not None and settings.callback == "required" and await channel.wait_open() is None:
         raise channel.failure or TunnelError("no tunnel could be opened", hint="suno-cover doctor shows why.")
@@ -206,7 +203,7 @@ async def open_workflow(
             timing=Timing(poll_interval_s=options.poll_interval_s, timeout_s=options.timeout_s),
             listener=listener,
             channel=channel,
-            wait=options.wait,
+            wait=not options.no_wait,
         )
     )
     return JobParts(
@@ -230,14 +227,20 @@ async def _open_sandbox(stack: AsyncExitStack, context: Context, settings: Setti
 
 
 async def open_sink(
-    stack: AsyncExitStack, context: Context, options: JobCommandOptions, job_count: int, unfinished: Unfinished
+    stack: AsyncExitStack,
+    context: Context,
+    options: JobCommandOptions,
+    settings: Settings,
+    *,
+    job_count: int,
+    unfinished: Unfinished,
 ) -> Sink:
     """Open what events go to: the product on stdout, the words for people on stderr, what follows at the end."""
     post_actions = await stack.enter_async_context(
         PostActions(
             context,
             job_count=job_count,
-            shows_pictures=options.preview != "off",
+            shows_pictures=settings.preview != "off",
             opens_folder=options.opens_folder,
             notifies=options.notifies,
         )
@@ -254,7 +257,7 @@ async def open_sink(
         product = EventsSink(context.output.write_line, context.clock)
     elif options.json:
         product = JsonSink(context.output.write_line)
-    elif options.wait:
+    elif not options.no_wait:
         product = PathSink(chosen.write_product)
     else:
         product = TaskIdSink(chosen.write_product)

@@ -9,7 +9,8 @@ from suno_cover_cli.base.errors import KeyRefusedError, SunoCoverError
 from suno_cover_cli.base.keys import load_api_key
 from suno_cover_cli.base.settings import Provider, Settings, Sources
 from suno_cover_cli.base.text import Secret, clean
-from suno_cover_cli.wiring.context import Context, ServiceOptions
+from suno_cover_cli.options.groups import ServiceOptions
+from suno_cover_cli.wiring.context import Context
 
 
 class KeyRing:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Coroutine, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.events import Sink, WarningRaised
@@ -15,9 +15,9 @@ from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.task_ids import TaskIds, collect_task_ids
 from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.job_run import JobRequest
+from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.failed_ids import failed_ids, open_failed_to
-from suno_cover_cli.wiring.job_options import JobCommandOptions
 from suno_cover_cli.wiring.jobs import (
     JobParts,
     JobStart,
@@ -26,32 +26,43 @@ from suno_cover_cli.wiring.jobs import (
     open_job_parts,
     prepare_jobs,
 )
+from suno_cover_cli.wiring.runner import run_command
 
 _LEAST_FREE_BYTES = 16 * 1024 * 1024
 
 
+def run_listed_jobs(options: JobCommandOptions) -> NoReturn:
+    """Run ``generate`` or ``wait`` and leave the process."""
+    unfinished = Unfinished()
+    run_command(
+        lambda context: prepare_listed_jobs(options, context, unfinished),
+        is_json=options.json or options.events,
+        is_quiet=options.quiet,
+        on_interrupt=unfinished.describe,
+    )
+
+
 def prepare_listed_jobs(
-    arguments: list[str],
-    input_path: str | None,
-    options: JobCommandOptions,
-    context: Context,
-    unfinished: Unfinished,
+    options: JobCommandOptions, context: Context, unfinished: Unfinished
 ) -> Coroutine[Any, Any, ExitCode]:
     """Check everything that can be checked without a network, and return the rest of the command.
 
     Args:
-        arguments: Ids given one by one; of music tasks when ``options.submits``, else of cover tasks.
-        input_path: A list of more, or ``None``.
-        options: Of the command.
+        options: Of the command; its ids are those of music tasks when it ``submits``, else of cover tasks.
         context: Streams and time.
         unfinished: Told of starts and ends.
 
     Raises:
         SunoCoverError: Whatever stops the command before there is a job.
     """
+    if options.callback == "required" and options.no_wait:
+        raise UsageError(
+            "--no-wait leaves before a callback can come, so --callback required cannot be kept",
+            hint="Leave one of the two out.",
+        )
     ids = collect_task_ids(
-        arguments,
-        input_path,
+        options.task_ids or (),
+        options.input_file,
         context.output.streams.stdin,
         what="music task id" if options.submits else "cover task id",
         names_folder=not options.submits,

@@ -13,10 +13,12 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.base.errors import SunoCoverError, reason_of
 from suno_cover_cli.base.exits import ExitCode, ToldExit
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.ui.output import Output
+from suno_cover_cli.ui.output import Output, standard_streams
+from suno_cover_cli.wiring.context import Context
 
 _CLEAN_UP_S = 1.8
 _POSIX_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -36,6 +38,26 @@ def loading() -> Iterator[None]:
         if is_collecting:
             gc.freeze()
             gc.enable()
+
+
+def run_command(
+    begin: Callable[[Context], Coroutine[Any, Any, int]],
+    *,
+    is_json: bool = False,
+    is_quiet: bool = False,
+    on_interrupt: Callable[[], str | None] = lambda: None,
+) -> NoReturn:
+    """Run a command over this process's own streams and leave the process.
+
+    Args:
+        begin: Does what may block (reads files, standard input, settings) and returns the rest, for the loop.
+        is_json: Failures go to stdout as objects, too.
+        is_quiet: Only errors on stderr.
+        on_interrupt: See :func:`run`.
+    """
+    output = Output(standard_streams(), clock=SystemClock(), is_json=is_json, is_quiet=is_quiet)
+    context = Context(output=output)
+    run(lambda: begin(context), output, on_interrupt=on_interrupt)
 
 
 class _Ending:

@@ -1,0 +1,106 @@
+"""The settings as data: how each is spelled, where it may stand, what it means. Light: every ``--help`` reads it.
+
+From here come the keys of ``config.toml``, the environment variables, the options that override a setting, and the
+starter file that ``config init`` writes.
+"""
+
+from typing import NamedTuple
+
+
+class Setting(NamedTuple):
+    """One setting, secrets aside.
+
+    Attributes:
+        key: As the settings file and the command line spell it, without dashes before it; empty for a setting that
+            the file cannot hold.
+        values: What may stand there: words joined by bars, or the kind of the value.
+        default: The value in force when it is set nowhere, as text; empty where that depends on other settings.
+        help: One sentence for ``--help``, without a full stop.
+        variable: Environment variable that holds it; empty for none.
+        example: What the starter file shows, when that is not the default.
+        note: What the starter file says of it.
+    """
+
+    key: str
+    values: str
+    default: str
+    help: str
+    variable: str = ""
+    example: str = ""
+    note: str = ""
+
+
+SETTINGS: dict[str, Setting] = {
+    "provider": Setting(
+        "provider",
+        "sunoapi|kie",
+        "sunoapi",
+        "Which service; resellers count as sunoapi",
+        variable="SUNO_PROVIDER",
+        note="or kie; resellers of the same API count as sunoapi",
+    ),
+    "base_url": Setting(
+        "base-url",
+        "URL",
+        "",
+        "Address of the service",
+        variable="SUNO_BASE_URL",
+        example="https://api.sunoapi.org",
+        note="address of the service",
+    ),
+    "output": Setting(
+        "output",
+        "DIR",
+        "covers",
+        "Folder that receives one folder per cover task",
+        variable="SUNO_COVER_OUTPUT",
+        note="folder that receives one folder per cover task",
+    ),
+    "name": Setting(
+        "name",
+        "TEMPLATE",
+        "cover_{n}",
+        "File names: {n}, {task_id}, {music_task_id}, {title}",
+        note="also {task_id}, {music_task_id}, {title}",
+    ),
+    "callback": Setting(
+        "callback",
+        "auto|required|off",
+        "auto",
+        "Open a tunnel for the service's callback: try, insist, or only poll",
+        note="try a tunnel; required: insist; off: only poll",
+    ),
+    "domain": Setting(
+        "domain",
+        "NAME",
+        "",
+        "Domain of your own for the tunnel",
+        example="my-name.ngrok-free.app",
+        note="domain of your own for the tunnel",
+    ),
+    "rate": Setting(
+        "rate",
+        "N/TIME|off",
+        "20/10s",
+        "Most calls to the service in a time, all jobs together",
+        note="most calls to the service in a time, or off",
+    ),
+    "preview": Setting(
+        "preview",
+        "auto|off",
+        "auto",
+        "Show the saved covers on the terminal, as far as it can",
+        note="show saved covers on the terminal, or off",
+    ),
+    "state_dir": Setting("", "DIR", "", "Folder of the journal", variable="SUNO_COVER_STATE_DIR"),
+}
+"""Name of the setting in the code -> what it is, in the order in which ``config show`` lists them."""
+
+FILE_KEYS = {setting.key: name for name, setting in SETTINGS.items() if setting.key}
+"""Key in ``config.toml`` -> name of the setting. Keys of :data:`SECRET_FILE_KEYS` may stand there too."""
+
+SECRET_FILE_KEYS = ("api-key", "webhook-key")
+KNOWN_KEYS = (*FILE_KEYS, *SECRET_FILE_KEYS)
+
+VARIABLES = {name: setting.variable for name, setting in SETTINGS.items() if setting.variable}
+"""Name of the setting -> environment variable."""

@@ -1,0 +1,79 @@
+"""``listen``: show callbacks as they arrive, record them, send them on."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from suno_cover_cli.base.errors import SunoCoverError, UsageError
+from suno_cover_cli.base.task_ids import checked_cover_task_id
+from suno_cover_cli.callbacks.delivery import parse_target
+from suno_cover_cli.listen.events import EventLog
+from suno_cover_cli.listen.options import ListenOptions
+from suno_cover_cli.listen.parts import ListenPlan, open_session
+from suno_cover_cli.listen.presenter import ListenPresenter
+from suno_cover_cli.listen.recorded import list_events
+from suno_cover_cli.listen.session import Goal
+from suno_cover_cli.wiring.context import Context
+from suno_cover_cli.wiring.jobs import Unfinished, prepare_jobs
+
+
+def prepare_session(options: ListenOptions, context: Context, unfinished: Unfinished) -> Coroutine[Any, Any, int]:
+    """Check everything that can be checked without a network, and return the rest of the command.
+
+    Raises:
+        SunoCoverError: Options that exclude each other, settings that cannot be, no key for ``--save``.
+    """
+    _check(options)
+    settings, sources = context.settings(options)
+    if options.list_events:
+        return list_events(settings.state_dir, context.output)
+    # What generate is to do about callbacks is not asked here: listen is there for nothing else.
+    settings = msgspec.structs.replace(settings, callback="required" if options.tunnel else "auto")
+    plan = ListenPlan(
+        options=options,
+        settings=settings,
+        webhook_key=context.webhook_key(sources, options),
+        forward_url=parse_target(options.forward_to) if options.forward_to is not None else None,
+    )
+    if options.save:
+        plan = msgspec.structs.replace(plan, jobs=prepare_jobs(context, plan.job_options))
+    if options.ready_file is not None:
+        # One of an earlier run would be taken for ours.
+        with suppress(OSError):
+            options.ready_file.unlink()
+    return _listen(plan, context, unfinished)
+
+
+async def _listen(plan: ListenPlan, context: Context, unfinished: Unfinished) -> int:
+    face = ListenPresenter(plan.options, context.output, context.clock)
+    goal = Goal(plan.options)
+    book = EventLog(face.view, on_event=goal.take)
+    try:
+        async with open_session(plan, context, face=face, book=book, goal=goal, unfinished=unfinished) as session:
+            end = await session.run()
+    except SunoCoverError as error:
+        await face.report_end("error", book, error)
+        return error.exit_code
+    except asyncio.CancelledError:
+        await face.report_end("interrupted", book)
+        raise
+    await face.report_end(end.reason, book)
+    return end.code
+
+
+def _check(options: ListenOptions) -> None:
+    pairs = (
+        (options.once and options.count not in {None, 1}, "--once and --count", "Give one."),
+        (options.json and options.print_url, "--json and --print-url", "Both want stdout for themselves."),
+        (options.print_url and options.command, "--print-url and a command", "The command has stdout to itself."),
+        (options.forward_to and options.answer, "--forward-to and --answer", "One of them decides the answer."),
+        (options.tunnel is False and options.public_url, "--no-tunnel and --public-url", "Give one."),
+    )
+    for is_given, names, hint in pairs:
+        if is_given:
+            raise UsageError(f"{names} exclude each other", hint=hint)
+    if options.until_task is not None:
+        checked_cover_task_id(options.until_task)
