@@ -287,7 +287,7 @@ async def test_a_proxy_is_shown_without_its_password(doctor: DoctorRun, monkeypa
     port = closed_port()
     monkeypatch.setenv("https_proxy", f"http://user:hunter22@127.0.0.1:{port}")
     report = await doctor(options={"base_url": "https://service.invalid"}, SUNO_API_KEY="k")
-    assert report["proxy"] == ("pass", f"goes through http://127.0.0.1:{port}")
+    assert report["proxy"] == ("pass", f"goes through http://127.0.0.1:{port} (https_proxy)")
     assert report["connection"][0] == "fail"
     assert "hunter22" not in json.dumps(report.report)
 

@@ -20,7 +20,7 @@ from yarl import URL
 
 from suno_cover_cli.base.clock import Clock, within
 from suno_cover_cli.base.errors import UsageError, reason_of
-from suno_cover_cli.base.settings import is_loopback_url
+from suno_cover_cli.base.proxies import find_proxy
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.content import Headers
 
@@ -93,7 +93,8 @@ class CallbackSender:
     """Delivers callbacks to one receiver, each on a connection of its own, as strangers do.
 
     An async context manager: leaving closes what is open. Redirects are an answer, not followed. Proxies from
-    the environment are used unless the receiver is on this machine.
+    the environment are used unless the receiver is on this machine; entering raises ``UsageError`` where the
+    address of the proxy is malformed.
 
     Args:
         url: The receiver.
@@ -110,11 +111,11 @@ class CallbackSender:
         is_secure = self.url.startswith("https:")
         # Reading a machine's certificates takes tens of milliseconds of a loop that others need.
         tls = await asyncio.to_thread(ssl.create_default_context) if is_secure else True
+        self._proxy = await asyncio.to_thread(find_proxy, self.url)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls, force_close=True, limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
-            trust_env=not is_loopback_url(self.url),
         )
         return self
 
@@ -132,6 +133,9 @@ class CallbackSender:
             outcome = Outcome.ANSWERED
         except TimeoutError:
             outcome, error = Outcome.TIMED_OUT, f"no answer within {self._timeout_s:g} s"
+        except (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError) as fault:
+            failure = "" if self._proxy is None else self._proxy.describe_failure(getattr(fault, "status", None))
+            outcome, error = Outcome.UNREACHABLE, failure
         except aiohttp.ClientConnectorError as fault:
             reason = clean(reason_of(fault.os_error), 200)
             outcome, error = Outcome.UNREACHABLE, f"cannot connect to {fault.host}:{fault.port}: {reason}"
@@ -154,6 +158,7 @@ class CallbackSender:
             headers=forwarded_headers(headers),
             skip_auto_headers=_NOTHING_ADDED,
             allow_redirects=False,
+            proxy=None if self._proxy is None else self._proxy.address.reveal(),
         ) as answer:
             received = bytearray()
             while piece := await answer.content.read(_MAX_ANSWER_BYTES - len(received)):

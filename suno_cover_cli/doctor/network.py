@@ -7,16 +7,15 @@ from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-import msgspec
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import UnavailableError, reason_of
+from suno_cover_cli.base.proxies import Proxies, Proxy
 from suno_cover_cli.base.settings import is_loopback_url
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.doctor.checks import Finding, failed, in_daemon_thread, passed, warned
+from suno_cover_cli.doctor.checks import Finding, Status, failed, in_daemon_thread, passed, warned
 
 _MAX_SKEW_S = 300.0
 """What is allowed to a signature's stamp; certificates forgive more."""
@@ -25,97 +24,64 @@ _SHOWN_ADDRESSES = 3
 _SERVER_FAULT = 500
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """The first stop on the way to a URL.
-
-    Attributes:
-        url: Where to in the end.
-        host: Whose name is resolved and connected to: the server's or the proxy's.
-        port: Its port.
-        proxy: The proxy as it may be shown, or ``None``.
-    """
-
-    url: str
-    host: str
-    port: int
-    proxy: str | None = None
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether the first connection speaks TLS at once."""
-        return self.proxy is None and self.url.startswith("https:")
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the server is on this machine."""
-        return is_loopback_url(self.url)
-
-
-class _Network:
-    """What the steps learn for one another."""
-
-    def __init__(self) -> None:
-        self.addresses: list[str] = []
-
-
-def find_route(url: str) -> Route:
-    """Look up the proxy for a URL in the environment and the system. Blocks for a moment."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    proxy = None if proxy_bypass(host) else getproxies().get(parts.scheme)
-    if proxy is None:
-        return Route(url=url, host=host, port=port)
-    via = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    shown = f"{via.scheme}://{via.hostname}:{via.port or 80}"  # without user and password
-    return Route(url=url, host=via.hostname or "", port=via.port or 80, proxy=shown)
-
-
 class PathCheck:
     """Walks the way to one server. The steps build on one another: stop at the first that fails.
 
     Args:
-        route: See :func:`find_route`.
+        url: Where to.
         user_agent: Sent with the one request.
         clock: Time.
     """
 
-    def __init__(self, route: Route, *, user_agent: str, clock: Clock) -> None:
-        self._route = route
+    def __init__(self, url: str, *, user_agent: str, clock: Clock) -> None:
+        self._url = url
         self._user_agent = user_agent
         self._clock = clock
-        self._network = _Network()
+        self._proxy: Proxy | None = None
+        # The first stop: the server, or the proxy once one is found.
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        self._addresses: list[str] = []
 
     async def check_proxy(self) -> Finding:
-        """Say whether a proxy is on the way."""
-        if self._route.proxy is None:
-            return passed("none on the way")
-        return passed(f"goes through {self._route.proxy}")
+        """Look for a proxy on the way, and for malformed ones elsewhere.
+
+        Raises:
+            UsageError: The one on the way is malformed.
+        """
+        proxies = await in_daemon_thread(Proxies)
+        self._proxy = await in_daemon_thread(lambda: proxies.find(self._url))
+        way = "none on the way"
+        if self._proxy is not None:
+            self._host, self._port = self._proxy.host, self._proxy.port
+            way = f"goes through {self._proxy.shown} ({self._proxy.source})"
+        fault = next(proxies.faults(), None)
+        return passed(way) if fault is None else warned(f"{way}, but {fault.message}", fault.hint)
 
     async def check_name(self) -> Finding:
         """Resolve the name."""
-        route = self._route
         try:
             found = await in_daemon_thread(
-                lambda: socket.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM)
+                lambda: socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             )
         except OSError as error:
             return failed(
-                f"{route.host} cannot be resolved: {error.strerror or error}",
+                f"{self._named_host} cannot be resolved: {error.strerror or error}",
                 "Check the internet connection, the DNS settings and the spelling of the address.",
             )
-        self._network.addresses = list(dict.fromkeys(str(row[4][0]) for row in found))
-        if _is_address(route.host):
-            return passed(f"{route.host} is an address")
-        shown = ", ".join(self._network.addresses[:_SHOWN_ADDRESSES])
-        return passed(f"{route.host} is {shown}")
+        self._addresses = list(dict.fromkeys(str(row[4][0]) for row in found))
+        if _is_address(self._host):
+            return passed(f"{self._host} is an address")
+        shown = ", ".join(self._addresses[:_SHOWN_ADDRESSES])
+        return passed(f"{self._host} is {shown}")
 
     async def check_connection(self) -> Finding:
         """Connect to one of the addresses."""
         began_s = self._clock.monotonic()
         reason = "no address"
-        for address in self._network.addresses:
+        for address in self._addresses:
             try:
-                _, writer = await asyncio.open_connection(address, self._route.port)
+                _, writer = await asyncio.open_connection(address, self._port)
             except OSError as error:
                 reason = reason_of(error)
                 continue
@@ -123,23 +89,26 @@ class PathCheck:
             with suppress(OSError):
                 await writer.wait_closed()
             took_ms = (self._clock.monotonic() - began_s) * 1000
-            return passed(f"port {self._route.port} answers after {took_ms:.0f} ms")
-        return failed(
-            f"port {self._route.port} of {self._route.host} does not answer: {reason}",
-            "Is the sandbox still running? Its address changes with every start."
-            if self._route.is_local
-            else "A firewall or a missing proxy is the usual reason: set HTTPS_PROXY if your network needs one.",
-        )
+            return passed(f"port {self._port} answers after {took_ms:.0f} ms")
+        if self._proxy is not None:
+            hint = f"Start the proxy, or correct or unset {self._proxy.source}."
+        elif is_loopback_url(self._url):
+            hint = "Is the sandbox still running? Its address changes with every start."
+        else:
+            hint = "A firewall or a missing proxy is the usual reason: set HTTPS_PROXY if your network needs one."
+        return failed(f"port {self._port} of {self._named_host} does not answer: {reason}", hint)
 
     async def check_tls(self) -> Finding:
         """Shake hands and verify the certificate."""
-        if not self._route.is_secure:
-            return passed("none needed on this machine" if self._route.is_local else "behind the proxy")
+        if self._proxy is not None:
+            return passed("behind the proxy")
+        if not self._url.startswith("https:"):
+            return passed("none needed on this machine")
         context = await in_daemon_thread(ssl.create_default_context)
-        host = self._route.host
+        host = self._host
         try:
             _, writer = await asyncio.open_connection(
-                self._network.addresses[0], self._route.port, ssl=context, server_hostname=host
+                self._addresses[0], self._port, ssl=context, server_hostname=host
             )
         except ssl.SSLCertVerificationError as error:
             return failed(
@@ -170,16 +139,20 @@ class PathCheck:
 
     async def check_image_host(self) -> Finding:
         """Walk all the steps for the host of the images, as one check."""
-        for step in (self.check_name, self.check_connection, self.check_tls):
+        for step in (self.check_proxy, self.check_name, self.check_connection, self.check_tls):
             finding = await step()
-            if finding.hint:
+            if finding.status is Status.FAIL:
                 return finding
         status, _ = await self._fetch()
         if status >= _SERVER_FAULT:
             return warned(
                 f"answers HTTP {status}", "Downloads are tried again; fetch later with: suno-cover resume"
             )
-        return passed(f"{urlsplit(self._route.url).hostname} answers; no key is needed or sent")
+        return passed(f"{urlsplit(self._url).hostname} answers; no key is needed or sent")
+
+    @property
+    def _named_host(self) -> str:
+        return self._host if self._proxy is None else f"{self._host} ({self._proxy.source})"
 
     async def _fetch(self) -> tuple[int, float | None]:
         tls = await in_daemon_thread(ssl.create_default_context)
@@ -187,11 +160,18 @@ class PathCheck:
             connector=aiohttp.TCPConnector(ssl=tls, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent},
-            trust_env=True,
         ) as session:
+            proxy = None if self._proxy is None else self._proxy.address.reveal()
             try:
-                async with session.get(self._route.url, allow_redirects=False) as response:
+                async with session.get(self._url, allow_redirects=False, proxy=proxy) as response:
                     return response.status, _epoch_s(response.headers.get("Date"))
+            except (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError) as error:
+                if self._proxy is None:
+                    raise
+                raise UnavailableError(
+                    self._proxy.describe_failure(getattr(error, "status", None)),
+                    hint=f"Correct {self._proxy.source}, or unset it to connect without a proxy.",
+                ) from None
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise UnavailableError(
                     f"no answer to a request: {clean(error, 200) or type(error).__name__}",

@@ -3,8 +3,8 @@
 from urllib.parse import urlsplit
 
 from suno_cover_cli.base.events import NullSink
-from suno_cover_cli.doctor.checks import Doctor, Finding, failed, in_daemon_thread, passed, warned
-from suno_cover_cli.doctor.network import PathCheck, find_route
+from suno_cover_cli.doctor.checks import Doctor, Finding, failed, passed, warned
+from suno_cover_cli.doctor.network import PathCheck
 from suno_cover_cli.doctor.subject import Subject
 from suno_cover_cli.service.api import RetryPolicy, SunoApi
 from suno_cover_cli.service.limiter import RequestLimiter
@@ -19,8 +19,7 @@ async def check_service(subject: Subject, doctor: Doctor) -> None:
     """Every step to the service, then the key."""
     settings = subject.settings
     doctor.tell("address", passed(f"{settings.base_url} ({settings.sources['base_url']})"))
-    route = await in_daemon_thread(lambda: find_route(settings.base_url))
-    path = PathCheck(route, user_agent=subject.context.user_agent, clock=subject.context.clock)
+    path = PathCheck(settings.base_url, user_agent=subject.context.user_agent, clock=subject.context.clock)
     for name, step in (
         ("proxy", path.check_proxy),
         ("name", path.check_name),
@@ -70,6 +69,5 @@ async def check_images(subject: Subject, doctor: Doctor) -> None:
     """The way to the images: the documented host, or the service's own when it is on this machine."""
     settings = subject.settings
     url = f"{settings.base_url}/" if settings.is_loopback else IMAGE_HOST
-    route = await in_daemon_thread(lambda: find_route(url))
-    path = PathCheck(route, user_agent=subject.context.user_agent, clock=subject.context.clock)
+    path = PathCheck(url, user_agent=subject.context.user_agent, clock=subject.context.clock)
     await doctor.check("image host", path.check_image_host, limit_s=_CALL_S)

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import email.utils
 import ssl
-import urllib.request
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
@@ -18,7 +17,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from suno_cover_cli.base.errors import ImageError, reason_of
+from suno_cover_cli.base.errors import ImageError, UsageError, reason_of
+from suno_cover_cli.base.proxies import Proxies
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.images.addresses import AddressGuard, ForbiddenAddressError, forbidden_address
 
@@ -86,14 +86,13 @@ class ImageHosts:
         self._max_connections = max_connections
         self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
         self._given_resolver = resolver
-        self._proxy: URL | None = None
         self._resources = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._resolver = self._given_resolver or aiohttp.DefaultResolver()
         if self._given_resolver is None:
             self._resources.push_async_callback(self._resolver.close)
-        self._proxy = _find_proxy()
+        self._proxies = Proxies()
         self._secure = await self._open_session(
             aiohttp.TCPConnector(
                 limit=self._max_connections,
@@ -165,13 +164,16 @@ class ImageHosts:
         host = url.host or ""
         if url.scheme == "http":
             return self._plain, None
-        if self._proxy is None or self._guard.is_loopback_host(host):
+        if not self._proxies or self._guard.is_loopback_host(host):
             return self._secure, None
-        # On some systems this looks the name up.
-        if await asyncio.to_thread(urllib.request.proxy_bypass, host):
+        try:
+            proxy = await asyncio.to_thread(self._proxies.find, str(url.origin()))
+        except UsageError as error:
+            raise ImageError(error.message, code="image_unavailable", hint=error.hint) from None
+        if proxy is None:
             return self._secure, None
         await self._check_name(url)
-        return self._proxied, self._proxy
+        return self._proxied, URL(proxy.address.reveal())
 
     async def _check_name(self, url: URL) -> None:
         """Look at what a proxied target resolves to here, where it does: a proxy must not be led inside."""
@@ -310,11 +312,3 @@ def _describe(error: Exception, host: str) -> str:
         case _:
             said = f"the connection to {host} failed: {type(error).__name__}"
     return said
-
-
-def _find_proxy() -> URL | None:
-    """Return the proxy for https from the environment or the system's settings."""
-    address = urllib.request.getproxies().get("https")
-    if not address:
-        return None
-    return URL(address if "://" in address else f"http://{address}")

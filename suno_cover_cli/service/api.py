@@ -2,11 +2,9 @@
 
 import asyncio
 import random
-import urllib.request
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -16,8 +14,9 @@ from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import AnswerLostError, UnavailableError, reason_of
 from suno_cover_cli.base.events import RequestRetried, Sink
 from suno_cover_cli.base.models import Envelope, JobRecord, Submission
+from suno_cover_cli.base.proxies import Proxy, find_proxy
 from suno_cover_cli.base.retries import repeat
-from suno_cover_cli.base.settings import Provider, is_loopback_url
+from suno_cover_cli.base.settings import Provider
 from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.service.answers import decode_envelope, read_credits, read_record, read_submission, read_title
 from suno_cover_cli.service.limiter import Priority, RequestLimiter
@@ -86,11 +85,10 @@ class SunoApi:
         self._user_agent = user_agent
         self._policy = policy or RetryPolicy()
         self._session: aiohttp.ClientSession | None = None
-        self._proxy: str | None = None
+        self._proxy: Proxy | None = None
 
     async def __aenter__(self) -> Self:
-        # Once for all calls: aiohttp's trust_env would look at the environment and at .netrc for each of them.
-        self._proxy = await asyncio.to_thread(_find_proxy, self._base_url)
+        self._proxy = await asyncio.to_thread(find_proxy, self._base_url)
         self._session = aiohttp.ClientSession(
             headers={
                 "Authorization": f"Bearer {self._key.reveal()}",
@@ -236,29 +234,19 @@ class SunoApi:
                     self._base_url + path,
                     params=params,
                     data=body,
-                    proxy=self._proxy,
+                    proxy=None if self._proxy is None else self._proxy.address.reveal(),
                     allow_redirects=False,
                 ) as response:
                     status = response.status
                     retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
                     raw = await _read_capped(response)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise _network_error(error, self._base_url) from error
+                raise _network_error(error, self._base_url, self._proxy) from error
         try:
             return decode_envelope(status, raw)
         except UnavailableError as error:
             error.retry_after_s = retry_after_s
             raise
-
-
-def _find_proxy(base_url: str) -> str | None:
-    """Return the proxy that the environment or the system asks for on the way to an address. Blocks."""
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    if is_loopback_url(base_url) or urllib.request.proxy_bypass(host):
-        return None
-    address = urllib.request.getproxies().get(parts.scheme)
-    return address if not address or "://" in address else f"http://{address}"
 
 
 def _is_worth_repeating(error: BaseException) -> bool:
@@ -290,8 +278,15 @@ async def _read_capped(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(chunks)
 
 
-def _network_error(error: BaseException, base_url: str) -> UnavailableError:
+def _network_error(error: BaseException, base_url: str, proxy: Proxy | None) -> UnavailableError:
     where = clean(base_url, 100)
+    if proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError):
+        # Nothing has left for the service yet.
+        return UnavailableError(
+            proxy.describe_failure(getattr(error, "status", None)),
+            code="network",
+            hint=f"Correct {proxy.source}, or unset it to connect without a proxy.",
+        )
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return UnavailableError(
             f"the connection to {where} is not trusted: {clean(error, 200)}",

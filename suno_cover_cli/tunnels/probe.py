@@ -7,7 +7,8 @@ from typing import Self
 
 import aiohttp
 
-from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.errors import TunnelError, UsageError
+from suno_cover_cli.base.proxies import find_proxy
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.tunnels import ngrok_errors
 
@@ -48,7 +49,6 @@ class HttpProbe:
                 "ngrok-skip-browser-warning": "1",
             },
             timeout=self._timeout,
-            trust_env=True,
         )
         return self
 
@@ -76,8 +76,15 @@ class HttpProbe:
         if self._session is None:
             raise RuntimeError("HttpProbe is used before it is entered")
         try:
+            proxy = await asyncio.to_thread(find_proxy, url)
+        except UsageError as error:
+            raise TunnelError(error.message, code=error.code, hint=error.hint) from None
+        except ValueError as error:
+            raise TunnelError(clean(error, 160), code="probe_failed", hint=_HINT) from None
+        try:
             tls = await asyncio.shield(self._read_trust()) if url.startswith("https:") else True
-            async with self._session.get(url, allow_redirects=False, ssl=tls) as answer:
+            address = None if proxy is None else proxy.address.reveal()
+            async with self._session.get(url, allow_redirects=False, ssl=tls, proxy=address) as answer:
                 code = ngrok_errors.find_code(answer.headers.get("Ngrok-Error-Code"))
                 if code is not None:
                     raise ngrok_errors.explain_code(code)
@@ -86,6 +93,14 @@ class HttpProbe:
                 body = await _read_capped(answer.content)
         except TimeoutError:
             raise TunnelError("no answer in time", code="probe_failed", hint=_HINT) from None
+        except (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError) as error:
+            if proxy is None:
+                raise
+            raise TunnelError(
+                proxy.describe_failure(getattr(error, "status", None)),
+                code="proxy_failed",
+                hint=f"Correct {proxy.source}, or unset it to connect without a proxy.",
+            ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             reason = clean(error, 160) or type(error).__name__
             raise TunnelError(reason, code="probe_failed", hint=_HINT) from None

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from suno_cover_cli.base.events import Sink
+from suno_cover_cli.base.proxies import Proxies
 from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.binding import refuse_taken
@@ -129,12 +130,14 @@ def choose_tunnel(
         may_update: Let an agent that is too old update itself.
 
     Raises:
-        UsageError: The public URL cannot be.
+        UsageError: The public URL is not valid, or the proxy on the way to one is not.
     """
     if options.public_url is not None:
         return PublicUrl(options.public_url)
     if is_direct or is_reached_directly(context, settings):
         return PublicUrl(local_url)
+    # The probe goes through it; found only then, it would look like a fault of the tunnel.
+    Proxies().check("https")
     return make_agent_tunnel(
         context, options, settings, local_url=local_url, download_s=download_s, may_update=may_update
     )

@@ -8,6 +8,7 @@ import msgspec
 
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.events import Event, JobEnded, JobSubmitted, Sink, WarningRaised
+from suno_cover_cli.base.proxies import find_proxy
 from suno_cover_cli.base.settings import Settings, parse_rate
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.jobs.poller import Timing
@@ -88,7 +89,7 @@ def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
     """Merge settings and find keys; reads files and perhaps standard input, so before the loop starts.
 
     Raises:
-        UsageError: A value that cannot be.
+        UsageError: A value that is not valid, or the proxy on the way to the service is not.
         KeyRefusedError: No key.
     """
     settings, sources = context.settings(options)
@@ -97,6 +98,7 @@ def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
     if options.sandbox:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return JobStart(settings=settings, key=None, webhook_key=None)
+    find_proxy(settings.base_url)  # a malformed one is told before an agent starts in vain
     return JobStart(
         settings=settings,
         key=context.api_key(settings, sources, options),

@@ -1,0 +1,188 @@
+"""Which proxy is on the way to an address: looked up here for the whole program, and checked before it is used.
+
+The environment decides (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``, in either spelling), else
+the settings of the system on macOS and Windows. aiohttp's own look-up (``trust_env``) is not used: it takes
+passwords from ``.netrc`` along, and a malformed address ends it in an error that names no variable.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import msgspec
+
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.settings import is_loopback_url
+from suno_cover_cli.base.text import Secret
+
+_SCHEMES = ("http", "https", "all")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_MAX_PORT = 65535
+_PLACE = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::(.*))?")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_HINT = "Write it as http://HOST:PORT, or unset it to connect without a proxy."
+_SOCKS_HINT = "Set HTTPS_PROXY to an http:// address (many SOCKS programs offer one too), or unset this one."
+
+
+class Proxy(msgspec.Struct, frozen=True, kw_only=True):
+    """A proxy that can be used.
+
+    Attributes:
+        address: ``scheme://[user:password@]host:port``.
+        host: Name or address, brackets removed.
+        port: 1 to 65535.
+        source: The variable it comes from, or "the system's settings".
+    """
+
+    address: Secret
+    host: str
+    port: int
+    source: str
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be shown: without user and password."""
+        scheme = self.address.reveal().partition(":")[0]
+        return f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def describe_failure(self, status: int | None) -> str:
+        """Say which proxy failed, and how: it answered ``status`` itself, or ``None`` for no answer.
+
+        The HTTP client's own words are not for showing: they quote user and password.
+        """
+        what = "cannot be reached" if status is None else f"answers HTTP {status}"
+        return f"the proxy in {self.source} ({self.shown}) {what}"
+
+
+class Proxies:
+    """The proxies of this process, as they are when this is made; that blocks for a moment on some systems."""
+
+    def __init__(self) -> None:
+        self._found = getproxies()
+
+    def __bool__(self) -> bool:
+        return any(scheme in self._found for scheme in _SCHEMES)
+
+    def find(self, url: str) -> Proxy | None:
+        """Return the proxy on the way to a URL; ``None`` for this machine and what ``NO_PROXY`` exempts.
+
+        Blocks where the system looks up the name to tell whether it is exempt.
+
+        Raises:
+            UsageError: The address of the proxy is malformed; names the variable, never the value.
+        """
+        parts = urlsplit(url)
+        scheme = parts.scheme if parts.scheme in self._found else "all"
+        address = self._found.get(scheme)
+        if address is None or is_loopback_url(url) or proxy_bypass(parts.hostname or ""):
+            return None
+        return _checked(address, self._source(scheme))
+
+    def check(self, scheme: str) -> None:
+        """Look at the proxy on the way to most addresses of a scheme, before there is an address.
+
+        Raises:
+            UsageError: Its address is malformed.
+        """
+        used = scheme if scheme in self._found else "all"
+        if used in self._found:
+            _checked(self._found[used], self._source(used))
+
+    def faults(self) -> Iterator[UsageError]:
+        """Yield what is wrong with each of them, used or not."""
+        for scheme in _SCHEMES:
+            try:
+                if scheme in self._found:
+                    self.check(scheme)
+            except UsageError as error:
+                yield error
+        for entry in self._found.get("no", "").split(","):
+            if "://" in entry or not entry.isprintable() or " " in entry.strip():
+                yield UsageError(
+                    f"{self._source('no')} has an entry that is not a host name, and exempts nothing",
+                    code="bad_proxy",
+                    hint="Write host names separated by commas, without http:// and blanks.",
+                )
+
+    def _source(self, scheme: str) -> str:
+        """Name the variable that holds the proxy of a scheme; the lower spelling wins, as it does in curl."""
+        names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY")
+        return next((name for name in names if os.environ.get(name)), "the system's settings")
+
+
+def find_proxy(url: str) -> Proxy | None:
+    """Return the proxy on the way to a URL, as :meth:`Proxies.find` does, looking once. Blocks for a moment.
+
+    Raises:
+        UsageError: The address of the proxy is malformed.
+    """
+    return Proxies().find(url)
+
+
+def _checked(address: str, source: str) -> Proxy:
+    """Read the address of a proxy: nothing that passes here is refused by the HTTP client later.
+
+    No part of a malformed value is quoted: any of them may be the password of one that was meant.
+    """
+    text = address.strip()
+    if not text:
+        raise _malformed(source, "it is blank")
+    if not text.isprintable() or " " in text:
+        raise _malformed(source, "it holds a blank or a control character")
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        scheme, rest = "http", text
+    # A path means nothing, but one with "@" in it is the end of a password that was cut at its own slash.
+    authority, *path = re.split("[/?#]", rest, maxsplit=1)
+    if any("@" in part for part in path):
+        raise _malformed(source, "its user or password holds / ? or #; write them as %2F, %3F, %23")
+    if not mark and any(path):
+        raise _malformed(source, 'its scheme lacks "://"')
+    scheme = scheme.lower()
+    if scheme.startswith("socks"):
+        raise _malformed(source, "it is a SOCKS proxy, and only http:// and https:// can be used", _SOCKS_HINT)
+    if scheme not in _DEFAULT_PORTS:
+        raise _malformed(source, "it does not begin with http:// or https://")
+    login, _, place = authority.rpartition("@")
+    return _located(place, f"{scheme}://{login}@" if login else f"{scheme}://", _DEFAULT_PORTS[scheme], source)
+
+
+def _located(place: str, prefix: str, default_port: int, source: str) -> Proxy:
+    """Read host and port; ``prefix`` is what comes before them in the address."""
+    match = _PLACE.fullmatch(place)
+    if match is None:
+        raise _malformed(source, "its host is not a valid name or address")
+    bracketed, name, port = match.groups()
+    host = bracketed or name or ""
+    if not host:
+        raise _malformed(source, "it names no host")
+    if not _is_host(host, is_address=bracketed is not None):
+        raise _malformed(source, "its host is not a valid name or address")
+    shown_port = port or str(default_port)
+    if re.fullmatch("[0-9]{1,5}", shown_port) is None or not 0 < int(shown_port) <= _MAX_PORT:
+        raise _malformed(source, f"its port is not a number from 1 to {_MAX_PORT}")
+    shown_host = f"[{host}]" if ":" in host else host
+    return Proxy(
+        address=Secret(f"{prefix}{shown_host}:{shown_port}"), host=host, port=int(shown_port), source=source
+    )
+
+
+def _is_host(host: str, *, is_address: bool) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        if is_address:
+            return False
+    else:
+        return True
+    try:
+        return _HOST.fullmatch(host.encode("idna").decode("ascii")) is not None
+    except UnicodeError:  # an empty or overlong label, or characters that no name has
+        return False
+
+
+def _malformed(source: str, reason: str, hint: str = _HINT) -> UsageError:
+    return UsageError(f"the proxy address in {source} is not valid: {reason}", code="bad_proxy", hint=hint)
