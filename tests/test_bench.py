@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.__main__ import README, main
+from tests.bench.__main__ import PAGE, main
 from tests.bench.figures import FIGURES
 from tests.bench.lab import BenchError, Lab
 from tests.bench.machine import Machine
@@ -196,8 +196,8 @@ def test_readme_shows_what_was_reached() -> None:
 
 
 def test_the_table_replaces_the_one_before() -> None:
-    """README has one place for the table; nothing around it changes, and a README without one is refused."""
-    text = README.read_text(encoding="utf-8")
+    """The page has one place for the table; nothing around it changes, and a page without one is refused."""
+    text = PAGE.read_text(encoding="utf-8")
     first = with_table(text, "| old |\n")
     second = with_table(first, "| new |\n")
     assert "| old |" in first

@@ -1,4 +1,4 @@
-"""Exit codes: the contract with shells and scripts, listed in README."""
+"""Exit codes: the contract with shells and scripts, listed in the reference."""
 
 from enum import IntEnum
 
@@ -29,12 +29,12 @@ _MEANINGS = {
     ExitCode.FAILURE: "unexpected error, or a batch that failed in several ways",
     ExitCode.USAGE: "wrong usage or settings; nothing was submitted",
     ExitCode.REFUSED: "the service refused the request: unknown music task, bad field",
-    ExitCode.ACCOUNT: "the key was refused, or the account is out of credits",
+    ExitCode.ACCOUNT: "no key, the key was refused, or the account is out of credits",
     ExitCode.UNAVAILABLE: "network or service unavailable, all retries included",
     ExitCode.JOB_FAILED: "the service ended the job as failed",
     ExitCode.IMAGES_MISSING: "the job is done, but some images could not be saved",
-    ExitCode.PENDING: "still running at the deadline; nothing is lost, `resume` goes on",
-    ExitCode.NO_TUNNEL: "a tunnel was wanted and could not be had",
+    ExitCode.PENDING: "still running at the deadline; nothing is lost, continue with `resume`",
+    ExitCode.NO_TUNNEL: "a tunnel was required and could not be opened",
     ExitCode.BAD_SIGNATURE: "`verify`: the signature is wrong or stale",
 }
 

@@ -12,7 +12,7 @@ from tests.bench.machine import Machine
 from tests.bench.rounds import measure_all
 from tests.bench.table import as_json, as_markdown, as_text, with_table
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / ".github" / "docs" / "measured.md"
 _PATIENCE_S = (115.0, 720.0)
 """For all figures, in the short form and in the long one; the last round and the clean-up come on top."""
 
@@ -28,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         patience_s = lab.choose(*_PATIENCE_S) * len(figures) / len(FIGURES)
         rows = measure_all(figures, lab, patience_s if options.seconds is None else options.seconds)
     sys.stdout.write(as_markdown(rows, machine) if options.markdown else as_text(rows, machine))
-    if options.write_readme is not None:
-        text = options.write_readme.read_text(encoding="utf-8")
-        options.write_readme.write_text(with_table(text, as_markdown(rows, machine)), encoding="utf-8")
+    if options.write is not None:
+        text = options.write.read_text(encoding="utf-8")
+        options.write.write_text(with_table(text, as_markdown(rows, machine)), encoding="utf-8")
     if options.json is not None:
         options.json.write_text(as_json(rows, machine), encoding="utf-8")
     return 1 if any(row.is_failed for row in rows) else 0
@@ -53,9 +53,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         f" {_PATIENCE_S[0]:.0f} s in the short form and {_PATIENCE_S[1]:.0f} s in the long one unless told",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, single values included")
-    parser.add_argument("--markdown", action="store_true", help="print the table as README holds it")
+    parser.add_argument("--markdown", action="store_true", help="print the table as the page holds it")
     parser.add_argument(
-        "--write-readme", type=Path, metavar="FILE", nargs="?", const=README, help="put the table into README.md"
+        "--write", type=Path, metavar="FILE", nargs="?", const=PAGE, help="put the table into the page of figures"
     )
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where files are written: a real disk")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""The table, as text for a terminal, as Markdown for README, as JSON for a record."""
+"""The table, as text for a terminal, as Markdown for the page of figures, as JSON for a record."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -9,11 +9,11 @@ from tests.bench.rows import Kind, Row
 
 _HEADS = ("figure", "median", "baseline", "its median", "ratio", "spread", "n", "goal", "", "note")
 _NUMERIC = {"median", "its median", "ratio", "spread", "n", "goal"}
-_HEADS_IN_README = ("what", "ours", "baseline", "ratio", "goal", "reached")
-_NUMERIC_IN_README = {"ours", "ratio", "goal"}
-_README_VERDICTS = {"reached": "yes", "NOT reached": "**no**"}
-_BEGIN_IN_README = "<!-- measured -->\n"
-_END_IN_README = "<!-- end of measured -->"
+_HEADS_ON_PAGE = ("what", "ours", "baseline", "ratio", "goal", "reached")
+_NUMERIC_ON_PAGE = {"ours", "ratio", "goal"}
+_PAGE_VERDICTS = {"reached": "yes", "NOT reached": "**no**"}
+_BEGIN_ON_PAGE = "<!-- measured -->\n"
+_END_ON_PAGE = "<!-- end of measured -->"
 _VERDICTS = {True: "reached", False: "NOT reached", None: ""}
 
 
@@ -74,27 +74,27 @@ def as_text(rows: Sequence[Row], machine: Machine) -> str:
 
 
 def as_markdown(rows: Sequence[Row], machine: Machine) -> str:
-    """Return the table as README holds it: what, ours, baseline, ratio, goal, reached."""
-    marks = ["--:" if head in _NUMERIC_IN_README else "---" for head in _HEADS_IN_README]
-    body = [[cell.replace("|", "\\|") for cell in _readme_cells(row)] for row in rows]
-    lines = [f"| {' | '.join(line)} |" for line in (_HEADS_IN_README, marks, *body)]
+    """Return the table as the page holds it: what, ours, baseline, ratio, goal, reached."""
+    marks = ["--:" if head in _NUMERIC_ON_PAGE else "---" for head in _HEADS_ON_PAGE]
+    body = [[cell.replace("|", "\\|") for cell in _page_cells(row)] for row in rows]
+    lines = [f"| {' | '.join(line)} |" for line in (_HEADS_ON_PAGE, marks, *body)]
     return "\n".join([f"Measured {machine}.", "", *lines, ""])
 
 
 def with_table(text: str, table: str) -> str:
-    """Return README's text with ``table`` between its two marks.
+    """Return the page's text with ``table`` between its two marks.
 
     Raises:
         ValueError: The marks are not there, once each.
     """
-    before, begin, rest = text.partition(_BEGIN_IN_README)
-    _, end, after = rest.partition(_END_IN_README)
-    if not begin or not end or _BEGIN_IN_README in after:
-        raise ValueError("README has lost its place for the table of figures")
+    before, begin, rest = text.partition(_BEGIN_ON_PAGE)
+    _, end, after = rest.partition(_END_ON_PAGE)
+    if not begin or not end or _BEGIN_ON_PAGE in after:
+        raise ValueError("the page has lost its place for the table of figures")
     return f"{before}{begin}{table}{end}{after}"
 
 
-def _readme_cells(row: Row) -> tuple[str, ...]:
+def _page_cells(row: Row) -> tuple[str, ...]:
     """Return one text a column of the short table; quartiles below the ratio, the note below the name."""
     figure, ours, baseline, theirs, ratio, spread, _, goal, verdict, note = cells_of(row)
     shown_spread = f"<br>{spread}" if spread else ""
@@ -104,7 +104,7 @@ def _readme_cells(row: Row) -> tuple[str, ...]:
         f"{theirs} {baseline}".strip(),
         f"{ratio}{shown_spread}" if ratio else "",
         goal,
-        _README_VERDICTS.get(verdict, verdict),
+        _PAGE_VERDICTS.get(verdict, verdict),
     )
 
 

@@ -1,4 +1,7 @@
-"""The generated parts of README: ``--write`` renews them, a test tells when they are stale."""
+"""The generated parts of README and of the pages below ``.github/docs``: ``python -m tests.docs --write``.
+
+A test tells when they are stale. A page holds a part between ``<!-- generated: NAME -->`` and ``<!-- end -->``.
+"""
 
 import re
 import sys
@@ -10,10 +13,13 @@ from typer.testing import CliRunner
 
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.models import JobResult, JobState, SavedImage, Via
+from suno_cover_cli.base.settings_table import SECRET_FILE_KEYS, SETTINGS
 from suno_cover_cli.cli.main import PROGRAM, build_app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+DOCS = ROOT / ".github" / "docs"
+PAGES = (README, *sorted(DOCS.glob("*.md")))
 
 ENVIRONMENT = {
     "SUNO_API_KEY": "API key of sunoapi.org and of services with the same contract",
@@ -88,27 +94,57 @@ def _help_of(name: str) -> str:
     return "\n".join(line.rstrip() for line in shown.strip("\n").splitlines())
 
 
+def command_table() -> str:
+    """Make a table of all commands, a line each."""
+    found = typer.main.get_command(build_app()).commands.items()  # type: ignore[attr-defined]
+    rows = [
+        f"| `{name}` | {' '.join((command.help or '').partition(chr(10) * 2)[0].split())} |"
+        for name, command in found
+    ]
+    return "\n".join(["| command | does |", "| --- | --- |", *rows])
+
+
+def settings() -> str:
+    """Make the table of settings."""
+    rows = []
+    for name, setting in SETTINGS.items():
+        cells = (
+            setting.key or name.replace("_", "-"),
+            setting.values.replace("|", " "),
+            setting.default,
+            setting.variable,
+        )
+        key, values, default, variable = (f"`{cell}`" if cell else "" for cell in cells)
+        rows.append(f"| {key} | {setting.help} | {values} | {default} | {variable} |")
+    rows += [
+        f"| `{key}` | a secret: `suno-cover config set {key} -` reads it from standard input | | | |"
+        for key in SECRET_FILE_KEYS
+    ]
+    return "\n".join(["| key | meaning | values | default | variable |", "| --- | --- | --- | --- | --- |", *rows])
+
+
 PARTS = {
     "exit codes": exit_codes,
     "environment": environment,
+    "settings": settings,
     "job object": job_object,
     "commands": commands,
+    "command table": command_table,
 }
+_PART = re.compile(r"(<!-- generated: ([a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def renewed(text: str) -> str:
-    """Return README's text with every generated part made anew."""
-    for name, make in PARTS.items():
-        pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        # Backslashes in the part must not be taken for references to groups.
-        part = make().replace("\\", "\\\\")
-        text, count = pattern.subn(rf"\g<1>{part}\n\g<2>", text)
-        if count != 1:
-            raise ValueError(f"README has {count} places for {name}")
-    return text
+    """Return a page's text with every generated part made anew.
+
+    Raises:
+        KeyError: The page names a part that there is not.
+    """
+    return _PART.sub(lambda found: f"{found[1]}{PARTS[found[2]]()}\n{found[3]}", text)
 
 
 if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
-        sys.exit(f"usage: python -m tests.readme --write   (part of {PROGRAM}'s tests)")
-    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+        sys.exit(f"usage: python -m tests.docs --write   (part of {PROGRAM}'s tests)")
+    for page in PAGES:
+        page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")

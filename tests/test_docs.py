@@ -1,4 +1,4 @@
-"""README: what it promises runs, what is generated in it is fresh, what it names exists."""
+"""README and the pages of ``.github``: what they promise runs, what is generated is fresh, links work."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli_fixtures import Cli
-from tests.readme import ENVIRONMENT, README, ROOT, renewed
+from tests.docs import ENVIRONMENT, PAGES, PARTS, README, ROOT, renewed
 
 TEXT = README.read_text(encoding="utf-8")
 
@@ -19,13 +19,26 @@ def snippet(name: str) -> str:
     return found[1]
 
 
-def test_generated_parts_are_fresh() -> None:
-    """Exit codes, environment, job object and help in README are what the program has today."""
-    assert renewed(TEXT) == TEXT, "run: python -m tests.readme --write"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_generated_parts_are_fresh(page: Path) -> None:
+    """Exit codes, environment, settings, job object and help are what the program has today."""
+    text = page.read_text(encoding="utf-8")
+    assert renewed(text) == text, "run: python -m tests.docs --write"
+
+
+def test_every_generated_part_has_a_page() -> None:
+    """Nothing that is generated is missing from the pages."""
+    shown = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert [name for name in PARTS if f"<!-- generated: {name} -->" not in shown] == []
+
+
+def test_readme_is_a_page_that_a_person_reads() -> None:
+    """README stays under 300 lines; what is for looking up lies in the pages beside it."""
+    assert len(TEXT.splitlines()) < 300
 
 
 def test_every_variable_of_the_source_is_in_the_table() -> None:
-    """No environment variable of ours is read that README does not explain, and none is explained in vain."""
+    """Every environment variable of ours that is read is explained, and none is explained in vain."""
     names = set()
     for path in (ROOT / "suno_cover_cli").rglob("*.py"):
         names |= set(
@@ -47,31 +60,29 @@ def test_the_shell_script_runs_as_printed(cli: Cli) -> None:
 
 def test_the_steps_of_the_actions_job_run_as_printed(cli: Cli) -> None:
     """Each run line of the GitHub Actions job, the installation aside, works against the sandbox."""
-    lines = [
-        line.strip().removeprefix("- ").removeprefix("run: ")
-        for line in snippet("actions").splitlines()
-        if "run:" in line
-    ]
-    assert "pip install ." in lines
-    for line in lines:
-        if line != "pip install .":
-            run = cli.shell(line)
-            assert run.code == 0, run.stderr
-            assert run.objects[0]["state"] == "succeeded"
+    lines = [line.partition("run: ")[2] for line in snippet("actions").splitlines() if "run: " in line]
+    assert lines[0] == "pip install ."
+    (cli.cwd / "songs.csv").write_text("song-1\nsong-2\n")
+    for line in lines[1:]:
+        run = cli.shell(f"suno-cover sandbox --generation-time 0.2 -- {line} --json --poll-interval 0.2")
+        assert run.code == 0, run.stderr
+        assert {job["state"] for job in run.objects} == {"succeeded"}
 
 
-def test_relative_links_lead_somewhere() -> None:
-    """Pictures, files and headings README links to exist."""
+@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / ".github").glob("*.md"))], ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    """Pictures, files and headings that a page links to exist."""
+    text = page.read_text(encoding="utf-8")
     headings = {
         re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-")
-        for line in TEXT.splitlines()
+        for line in text.splitlines()
         if line.startswith("#")
     }
-    for target in re.findall(r"(?:\]\(|\b(?:src|srcset)=\")([^)\"]+)", TEXT):
+    for target in re.findall(r"(?:\]\(|\b(?:src|srcset)=\")([^)\"]+)", text):
         if target.startswith("#"):
             assert target[1:] in headings, target
         elif "://" not in target:
-            assert (ROOT / target).is_file(), target
+            assert (page.parent / target).is_file(), target
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="only a checkout knows what belongs to it")
