@@ -38,12 +38,17 @@ def callback(code: int = 200, task_id: str = TASK) -> ReceivedCallback:
 class QueueInbox:
     """An inbox the test puts callbacks into."""
 
+    path = "/callback/test"
+
     def __init__(self) -> None:
         self.queue: asyncio.Queue[ReceivedCallback] = asyncio.Queue()
 
     async def receive(self) -> ReceivedCallback:
         """Return the next one."""
         return await self.queue.get()
+
+    def close(self) -> None:
+        """Take nothing more; the test puts nothing more in."""
 
 
 class Waiting:
@@ -52,18 +57,18 @@ class Waiting:
     def __init__(self, clock: ManualClock, timing: Timing = TIMING, *, with_inbox: bool = True) -> None:
         self.clock = clock
         self.inbox = QueueInbox()
-        self.bell = WakeUp()
+        self.wake_up = WakeUp()
         self.reads: list[float] = []
         self.pauses: list[float | None] = []
         self.strangers = 0
         self.answer: Callable[[], JobRecord] = lambda: JobRecord(task_id=TASK, state=RecordState.RUNNING)
         self._start = clock.monotonic()
-        self.awake = SuspendAwareClock(clock, self.bell.ring)
+        self.awake = SuspendAwareClock(clock, self.wake_up.request_read)
         self.poller = Poller(
             TASK,
             fetch=self._fetch,
             inbox=self.inbox if with_inbox else None,
-            bell=self.bell,
+            wake_up=self.wake_up,
             timing=timing,
             clock=clock,
             awake=self.awake,
@@ -251,11 +256,11 @@ async def test_done_without_images_is_read_again_for_a_minute(waiting: Waiting) 
     assert (await task)[0].image_urls == ("https://a/1",)
 
 
-async def test_a_ring_means_read_now(waiting: Waiting) -> None:
+async def test_a_requested_read_comes_at_once(waiting: Waiting) -> None:
     """Losing the tunnel makes a waiting job read at once instead of at its next turn."""
     task = await waiting.begin()
     await waiting.advance(5)
-    waiting.bell.ring()
+    waiting.wake_up.request_read()
     await waiting.advance(1)
     assert waiting.reads == [5.0]
     await waiting.advance(30)
@@ -263,10 +268,10 @@ async def test_a_ring_means_read_now(waiting: Waiting) -> None:
     task.cancel()
 
 
-async def test_a_ring_with_a_delay_spreads_the_read(waiting: Waiting) -> None:
+async def test_a_read_requested_for_later_comes_then(waiting: Waiting) -> None:
     """Many jobs that lose their channel together do not all read in the same second."""
     task = await waiting.begin()
-    waiting.bell.ring(12.0)
+    waiting.wake_up.request_read(12.0)
     await waiting.advance(11)
     assert waiting.reads == []
     await waiting.advance(3)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.base.events import JobSubmitted
+from suno_cover_cli.base.events import JobFound, JobPolled, JobSubmitted
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.models import JobState, SavedImage, Via
 from suno_cover_cli.jobs.poller import Timing
@@ -133,6 +133,49 @@ async def test_an_old_id_in_a_plain_answer_is_an_existing_job(tmp_path: Path) ->
     assert (again.state, again.via) == (JobState.FAILED, Via.EXISTING)
 
 
+async def test_a_folder_that_is_there_means_that_the_job_may_be_over(tmp_path: Path) -> None:
+    """A cover task whose folder exists is read at once, also when its submit is answered like a new one."""
+    timing = Timing(poll_interval_s=3000.0, timeout_s=9000.0)
+    async with Sandbox(generation_s=0.05) as sandbox:
+        async with rig(tmp_path / "first", sandbox=sandbox, wait=False) as it:
+            task_id = (await it.run("sandbox-stuck")).result.task_id
+        async with rig(tmp_path / "second", sandbox=sandbox, timing=timing) as it:
+            await asyncio.to_thread((it.output / str(task_id)).mkdir, parents=True)
+            running = asyncio.create_task(it.run("sandbox-stuck"))
+            await it.heard.wait_for(JobPolled)
+            running.cancel()
+            await asyncio.wait({running})
+            assert not it.heard.of(JobSubmitted)[0].is_existing
+
+
+async def test_a_job_asked_for_by_its_cover_task_is_not_said_to_be_submitted(tmp_path: Path) -> None:
+    """``wait`` finds a job; only what was submitted, or would have been, is reported as submitted."""
+    async with Sandbox(generation_s=0.05) as sandbox, rig(tmp_path, sandbox=sandbox) as it:
+        task_id = (await it.run("song")).result.task_id
+        assert (len(it.heard.of(JobSubmitted)), len(it.heard.of(JobFound))) == (1, 0)
+        assert (await it.run(None, task_id=task_id)).exit_code is ExitCode.OK
+        assert (len(it.heard.of(JobSubmitted)), len(it.heard.of(JobFound))) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ("sandbox-stuck", "still running after 20 s; the job goes on at the service"),
+        ("0123456789abcdef0123456789abcdef", "does not know the cover task 0123456789abcdef0123456789abcdef"),
+    ],
+)
+async def test_the_deadline_says_of_a_job_what_the_service_said(tmp_path: Path, known: str, said: str) -> None:
+    """Only a job that the service knows is said to run; of one it does not know that is said."""
+    timing = Timing(poll_interval_s=5.0, timeout_s=20.0)
+    async with rig(tmp_path, clock=ScaledClock(60), timing=timing) as it:
+        by_music = known.startswith("sandbox-")
+        outcome = await (it.run(known) if by_music else it.run(None, task_id=known))
+        assert (outcome.exit_code, outcome.result.state) == (ExitCode.PENDING, JobState.PENDING)
+        assert outcome.result.error is not None
+        assert said in outcome.result.error.message
+        assert ("still running" in outcome.result.error.message) == by_music
+
+
 async def test_without_waiting_the_job_is_left_to_a_restart(tmp_path: Path) -> None:
     """``--no-wait`` ends with the cover task id; the row is free, and no image was asked for."""
     async with rig(tmp_path, wait=False) as it:
@@ -179,6 +222,7 @@ async def test_the_deadline_bounds_the_saving_too(tmp_path: Path) -> None:
         assert 19.0 < clock.monotonic() - began < 60.0
         assert outcome.result.error is not None
         assert "suno-cover resume" in outcome.result.error.hint
+        assert "done at the service" in outcome.result.error.message
 
 
 async def test_covers_that_are_ready_at_the_deadline_are_saved(tmp_path: Path) -> None:

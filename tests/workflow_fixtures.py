@@ -197,8 +197,8 @@ async def rig(
                 sink=heard,
                 clock=clock,
                 timing=timing or Timing(poll_interval_s=3.0, timeout_s=300.0),
-                listener=opened.listener,
                 channel=opened.channel,
+                open_inbox=opened.listener.open_inbox if opened.listener is not None else None,
                 wait=wait,
             )
         )

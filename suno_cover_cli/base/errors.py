@@ -34,9 +34,11 @@ class SunoCoverError(Exception):
         code: Stable word for scripts, such as ``key_refused``.
         hint: The next step to take, or an empty string.
         exit_code: What the process ends with when this error decides it.
+        is_lasting: The same command would end the same way: it is not worth another try.
     """
 
     exit_code: ExitCode = ExitCode.FAILURE
+    is_lasting: bool = False
     code: str = "unexpected"
     hint: str = ""
 
@@ -53,6 +55,7 @@ class UsageError(SunoCoverError):
     """Wrong options, settings or folders, found before any network."""
 
     exit_code = ExitCode.USAGE
+    is_lasting = True
     code = "usage"
 
 
@@ -60,6 +63,7 @@ class RefusedError(SunoCoverError):
     """The service refused the request and repeating it would not help."""
 
     exit_code = ExitCode.REFUSED
+    is_lasting = True
     code = "refused"
 
 

@@ -27,8 +27,15 @@ class JobStarted(JobEvent, frozen=True, kw_only=True, tag="job_started"):
     """A job of the batch is about to be submitted or waited for."""
 
 
+class JobFound(JobEvent, frozen=True, kw_only=True, tag="job_found"):
+    """A job that is asked for by its cover task id: this run submits nothing for it."""
+
+
 class JobSubmitted(JobEvent, frozen=True, kw_only=True, tag="job_submitted"):
-    """The cover task id is known. ``is_existing``: the service or the journal had this job already."""
+    """The cover task id of a music task is known.
+
+    ``is_existing``: the service or the journal had this job already. ``callback``: the service can call.
+    """
 
     is_existing: bool = False
     callback: bool = False

@@ -1,5 +1,6 @@
 """Exit codes: the contract with shells and scripts, listed in the reference."""
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -17,6 +18,12 @@ class ExitCode(IntEnum):
     PENDING = 8
     NO_TUNNEL = 9
     BAD_SIGNATURE = 10
+
+    @classmethod
+    def of_all(cls, codes: "Iterable[ExitCode]") -> "ExitCode":
+        """Return the code of several jobs: 0, the one way in which some failed, or 1."""
+        bad = set(codes) - {cls.OK}
+        return bad.pop() if len(bad) == 1 else cls.FAILURE if bad else cls.OK
 
     @property
     def meaning(self) -> str:

@@ -41,10 +41,7 @@ class BatchRunner:
                 if (first := next(waiting, None)) is None:
                     break
                 group.create_task(self._fill_place(first, waiting))
-        bad = self._codes - {ExitCode.OK}
-        if not bad:
-            return ExitCode.OK
-        return bad.pop() if len(bad) == 1 else ExitCode.FAILURE
+        return ExitCode.of_all(self._codes)
 
     async def _fill_place(self, first: JobRequest, waiting: Iterator[JobRequest]) -> None:
         request: JobRequest | None = first

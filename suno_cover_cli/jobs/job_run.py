@@ -1,27 +1,19 @@
-"""One job while it runs: what is known of it, what is told of it, what came of it."""
+"""One job: what is asked for, what is known of it while it runs, what came of it."""
 
 from pathlib import Path
+from typing import TypedDict
 
 import msgspec
 
 from suno_cover_cli.base.errors import AccountError, JobFailedError, RefusedError, SunoCoverError
-from suno_cover_cli.base.events import (
-    CallbackReceived,
-    CallbackRejected,
-    JobEnded,
-    JobPolled,
-    JobStarted,
-    JobSubmitted,
-    Sink,
-)
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.models import JobError, JobRecord, JobResult, JobState, RecordState, Via
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.content import ReceivedCallback
 from suno_cover_cli.jobs.covers import SavedCovers
-from suno_cover_cli.jobs.ports import JobInbox
+from suno_cover_cli.jobs.poller import WakeUp
+from suno_cover_cli.jobs.ports import Inbox
 from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
-from suno_cover_cli.journal.rows import Claim, JobOptions, JobRow
+from suno_cover_cli.journal.rows import Claim, JobOptions, JobRow, RowState
 
 _CODE_OK = 200
 
@@ -51,27 +43,73 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     task_id: str | None = None
     row_id: int = 0
 
+    @property
+    def name(self) -> str:
+        """What the user calls the job."""
+        return self.music_task_id or self.task_id or ""
+
+    def wanted_row(self) -> JobRow:
+        """Describe the job for the journal, which may know it already."""
+        return JobRow(
+            id=self.row_id,
+            service=self.service,
+            provider=self.provider,
+            music_task_id=self.music_task_id,
+            task_id=self.task_id,
+            state=RowState.SUBMITTING if self.task_id is None else RowState.SUBMITTED,
+            output=self.absolute_output,
+            options=self.options,
+        )
+
 
 class JobOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The job object together with what it means for the exit code."""
+    """What came of a job.
+
+    Attributes:
+        result: The job object.
+        exit_code: What it means for the exit code of the command.
+        is_lasting: The same command would end the same way: nothing is gained by trying again.
+    """
 
     result: JobResult
     exit_code: ExitCode
+    is_lasting: bool = False
+
+
+class JobIds(TypedDict):
+    """What every event of a job says: its number in the command, and its ids as far as they are known."""
+
+    job: int
+    music_task_id: str | None
+    task_id: str | None
 
 
 class JobRun:
-    """What is known of one job while it runs, and how that is told.
+    """What is known of one job while it runs.
 
     Args:
         request: The job.
-        sink: Hears of each step.
         awake: Awake time.
         timeout_s: Seconds the whole job may take.
+
+    Attributes:
+        deadline: In awake time.
+        row: The journal's, once the job is claimed.
+        earlier: The row as the run before left it, if there was one.
+        may_exist: The service may have the job from an earlier run.
+        task_id: Cover task id, once it is known.
+        is_new: Submitted by this run: the service cannot have finished it yet.
+        is_existing: Asked for by its music task, and made before.
+        wake_up: Asks for a read outside the interval.
+        inbox: Where its callbacks arrive, while they can.
+        state: What the last read said.
+        record: What the service says of the job that has ended.
+        via: How that was learnt.
+        completed_at: Epoch seconds, the service's word.
     """
 
-    def __init__(self, request: JobRequest, *, sink: Sink, awake: SuspendAwareClock, timeout_s: float) -> None:
+    def __init__(self, request: JobRequest, *, awake: SuspendAwareClock, timeout_s: float) -> None:
         self.request = request
-        self._sink = sink
         self._awake = awake
         self._timeout_s = timeout_s
         self._started = awake.now()
@@ -82,10 +120,17 @@ class JobRun:
         self.task_id: str | None = request.task_id
         self.is_new = False
         self.is_existing = False
-        self.inbox: JobInbox | None = None
+        self.wake_up = WakeUp()
+        self.inbox: Inbox | None = None
+        self.state: RecordState | None = None
         self.record: JobRecord | None = None
         self.via: Via | None = None
         self.completed_at: float | None = None
+
+    @property
+    def ids(self) -> JobIds:
+        """Number and ids, for events."""
+        return JobIds(job=self.request.n, music_task_id=self._music_task_id, task_id=self.task_id)
 
     @property
     def known_task_id(self) -> str:
@@ -109,11 +154,25 @@ class JobRun:
             return clean(self.record.music_task_id, 128)
         return self.request.music_task_id
 
+    @property
+    def resume_command(self) -> str:
+        """The command that goes on with this job; ``resume`` knows only what the journal knows."""
+        if self.row is not None and self.row.id:
+            return "suno-cover resume"
+        return f"suno-cover wait {self.task_id}" if self.task_id is not None else "the same command again"
+
     def take(self, claim: Claim) -> None:
         """Take over what the journal knows of the job."""
         self.row, self.earlier = claim.row, claim.earlier
         self.may_exist = not claim.is_new
         self.task_id = claim.row.task_id
+
+    def end_with(self, record: JobRecord, via: Via) -> None:
+        """Take the record of a job that has ended at the service: nobody has to call any more."""
+        self.close_inbox()
+        self.record = record
+        self.via = Via.EXISTING if self.is_existing else via
+        self.completed_at = record.completed_at
 
     def close_inbox(self) -> None:
         """Answer 404 to callbacks from now on."""
@@ -139,23 +198,23 @@ class JobRun:
             via=self.via,
             images=covers.saved if covers is not None else (),
             failed_images=covers.failed if covers is not None else (),
-            picked=self.row.pick.picked if self.row is not None and self.row.pick is not None else None,
             elapsed_s=round(self._awake.now() - self._started, 3),
             error=error,
         )
 
-    @property
-    def resume_command(self) -> str:
-        """The command that goes on with this job; ``resume`` knows only what the journal knows."""
-        if self.row is not None and self.row.id:
-            return "suno-cover resume"
-        return f"suno-cover wait {self.task_id}" if self.task_id is not None else "the same command again"
-
     def at_deadline(self, last_fault: str) -> JobOutcome:
         """Say that the time is up, which ends nothing at the service; ``last_fault`` may be empty."""
-        what = f"not submitted within {self._timeout_s:g} s"
-        if self.task_id is not None:
-            what = f"still running after {self._timeout_s:g} s; the job goes on at the service"
+        time = f"{self._timeout_s:g} s"
+        if self.task_id is None:
+            what = f"not submitted within {time}"
+        elif self.record is not None:
+            what = f"done at the service, but not all of its covers could be saved within {time}"
+        elif self.state is None:
+            what = f"the service did not say within {time} what became of the job"
+        elif self.state is RecordState.ABSENT:
+            what = f"the service does not know the cover task {self.task_id} after {time}"
+        else:
+            what = f"still running after {time}; the job goes on at the service"
         fault = f" ({clean(last_fault)})" if last_fault else ""
         error = JobError(code="deadline", message=what + fault, hint=f"Go on with: {self.resume_command}")
         return JobOutcome(result=self.result(JobState.PENDING, error=error), exit_code=ExitCode.PENDING)
@@ -175,70 +234,6 @@ class JobRun:
         else:
             state = JobState.PENDING
         shown = JobError(code=error.code, message=clean(error.message), hint=error.hint)
-        return JobOutcome(result=self.result(state, error=shown), exit_code=error.exit_code)
-
-    # --- news -------------------------------------------------------------------------------------
-
-    def report_started(self) -> None:
-        """The job is about to be claimed."""
-        self._sink.emit(
-            JobStarted(job=self.request.n, music_task_id=self.request.music_task_id, task_id=self.request.task_id)
-        )
-
-    def report_submitted(self) -> None:
-        """The cover task id is known."""
-        self._sink.emit(
-            JobSubmitted(
-                job=self.request.n,
-                music_task_id=self._music_task_id,
-                task_id=self.task_id,
-                is_existing=self.is_existing,
-                callback=self.inbox is not None,
-            )
-        )
-
-    def report_read(self, record: JobRecord, next_s: float | None) -> None:
-        """The service was read; the next read follows in ``next_s`` seconds."""
-        self._sink.emit(
-            JobPolled(
-                job=self.request.n,
-                music_task_id=self._music_task_id,
-                task_id=self.task_id,
-                state=record.state,
-                next_s=next_s,
-            )
-        )
-
-    def report_callback(self, callback: ReceivedCallback, is_ours: bool) -> None:  # noqa: FBT001 -- called by position
-        """Something arrived on the job's path."""
-        if is_ours:
-            self._sink.emit(
-                CallbackReceived(
-                    job=self.request.n,
-                    music_task_id=self._music_task_id,
-                    task_id=self.task_id,
-                    code=callback.code,
-                    message=clean(callback.message),
-                    signature=callback.signature,
-                )
-            )
-        else:
-            self._sink.emit(
-                CallbackRejected(
-                    job=self.request.n,
-                    music_task_id=self._music_task_id,
-                    task_id=self.task_id,
-                    reason=f"it names another task ({clean(callback.task_id, 60)})",
-                )
-            )
-
-    def report_ended(self, result: JobResult) -> None:
-        """The job is over for this run."""
-        self._sink.emit(
-            JobEnded(
-                job=self.request.n,
-                music_task_id=result.music_task_id,
-                task_id=result.task_id,
-                result=result,
-            )
+        return JobOutcome(
+            result=self.result(state, error=shown), exit_code=error.exit_code, is_lasting=error.is_lasting
         )

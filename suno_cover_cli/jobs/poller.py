@@ -6,7 +6,6 @@ growing intervals; a callback that claims failure and is not confirmed in time e
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import msgspec
 
@@ -14,6 +13,7 @@ from suno_cover_cli.base.clock import Clock, within
 from suno_cover_cli.base.errors import RefusedError, SunoCoverError, UnavailableError
 from suno_cover_cli.base.models import JobRecord, RecordState, Via
 from suno_cover_cli.callbacks.content import ReceivedCallback
+from suno_cover_cli.jobs.ports import Inbox
 from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 
 _CODE_OK = 200
@@ -40,14 +40,6 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     no_images_s: float = 60.0
 
 
-class Inbox(Protocol):
-    """Where callbacks of one job arrive."""
-
-    async def receive(self) -> ReceivedCallback:
-        """Return the next one."""
-        ...
-
-
 class WakeUp:
     """Wakes one waiting job: the tunnel is gone, the machine woke up, a callback came."""
 
@@ -55,16 +47,16 @@ class WakeUp:
         self._delay_s: float | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    def ring(self, delay_s: float = 0.0) -> None:
+    def request_read(self, delay_s: float = 0.0) -> None:
         """Ask for a read ``delay_s`` seconds from now; of several such wishes the soonest counts."""
         self._delay_s = delay_s if self._delay_s is None else min(delay_s, self._delay_s)
         self._wake()
 
-    async def wait_rung(self, clock: Clock, at_most_s: float) -> float | None:
-        """Wait for a ring, no longer than ``at_most_s`` seconds.
+    async def wait(self, clock: Clock, at_most_s: float) -> float | None:
+        """Wait for a request, no longer than ``at_most_s`` seconds.
 
         Returns:
-            The seconds to let pass before the read, or ``None`` when nobody rang.
+            The seconds to let pass before the read, or ``None`` when none was requested.
         """
         if self._delay_s is None:
             # One future and one sleeper: thousands of jobs wait here at the same time.
@@ -91,8 +83,8 @@ class Poller:
     Args:
         task_id: Cover task id.
         fetch: Reads the job once with the key.
-        inbox: Where its callbacks arrive, or ``None`` when nobody can call.
-        bell: Rung by whoever knows a reason to read now.
+        inbox: Where its callbacks arrive, or ``None`` without callbacks.
+        wake_up: Asks for a read outside the interval.
         timing: Durations.
         clock: Time.
         awake: Awake time, for everything that is measured.
@@ -107,7 +99,7 @@ class Poller:
         *,
         fetch: Callable[[str], Awaitable[JobRecord]],
         inbox: Inbox | None,
-        bell: WakeUp,
+        wake_up: WakeUp,
         timing: Timing,
         clock: Clock,
         awake: SuspendAwareClock,
@@ -118,7 +110,7 @@ class Poller:
         self._task_id = task_id
         self._fetch = fetch
         self._inbox = inbox
-        self._bell = bell
+        self._wake_up = wake_up
         self._timing = timing
         self._clock = clock
         self._awake = awake
@@ -165,7 +157,7 @@ class Poller:
             if callback.code != _CODE_OK and self._failure is None:
                 self._failure = callback
                 self._confirm_until = self._awake.now() + self._timing.confirm_s
-            self._bell.ring()
+            self._wake_up.request_read()
 
     async def _loop(self, first_read_s: float) -> tuple[JobRecord, Via]:
         next_read = self._awake.now() + first_read_s
@@ -193,10 +185,10 @@ class Poller:
                 self._on_read(record, pause_s)
 
     async def _wait_for(self, moment: float) -> None:
-        """Wait until ``moment``, the deadline or a ring, whichever comes first."""
+        """Wait until ``moment``, the deadline or a requested read, whichever comes first."""
         until = min(moment, self._deadline)
         while (left_s := until - self._awake.now()) > 0:
-            delay_s = await self._bell.wait_rung(self._clock, left_s)
+            delay_s = await self._wake_up.wait(self._clock, left_s)
             if delay_s is not None:
                 until = min(until, self._awake.now() + delay_s)
 

@@ -1,11 +1,11 @@
-"""What the workflow needs of the parts around it. Commands build the real ones and hand them in."""
+"""What a job needs of the adapters, which this layer does not import: commands hand the real ones in."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 from suno_cover_cli.base.models import JobRecord, JobResult, SavedImage, Submission
-from suno_cover_cli.jobs.poller import Inbox
+from suno_cover_cli.callbacks.content import ReceivedCallback
 from suno_cover_cli.journal.rows import Claim, JobRow, Recorded
 
 
@@ -25,21 +25,21 @@ class CoverService(Protocol):
         ...
 
 
-class JobInbox(Inbox, Protocol):
-    """An inbox together with the path it listens on."""
+class Inbox(Protocol):
+    """Where the callbacks of one job arrive; see :mod:`suno_cover_cli.callbacks.inbox`.
+
+    Attributes:
+        path: Secret path of its own on the listener.
+    """
 
     path: str
 
-    def close(self) -> None:
-        """Answer 404 from now on."""
+    async def receive(self) -> ReceivedCallback:
+        """Return the next callback."""
         ...
 
-
-class InboxMaker(Protocol):
-    """The listener; see :mod:`suno_cover_cli.callbacks.listener`."""
-
-    def open_inbox(self) -> JobInbox:
-        """Make an inbox on a secret path of its own."""
+    def close(self) -> None:
+        """Answer 404 from now on."""
         ...
 
 

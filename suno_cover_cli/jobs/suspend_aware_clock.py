@@ -4,13 +4,17 @@ A laptop that slept through a deadline has not waited: the job gets one read on 
 systems stop their monotonic clock during sleep, some do not; both are seen by comparing it with the wall clock.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from suno_cover_cli.base.clock import Clock
 
 _TICK_S = 5.0
 _TOLERANCE_S = 30.0
 """A loop that was merely busy, or a small correction of the wall clock, is no sleep."""
+
+T = TypeVar("T")
 
 
 class SuspendAwareClock:
@@ -32,6 +36,29 @@ class SuspendAwareClock:
         """Return awake seconds since an arbitrary point."""
         self._observe()
         return self._last_monotonic - self._asleep_s
+
+    async def run_until(self, deadline: float, work: Awaitable[T]) -> T:
+        """Await work, but not beyond a deadline, which a sleep of the machine puts off.
+
+        Raises:
+            TimeoutError: The deadline came first.
+        """
+        doing = asyncio.ensure_future(work)
+        try:
+            while not doing.done():
+                left_s = deadline - self.now()
+                if left_s <= 0:
+                    raise TimeoutError
+                sleeping = asyncio.ensure_future(self._clock.sleep(left_s))
+                try:
+                    await asyncio.wait({doing, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    sleeping.cancel()
+            return doing.result()
+        finally:
+            if not doing.done():
+                doing.cancel()
+                await asyncio.wait({doing})
 
     async def watch(self) -> None:
         """Look at both clocks every few seconds, for ever."""

@@ -5,32 +5,41 @@ cancel the job at the service; whatever was begun is found again by ``resume``.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import AccountError, RefusedError, SunoCoverError
-from suno_cover_cli.base.events import Sink, WarningRaised
+from suno_cover_cli.base.events import (
+    CallbackReceived,
+    CallbackRejected,
+    JobEnded,
+    JobFound,
+    JobPolled,
+    JobStarted,
+    JobSubmitted,
+    Sink,
+    WarningRaised,
+)
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.models import JobError, JobRecord, JobResult, JobState, RecordState, Submission, Via
 from suno_cover_cli.base.text import clean
+from suno_cover_cli.callbacks.content import ReceivedCallback
 from suno_cover_cli.jobs.covers import CoverSaver, SavedCovers
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest, JobRun
 from suno_cover_cli.jobs.poller import Poller, Timing, WakeUp, spread_s
-from suno_cover_cli.jobs.ports import Channel, CoverService, ImageSaver, InboxMaker, JobJournal
+from suno_cover_cli.jobs.ports import Channel, CoverService, ImageSaver, Inbox, JobJournal
 from suno_cover_cli.jobs.submits import SubmitGate
 from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 from suno_cover_cli.journal.rows import Claim, JobRow, RowState
 from suno_cover_cli.service.codes import job_failed
 
 PLACEHOLDER_URL = "https://example.com/noop"
-"""``callBackUrl`` is mandatory but need not work (recorded); nobody's inbox receives this."""
+"""``callBackUrl`` is mandatory but need not work (recorded); what is posted here reaches no inbox."""
 
 _SAVE_GRACE_S = 15.0
 """What saving may still take at the deadline: covers that are ready are not left lying."""
-
-T = TypeVar("T")
 
 
 class CoverWorkflow:
@@ -45,8 +54,8 @@ class CoverWorkflow:
         sink: Hears everything.
         clock: Time.
         timing: Durations.
-        listener: Makes inboxes, or ``None`` when nobody can call us.
-        channel: Public way to the listener, or ``None``.
+        channel: Public way to the listener, or ``None`` where the service cannot call.
+        open_inbox: Makes an inbox on the listener behind the channel.
         wait: ``False`` ends each job once its cover task id is known.
     """
 
@@ -59,8 +68,8 @@ class CoverWorkflow:
         sink: Sink,
         clock: Clock,
         timing: Timing,
-        listener: InboxMaker | None = None,
         channel: Channel | None = None,
+        open_inbox: Callable[[], Inbox] | None = None,
         wait: bool = True,
     ) -> None:
         self._service = service
@@ -69,13 +78,13 @@ class CoverWorkflow:
         self._sink = sink
         self._clock = clock
         self._timing = timing
-        self._listener = listener
         self._channel = channel
+        self._make_inbox = open_inbox
         self._wait = wait
         self._gate = SubmitGate(sink)
-        # A dict keeps the order of arrival, and with it the order of reads when all are rung at once.
-        self._bells: dict[WakeUp, None] = {}
-        self._awake = SuspendAwareClock(clock, self._ring_all)
+        # A dict keeps the order of arrival, and with it the order of reads when all are requested at once.
+        self._wake_ups: dict[WakeUp, None] = {}
+        self._awake = SuspendAwareClock(clock, self._request_reads)
         self._watches: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -93,12 +102,12 @@ class CoverWorkflow:
 
     async def enqueue(self, requests: Iterable[JobRequest]) -> None:
         """Write a batch down before its first job is run."""
-        await self._journal.enqueue(map(_wanted_row, requests))
+        await self._journal.enqueue(request.wanted_row() for request in requests)
 
     async def run_job(self, request: JobRequest) -> JobOutcome:
         """Run one job to its end, its deadline or the error that ends it. Never raises a SunoCoverError."""
-        run = JobRun(request, sink=self._sink, awake=self._awake, timeout_s=self._timing.timeout_s)
-        run.report_started()
+        run = JobRun(request, awake=self._awake, timeout_s=self._timing.timeout_s)
+        self._sink.emit(JobStarted(**run.ids))
         try:
             outcome = await self._run_steps(run)
         except TimeoutError as error:
@@ -112,27 +121,31 @@ class CoverWorkflow:
         if run.row is not None:
             same = await self._journal.record_end(run.row, outcome.result, run.completed_at)
             self._warn_of_same(outcome.result, same)
-        run.report_ended(outcome.result)
+        self._sink.emit(JobEnded(**run.ids, result=outcome.result))
         return outcome
 
     async def _run_steps(self, run: JobRun) -> JobOutcome:
-        await self._before(run.deadline, self._begin(run))
-        run.report_submitted()
-        if not self._wait:
-            return JobOutcome(result=run.result(JobState.PENDING), exit_code=ExitCode.OK)
+        await self._awake.run_until(run.deadline, self._begin(run))
+        # Before the job is reported as submitted: whatever is lost from then on leads to a read.
+        self._wake_ups[run.wake_up] = None
+        try:
+            self._report_begun(run)
+            if not self._wait:
+                return JobOutcome(result=run.result(JobState.PENDING), exit_code=ExitCode.OK)
+            return await self._finish(run)
+        finally:
+            del self._wake_ups[run.wake_up]
+
+    async def _finish(self, run: JobRun) -> JobOutcome:
         if (covers := await self._find_saved(run)) is not None:
-            run.via = Via.EXISTING
-            run.record = JobRecord(task_id=run.known_task_id, state=RecordState.SUCCEEDED)
+            run.end_with(JobRecord(task_id=run.known_task_id, state=RecordState.SUCCEEDED), Via.EXISTING)
             return JobOutcome(result=run.result(JobState.SUCCEEDED, covers), exit_code=ExitCode.OK)
         record, via = await self._poll(run)
-        run.close_inbox()
-        run.record = record
-        run.via = Via.EXISTING if run.is_existing else via
-        run.completed_at = record.completed_at
+        run.end_with(record, via)
         if record.state is RecordState.FAILED:
             raise job_failed(record.error_code, record.message)
         until = max(run.deadline, self._awake.now() + _SAVE_GRACE_S)
-        return await self._before(until, self._save(run, record))
+        return await self._awake.run_until(until, self._save(run, record))
 
     # --- steps ------------------------------------------------------------------------------------
 
@@ -144,8 +157,15 @@ class CoverWorkflow:
         else:
             run.is_existing = run.request.music_task_id is not None and not run.request.row_id
 
+    def _report_begun(self, run: JobRun) -> None:
+        if run.request.task_id is not None:
+            self._sink.emit(JobFound(**run.ids))
+            return
+        has_callback = run.inbox is not None
+        self._sink.emit(JobSubmitted(**run.ids, is_existing=run.is_existing, callback=has_callback))
+
     async def _claim(self, request: JobRequest) -> Claim:
-        wanted = _wanted_row(request)
+        wanted = request.wanted_row()
         while (claim := await self._journal.claim(wanted)).is_busy:
             self._sink.emit(
                 WarningRaised(
@@ -171,14 +191,14 @@ class CoverWorkflow:
         run.is_new = not run.is_existing and not run.may_exist
 
     async def _open_inbox(self, run: JobRun) -> str:
-        """Return the address the service shall call, a harmless one when it cannot reach us."""
-        if self._channel is None or self._listener is None or run.request.options.callback == "off":
+        """Return the address for the service to call, a harmless one when it cannot reach us."""
+        if self._channel is None or self._make_inbox is None or run.request.options.callback == "off":
             return PLACEHOLDER_URL
         public_url = await self._channel.wait_open()
         if public_url is None:
             return PLACEHOLDER_URL
         # The inbox is there before the service hears of it: its callback may come before its answer.
-        run.inbox = self._listener.open_inbox()
+        run.inbox = self._make_inbox()
         return public_url + run.inbox.path
 
     async def _submit_once(self, row: JobRow, music_task_id: str, url: str) -> Submission:
@@ -210,24 +230,34 @@ class CoverWorkflow:
         )
 
     async def _poll(self, run: JobRun) -> tuple[JobRecord, Via]:
-        bell = WakeUp()
+        def report_read(record: JobRecord, next_s: float | None) -> None:
+            run.state = record.state
+            self._sink.emit(JobPolled(**run.ids, state=record.state, next_s=next_s))
+
+        def report_callback(callback: ReceivedCallback, is_ours: bool) -> None:  # noqa: FBT001 -- called by position
+            if not is_ours:
+                reason = f"it names another task ({clean(callback.task_id, 60)})"
+                self._sink.emit(CallbackRejected(**run.ids, reason=reason))
+                return
+            said, signature = clean(callback.message), callback.signature
+            self._sink.emit(CallbackReceived(**run.ids, code=callback.code, message=said, signature=signature))
+
         poller = Poller(
             run.known_task_id,
             fetch=self._service.fetch_job,
             inbox=run.inbox,
-            bell=bell,
+            wake_up=run.wake_up,
             timing=self._timing,
             clock=self._clock,
             awake=self._awake,
             deadline=run.deadline,
-            on_read=run.report_read,
-            on_callback=run.report_callback,
+            on_read=report_read,
+            on_callback=report_callback,
         )
-        self._bells[bell] = None
-        try:
-            return await poller.wait_until_terminal(self._timing.poll_interval_s if run.is_new else 0.0)
-        finally:
-            del self._bells[bell]
+        # A folder that is there was made when the job had ended: covers may only be missing in it.
+        folder = run.request.output / run.known_task_id
+        may_be_over = not run.is_new or await asyncio.to_thread(folder.exists)
+        return await poller.wait_until_terminal(0.0 if may_be_over else self._timing.poll_interval_s)
 
     async def _save(self, run: JobRun, record: JobRecord) -> JobOutcome:
         covers = await self._covers.save(
@@ -262,56 +292,19 @@ class CoverWorkflow:
                     )
                 )
 
-    # --- waiting ----------------------------------------------------------------------------------
+    # --- reads that do not wait for their turn ----------------------------------------------------
 
     async def _watch_channel(self, channel: Channel) -> None:
-        """Ring for everybody each time the channel is lost: nobody can be called then."""
+        """Have all jobs read each time the channel is lost: the service cannot call them then."""
         if await channel.wait_open() is None:
             return
         is_open = True
         while is_open:
             await channel.wait_lost()
-            self._ring_all()
+            self._request_reads()
             is_open = await channel.wait_restored() is not None
 
-    def _ring_all(self) -> None:
-        waiting = len(self._bells)
-        for place, bell in enumerate(self._bells):
-            bell.ring(spread_s(place, waiting, self._timing.poll_interval_s))
-
-    async def _before(self, deadline: float, step: Awaitable[T]) -> T:
-        """Await a step, but not beyond the deadline.
-
-        Raises:
-            TimeoutError: The deadline came first.
-        """
-        doing = asyncio.ensure_future(step)
-        try:
-            while not doing.done():
-                left_s = deadline - self._awake.now()
-                if left_s <= 0:
-                    raise TimeoutError
-                sleeping = asyncio.ensure_future(self._clock.sleep(left_s))
-                try:
-                    await asyncio.wait({doing, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    sleeping.cancel()
-            return doing.result()
-        finally:
-            if not doing.done():
-                doing.cancel()
-                await asyncio.wait({doing})
-
-
-def _wanted_row(request: JobRequest) -> JobRow:
-    """Describe the job as the journal shall know it, should it not know it yet."""
-    return JobRow(
-        id=request.row_id,
-        service=request.service,
-        provider=request.provider,
-        music_task_id=request.music_task_id,
-        task_id=request.task_id,
-        state=RowState.SUBMITTING if request.task_id is None else RowState.SUBMITTED,
-        output=request.absolute_output,
-        options=request.options,
-    )
+    def _request_reads(self) -> None:
+        waiting = len(self._wake_ups)
+        for place, wake_up in enumerate(self._wake_ups):
+            wake_up.request_read(spread_s(place, waiting, self._timing.poll_interval_s))

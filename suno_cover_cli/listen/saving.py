@@ -67,10 +67,7 @@ class CoverSaves:
         """Wait until no job is under way; return 0, the one way in which jobs failed, or 1."""
         while self._jobs:
             await asyncio.wait(set(self._jobs.values()))
-        bad = set(self._codes.values()) - {ExitCode.OK}
-        if not bad:
-            return ExitCode.OK
-        return bad.pop() if len(bad) == 1 else ExitCode.FAILURE
+        return ExitCode.of_all(self._codes.values())
 
     def cancel(self) -> None:
         """End the jobs under way."""

@@ -172,8 +172,10 @@ def job_failed(code: int | None, said: str) -> JobFailedError:
     }
     meaning = describe_code(code) if code is not None and code != CODE_OK else "cover generation failed"
     is_news = said.rstrip(".").casefold() not in {"", meaning.casefold()}
-    return JobFailedError(
+    error = JobFailedError(
         f"the service ended the job: {meaning}" + (f' ("{said}")' if is_news else ""),
         code="job_refunded" if code == 531 else "job_failed",  # noqa: PLR2004 -- documented code
         hint=hints.get(code or 0, "Run the same command again; if it fails again, try another music task."),
     )
+    error.is_lasting = code == 505  # noqa: PLR2004 -- documented code
+    return error

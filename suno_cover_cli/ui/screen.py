@@ -25,6 +25,7 @@ from suno_cover_cli.base.events import (
     ImageSaved,
     JobEnded,
     JobEvent,
+    JobFound,
     JobPolled,
     JobStarted,
     JobSubmitted,
@@ -155,7 +156,9 @@ class LiveScreen:
 
     def _follow_job(self, view: _JobView, event: JobEvent) -> None:
         now = self._clock.monotonic()
-        if isinstance(event, JobSubmitted):
+        if isinstance(event, JobFound):
+            view.state = "waiting"
+        elif isinstance(event, JobSubmitted):
             view.name = event.task_id or view.name
             view.state = "waiting"
             view.has_callback = event.callback

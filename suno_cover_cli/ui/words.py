@@ -14,6 +14,7 @@ from suno_cover_cli.base.events import (
     ImageSaved,
     JobEnded,
     JobEvent,
+    JobFound,
     JobPolled,
     JobSubmitted,
     RequestRetried,
@@ -126,10 +127,10 @@ def _job_lines(event: Event, *, names_jobs: bool) -> list[Line]:  # noqa: PLR091
     match event:
         case JobSubmitted() if event.is_existing:
             return [Line("found", f"{event.task_id}, made before for {clean(event.music_task_id)}")]
-        case JobSubmitted() if event.music_task_id is not None:
+        case JobSubmitted():
             how = "waiting for its callback" if event.callback else "polling"
             return [Line("submitted", f"{clean(event.music_task_id)} as {event.task_id}; {how}")]
-        case JobSubmitted():
+        case JobFound():
             return [Line("waiting", f"for {event.task_id}")]
         case JobPolled():
             then = "" if event.next_s is None else f"; next check in {format_duration(event.next_s)}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from suno_cover_cli.base.errors import TunnelError
-from suno_cover_cli.base.events import Event, JobEnded, JobSubmitted, Sink, WarningRaised
+from suno_cover_cli.base.events import Event, JobEnded, JobFound, JobSubmitted, Sink, WarningRaised
 from suno_cover_cli.base.proxies import find_proxy
 from suno_cover_cli.base.settings import Settings, parse_rate
 from suno_cover_cli.base.text import Secret
@@ -47,7 +47,7 @@ class Unfinished:
 
     def emit(self, event: Event) -> None:
         """See :class:`base.events.Sink`."""
-        if isinstance(event, JobSubmitted):
+        if isinstance(event, JobSubmitted | JobFound):
             self._submitted.add(event.job)
         elif isinstance(event, JobEnded):
             self._submitted.discard(event.job)
@@ -203,8 +203,8 @@ async def open_workflow(
             sink=sink,
             clock=clock,
             timing=Timing(poll_interval_s=options.poll_interval_s, timeout_s=options.timeout_s),
-            listener=listener,
             channel=channel,
+            open_inbox=listener.open_inbox if listener is not None else None,
             wait=not options.no_wait,
         )
     )
