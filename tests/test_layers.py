@@ -22,6 +22,7 @@ LAYERS = {
     "download": ("images", "images.*"),
     "journal": ("journal", "journal.*"),
     "ui": ("ui", "ui.*"),
+    "release": ("release", "release.*"),
     "workflow": ("jobs", "jobs.*"),
     "sandbox": ("sandbox", "sandbox.*"),
     "options": ("options", "options.*", "listen.options", "doctor.options"),
@@ -34,6 +35,7 @@ LAYERS = {
 # What a layer may import besides itself and the base.
 MAY_ALSO_USE = {
     "channel": {"tunnel"},
+    "release": {"journal"},
     "wiring": {
         "options",
         "service",
@@ -56,6 +58,7 @@ MAY_ALSO_USE = {
         "completion",
         "senders",
         "journal",
+        "release",
         "ui",
         "workflow",
         "service",
@@ -69,6 +72,7 @@ SHARED = {
     "journal.rows": {"workflow", "ui"},
     "service.codes": {"workflow"},
     "callbacks.signature": {"senders", "listen"},
+    "images.check": {"release"},
     "journal.history": {"ui"},
 }
 
