@@ -1,8 +1,12 @@
 """Every exit code of the contract, produced by the program and read by a shell."""
 
 import asyncio
+import os
 import sys
 import time
+from pathlib import Path
+
+import pytest
 
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.sandbox.app import Sandbox
@@ -70,6 +74,47 @@ async def shell_codes(cli: Cli, scripts: list[str], environ: dict[str, str]) -> 
             return await asyncio.wait_for(child.wait(), 40)
 
     return await asyncio.gather(*map(run, scripts))
+
+
+CLOSED_STDOUT = (
+    *("--version", "--help", "generate --help", "completion bash", "config show", "config path"),
+    *("sandbox --list", "resume", "wait --sandbox x"),
+    *("generate --sandbox --no-wait x", "generate --sandbox --json x", "generate --sandbox --events x"),
+)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="shells of other systems cannot close a stream")
+@pytest.mark.parametrize("words", CLOSED_STDOUT)
+def test_a_closed_stdout_is_no_success(cli: Cli, words: str) -> None:
+    """Whoever closes stdout hears that the product had no way out, and nothing is submitted for it."""
+    run = cli.shell(f"suno-cover {words} >&-")
+    assert run.code == 1
+    assert run.stderr.count("standard output is closed") == 1
+    assert "Traceback" not in run.stderr
+    assert cli.run("history", "--json").lines == []
+
+
+def test_a_list_for_a_closed_stdout_is_no_success(cli: Cli) -> None:
+    """``history`` with jobs to list says that they could not be printed."""
+    assert cli.run("generate", "--sandbox", "--no-wait", "x").code == 0
+    run = cli.shell("suno-cover history >&-")
+    assert (run.code, "standard output is closed" in run.stderr) == (1, True)
+
+
+def test_what_prints_nothing_needs_no_stdout(cli: Cli) -> None:
+    """A command without a product succeeds with a closed stdout, and nothing of its files ends there."""
+    assert (
+        cli.shell("suno-cover config set rate off >&- && suno-cover config show | grep -q 'rate *off'").code == 0
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+@pytest.mark.parametrize("words", ["--version", "--help"])
+def test_words_of_the_parser_that_cannot_be_written_are_an_error(cli: Cli, words: str) -> None:
+    """A full disk is told in one line, without a traceback."""
+    run = cli.shell(f"suno-cover {words} >/dev/full")
+    assert run.code == 1
+    assert run.stderr == "error: standard output cannot be written: No space left on device\n"
 
 
 async def test_every_exit_code_is_seen_by_a_shell(cli: Cli) -> None:

@@ -18,6 +18,7 @@ Nothing is told apart by its text::
     `-- SignatureError            10  a callback's signature is wrong or stale
 """
 
+import errno
 import os
 import re
 
@@ -157,3 +158,10 @@ def reason_of(error: OSError) -> str:
     found = _FIRST_NUMBER.search(said)
     number = error.errno or (int(found[1]) if found is not None else 0)
     return os.strerror(number) if number else said
+
+
+def describe_unwritten(error: OSError) -> str:
+    """Say why the product cannot be written to standard output, perhaps because the caller closed it (``>&-``)."""
+    if error.errno == errno.EBADF:
+        return "standard output is closed"
+    return f"standard output cannot be written: {reason_of(error)}"

@@ -17,6 +17,7 @@ PROGRAM = "suno-cover"
 
 def main() -> NoReturn:
     """Run the program named on the command line."""
+    _open_closed_streams()
     if shell := os.environ.get("_SUNO_COVER_COMPLETE"):
         # Asked at every TAB: not worth loading a parser for either.
         from suno_cover_cli.completion import engine
@@ -25,7 +26,11 @@ def main() -> NoReturn:
         sys.exit(0)
     if sys.argv[1:] in (["--version"], ["-V"]):
         # Asked by scripts in every run: not worth loading a parser for.
-        _print_version()
+        try:
+            _print_version()
+            sys.stdout.flush()
+        except OSError as error:
+            _report_unwritten(error)
         sys.exit(0)
     # What is imported now stays to the end. Looking for garbage in it meanwhile took a tenth of a whole command;
     # the runner switches the collector on again.
@@ -36,6 +41,9 @@ def main() -> NoReturn:
     quick_end = QuickEnd()
     try:
         build_app()(prog_name=PROGRAM)
+    except OSError as error:
+        # The words of the parser, such as its help: everything else is written by the runner's output.
+        _report_unwritten(error)
     except SystemExit as end:
         is_told = isinstance(end, ToldExit)
         if end.code == ExitCode.USAGE and not is_told and {"--json", "--events"} & set(sys.argv[1:]):
@@ -103,6 +111,27 @@ def build_app() -> "typer.Typer":
     add_command(app, completion)
     add_config(app)
     return app
+
+
+def _open_closed_streams() -> None:
+    """Open the standard streams that the caller closed, before a file of ours gets their number.
+
+    stdout cannot be written then: a product that is lost is an error where it is written, no silent success.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            flags = os.O_RDONLY if name != "stderr" else os.O_WRONLY
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8"))
+
+
+def _report_unwritten(error: OSError) -> NoReturn:
+    from suno_cover_cli.base.errors import describe_unwritten
+
+    null = os.open(os.devnull, os.O_WRONLY)
+    # What is left in the buffer is flushed once more at the very end.
+    os.dup2(null, sys.stdout.fileno())
+    sys.stderr.write(f"error: {describe_unwritten(error)}\n")
+    sys.exit(1)
 
 
 def _print_version() -> None:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TextIO
 import msgspec
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.errors import SunoCoverError
+from suno_cover_cli.base.errors import SunoCoverError, describe_unwritten
 from suno_cover_cli.base.events import Event, ImageSaved, JobEnded, JobSubmitted, Sink
 from suno_cover_cli.base.text import Redactor, clean, fold
 
@@ -46,18 +46,7 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def standard_streams() -> Streams:
-    """Return this process's own streams; one that is closed becomes the null device."""
-    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
-        null = open(os.devnull, "r+b", buffering=0)  # noqa: SIM115, PTH123 -- lives as long as the process
-        stdin, stdout, stderr = sys.stdin, sys.stdout, sys.stderr
-        return Streams(
-            stdin=stdin.buffer if stdin else null,
-            stdout=stdout.buffer if stdout else null,
-            stderr=stderr or open(os.devnull, "w", encoding="utf-8"),  # noqa: PTH123 -- the same
-            stdout_is_terminal=False,
-            stderr_is_terminal=False,
-            environ=os.environ,
-        )
+    """Return this process's own streams."""
     return Streams(
         stdin=sys.stdin.buffer,
         stdout=sys.stdout.buffer,
@@ -196,7 +185,8 @@ class EventsSink:
             self._write_line(json_line(event.result))
             return
         fields = msgspec.to_builtins(event)
-        self._write_line(json_line({"type": fields.pop("type"), "ts": round(self._clock.time(), 3), **fields}))
+        kind, ts = fields.pop("type"), round(self._clock.time(), 3)
+        self._write_line(json_line({"v": 1, "type": kind, "ts": ts, **fields}))
 
 
 class TeeSink:
@@ -245,6 +235,23 @@ class Output:
         self.redactor = Redactor()
         self.on_closed: Callable[[], None] = lambda: None
         self._writer = LineWriter(streams.stdout, self._report_closed)
+
+    def check_product(self) -> None:
+        """Find out before anything is submitted that the product has no way out.
+
+        Raises:
+            SunoCoverError: stdout was closed by the caller, or is open for reading only.
+        """
+        try:
+            os.write(self.streams.stdout.fileno(), b"")
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EBADF:
+                self.is_json = False  # an object has no way out either
+                raise SunoCoverError(
+                    describe_unwritten(error),
+                    code="stdout_closed",
+                    hint="Nothing was submitted. Send it to a file, a pipe or /dev/null.",
+                ) from None
 
     def write_line(self, line: str) -> None:
         """Print one line of the product."""

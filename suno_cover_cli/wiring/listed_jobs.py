@@ -60,6 +60,7 @@ def prepare_listed_jobs(
             "--no-wait leaves before a callback can come, so --callback required cannot be kept",
             hint="Leave one of the two out.",
         )
+    context.output.check_product()
     ids = collect_task_ids(
         options.task_ids or (),
         options.input_file,

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from suno_cover_cli.base.clock import SystemClock
-from suno_cover_cli.base.errors import SunoCoverError, reason_of
+from suno_cover_cli.base.errors import SunoCoverError, describe_unwritten
 from suno_cover_cli.base.exits import ExitCode, ToldExit
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.ui.output import Output, standard_streams
@@ -201,9 +201,7 @@ def _report_unwritten(failure: OSError, output: Output, resume_command: str | No
     """A disk that is full is no reader that left: whoever waits for the product must hear that it is not whole."""
     if resume_command:
         output.write_words(resume_command)
-    error = SunoCoverError(
-        f"standard output cannot be written: {reason_of(failure)}", hint="Make room for it, or send it elsewhere."
-    )
+    error = SunoCoverError(describe_unwritten(failure), hint="Make room for it, or send it elsewhere.")
     output.write_error(error)
     return error.exit_code
 
