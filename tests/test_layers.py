@@ -12,7 +12,16 @@ ROOT = Path(__file__).parent.parent / "suno_cover_cli"
 
 # Layer -> its modules. A module belongs to the first layer one of whose patterns fits its name.
 LAYERS = {
-    "base": ("__init__", "base", "base.*", "callbacks.content", "callbacks.sample_names"),
+    "base": (
+        "__init__",
+        "base",
+        "base.*",
+        "callbacks.bodies",
+        "callbacks.charsets",
+        "callbacks.content",
+        "callbacks.kinds",
+        "callbacks.sample_names",
+    ),
     "completion": ("completion", "completion.*"),
     "service": ("service", "service.*"),
     "channel": ("tunnels.channel", "tunnels.probe", "tunnels.proof"),
@@ -22,7 +31,6 @@ LAYERS = {
     "download": ("images", "images.*"),
     "journal": ("journal", "journal.*"),
     "ui": ("ui", "ui.*"),
-    "release": ("release", "release.*"),
     "workflow": ("jobs", "jobs.*"),
     "sandbox": ("sandbox", "sandbox.*"),
     "options": ("options", "options.*", "listen.options", "doctor.options"),
@@ -35,7 +43,6 @@ LAYERS = {
 # What a layer may import besides itself and the base.
 MAY_ALSO_USE = {
     "channel": {"tunnel"},
-    "release": {"journal"},
     "wiring": {
         "options",
         "service",
@@ -58,7 +65,6 @@ MAY_ALSO_USE = {
         "completion",
         "senders",
         "journal",
-        "release",
         "ui",
         "workflow",
         "service",
@@ -72,7 +78,6 @@ SHARED = {
     "journal.rows": {"workflow", "ui"},
     "service.codes": {"workflow"},
     "callbacks.signature": {"senders", "listen"},
-    "images.check": {"release"},
     "journal.history": {"ui"},
 }
 

@@ -11,31 +11,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from suno_cover_cli.base.models import is_safe_task_id
-from suno_cover_cli.callbacks.content import CallbackContent, NotACallbackError, parse_callback
+from suno_cover_cli.callbacks.content import NotACallbackError, parse_callback
 from tests.listener_fixtures import IMAGES, TASK, callback_body, connect, new_listener, post, request_bytes
 
 
 @pytest.mark.parametrize(
-    ("body", "content"),
+    ("body", "read"),
     [
-        (callback_body(), CallbackContent(TASK, 200, "success", IMAGES)),
-        (callback_body(code=501), CallbackContent(TASK, 501, "failed", ())),
-        (b'{"code":200,"data":{"task_id":"a-b_C"}}', CallbackContent("a-b_C", 200, "", ())),
-        (b'{"code":200,"data":{"taskId":"one","task_id":"two"}}', CallbackContent("one", 200, "", ())),
-        (b'{"code":200,"data":{"taskId":null,"task_id":"two"}}', CallbackContent("two", 200, "", ())),
-        (b'{"code":"200","data":{"taskId":"a"},"msg":null}', CallbackContent("a", 200, "", ())),
-        (b'{"code":200.0,"data":{"taskId":12345}}', CallbackContent("12345", 200, "", ())),
-        (b'\xef\xbb\xbf {"code":200,"data":{"taskId":"a"}}\r\n', CallbackContent("a", 200, "", ())),
-        (b'{"new":[{}],"code":200,"data":{"x":1,"taskId":"a"}}', CallbackContent("a", 200, "", ())),
-        (b'{"code":1,"code":2,"data":{"taskId":"a"}}', CallbackContent("a", 2, "", ())),
-        (b'{"code":200,"data":{"taskId":"a","images":"none"}}', CallbackContent("a", 200, "", ())),
-        (b'{"code":200,"data":{"taskId":"a","images":["u",null,7]}}', CallbackContent("a", 200, "", ("u",))),
-        ('{"code":200,"msg":"好","data":{"taskId":"a"}}'.encode(), CallbackContent("a", 200, "好", ())),
+        (callback_body(), (TASK, 200, "success", IMAGES)),
+        (callback_body(code=501), (TASK, 501, "failed", ())),
+        (b'{"code":200,"data":{"task_id":"a-b_C"}}', ("a-b_C", 200, "", ())),
+        (b'{"code":200,"data":{"taskId":"one","task_id":"two"}}', ("one", 200, "", ())),
+        (b'{"code":200,"data":{"taskId":null,"task_id":"two"}}', ("two", 200, "", ())),
+        (b'{"code":"200","data":{"taskId":"a"},"msg":null}', ("a", 200, "", ())),
+        (b'{"code":200.0,"data":{"taskId":12345}}', ("12345", 200, "", ())),
+        (b'\xef\xbb\xbf {"code":200,"data":{"taskId":"a"}}\r\n', ("a", 200, "", ())),
+        (b'{"new":[{}],"code":200,"data":{"x":1,"taskId":"a"}}', ("a", 200, "", ())),
+        (b'{"code":1,"code":2,"data":{"taskId":"a"}}', ("a", 2, "", ())),
+        (b'{"code":200,"data":{"taskId":"a","images":"none"}}', ("a", 200, "", ())),
+        (b'{"code":200,"data":{"taskId":"a","images":["u",null,7]}}', ("a", 200, "", ("u",))),
+        ('{"code":200,"msg":"好","data":{"taskId":"a"}}'.encode(), ("a", 200, "好", ())),
+        (b'{"code":200,"msg":"\xff","data":{"taskId":"a"}}', ("a", 200, "\xff", ())),
+        ('{"code":200,"data":{"taskId":"a"}}'.encode("utf-16"), ("a", 200, "", ())),
+        ('{"code":200,"data":{"taskId":"a"}}'.encode("utf-32-be"), ("a", 200, "", ())),
+        (b"taskId=a&code=200", ("a", 200, "", ())),
+        (b'{"code":200,"taskId":"a","images":["u"],"data":null}', ("a", 200, "", ("u",))),
     ],
 )
-def test_habits_of_the_service_are_tolerated(body: bytes, content: CallbackContent) -> None:
+def test_habits_of_the_service_are_tolerated(body: bytes, read: tuple[Any, ...]) -> None:
     """Either spelling of the id, numbers as text and text as numbers, unknown fields and a mark are all read."""
-    assert parse_callback(body) == content
+    content = parse_callback(body)
+    assert (content.task_id, content.code, content.message, content.image_urls) == read
 
 
 def test_a_deep_body_leaves_room_for_whatever_runs_while_it_is_read() -> None:
@@ -77,7 +83,7 @@ NOT_CALLBACKS = [
     b"[]",
     b'"text"',
     b"{",
-    b"taskId=a&code=200",
+    b"taskId=a",
     b"<html></html>",
     b'{"code":200}',
     b'{"code":200,"data":null}',
@@ -103,10 +109,8 @@ NOT_CALLBACKS = [
     b'{"code":1' + b"0" * 9000 + b',"data":{"taskId":"a"}}',
     b'{"code":200,"data":{"taskId":1' + b"0" * 9000 + b"}}",
     b'{"code":200,"data":{"taskId":"a"}} trailing',
-    b'{"code":200,"data":{"taskId":"a"},"msg":"\xff"}',
     b'{"code":200,"data":{"taskId":"a"},"msg":"\\ud800"}',
-    '{"code":200,"data":{"taskId":"a"}}'.encode("utf-16"),
-    '{"code":200,"data":{"taskId":"a"}}'.encode("utf-32-be"),
+    '{"code":200,"data":{"taskId":"a"}'.encode("utf-16"),
     b'{"code":200,"data":{"taskId":"a","images":' + b"[" * 100_000,
     b'{"code":200,"data":{"taskId":"a"},"x":' + b'{"x":' * 100_000,
     b"\x1f\x8b\x08\x00\x00\x00\x00\x00",
@@ -168,12 +172,13 @@ async def test_headers_do_not_decide_what_a_body_is(headers: tuple[str, ...]) ->
         assert (await wire.read_answer()).status == 200
 
 
-async def test_a_compressed_body_is_never_unpacked() -> None:
-    """A body with Content-Encoding is taken as the bytes it is: a bomb of 1 GiB costs what was sent."""
+async def test_a_bomb_is_refused() -> None:
+    """A body that would unpack to 50 MB is refused, and says what it is."""
     bomb = gzip.compress(b" " * 50_000_000)
     async with new_listener() as listener:
         answer = await post(listener, listener.open_inbox().path, bomb, headers={"Content-Encoding": "gzip"})
     assert answer.status == 400
+    assert json.loads(answer.body)["reason"] == "gzip of over 1 MiB when unpacked"
 
 
 @pytest.mark.parametrize("letters", [b"caf\xc3\xa9", b"caf\xe9"], ids=["utf-8", "latin-1"])

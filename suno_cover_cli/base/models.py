@@ -221,20 +221,55 @@ class WireMusic(msgspec.Struct, kw_only=True):
     param: Any = None
 
 
-class WireCallbackData(msgspec.Struct, kw_only=True):
-    """``data`` of a callback. Only these three are built: a hostile body pays for its other fields itself.
+_Field = msgspec.Raw | msgspec.UnsetType
+"""A field that is kept as it stands: whether it is there is what counts, or it is read later."""
 
-    Cover callbacks spell ``taskId``; music callbacks and kie.ai's signature sample spell ``task_id``.
+
+class WireCallbackData(msgspec.Struct, kw_only=True):
+    """``data`` of a callback, of whichever kind; of a flat one, all of it.
+
+    Only these are built: a hostile body pays for its other fields itself. Cover callbacks spell ``taskId``; music
+    callbacks and kie.ai's signature sample spell ``task_id``. The others are what tells the kinds apart.
     """
 
     taskId: Any = None  # noqa: N815
     task_id: Any = None
-    images: Any = None
+    images: Any = msgspec.UNSET
+    callbackType: Any = None  # noqa: N815
+    """Music and lyrics: ``text``, ``first``, ``complete``, ``error``."""
+    data: _Field = msgspec.UNSET
+    """Music: tracks. Lyrics: texts."""
+    audioWavUrl: _Field = msgspec.UNSET  # noqa: N815
+    video_url: _Field = msgspec.UNSET
+    videoUrl: _Field = msgspec.UNSET  # noqa: N815
+    vocal_removal_info: _Field = msgspec.UNSET
+    state: Any = None
+    """Jobs of the market: ``success``, ``fail``, or still under way."""
+    resultJson: _Field = msgspec.UNSET  # noqa: N815
+    status: Any = None
+    """Where a callback has the shape of a read: words such as ``FIRST_SUCCESS``."""
+    response: _Field = msgspec.UNSET
+
+
+class WireItem(msgspec.Struct, kw_only=True):
+    """One entry of ``data.data``: a text of lyrics has ``text``, a track of music has not."""
+
+    text: _Field = msgspec.UNSET
+
+
+class WireResponse(msgspec.Struct, kw_only=True):
+    """``response`` where a callback has the shape of a read."""
+
+    sunoData: _Field = msgspec.UNSET  # noqa: N815
+    images: Any = msgspec.UNSET
 
 
 class WireCallback(msgspec.Struct, kw_only=True):
-    """The POST to ``callBackUrl``: ``{code, msg, data: {taskId | task_id, images}}``."""
+    """The POST to ``callBackUrl``: ``{code, msg, data: {taskId | task_id, ...}}``; some leave ``data`` out.
+
+    ``data`` is read by itself, because some senders put it there as JSON text.
+    """
 
     code: int
-    data: WireCallbackData
+    data: _Field = msgspec.UNSET
     msg: Any = None

@@ -6,8 +6,6 @@ starter file that ``config init`` writes.
 
 from typing import NamedTuple
 
-from suno_cover_cli.base.providers import PROVIDERS
-
 
 class Setting(NamedTuple):
     """One setting, secrets aside.
@@ -35,11 +33,11 @@ class Setting(NamedTuple):
 SETTINGS: dict[str, Setting] = {
     "provider": Setting(
         "provider",
-        "|".join(PROVIDERS.names),
-        PROVIDERS.default.name,
-        f"Which service; resellers count as {PROVIDERS.default.name}",
+        "sunoapi|kie",
+        "sunoapi",
+        "Which service; resellers count as sunoapi",
         variable="SUNO_PROVIDER",
-        note=f"or {', '.join(PROVIDERS.names[1:])}; resellers of the same API count as {PROVIDERS.default.name}",
+        note="or kie; resellers of the same API count as sunoapi",
     ),
     "base_url": Setting(
         "base-url",
@@ -47,7 +45,7 @@ SETTINGS: dict[str, Setting] = {
         "",
         "Address of the service",
         variable="SUNO_BASE_URL",
-        example=PROVIDERS.default.base_url,
+        example="https://api.sunoapi.org",
         note="address of the service",
     ),
     "output": Setting(

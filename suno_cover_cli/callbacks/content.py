@@ -2,22 +2,14 @@
 
 import msgspec
 
-from suno_cover_cli.base.models import SignatureState, WireCallback, is_safe_task_id
-
-MAX_BODY_BYTES = 1024 * 1024
-"""A real callback has a few hundred bytes; the listener answers 413 above this."""
+from suno_cover_cli.base.models import SignatureState, WireCallback, WireCallbackData, is_safe_task_id
+from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, header_value, is_too_deep, read_body
+from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage, classify
 
 # The longest list and text worth keeping: a body of 1 MiB could name hundreds of thousands of images.
 _MAX_IMAGES = 100
 _MAX_MESSAGE_CHARS = 2000
 _MAX_CODE = 999_999
-# Counted, not decoded: a decoder that goes down to the interpreter's limit fails whatever is called meanwhile,
-# such as the finalizers of connections, and that would be seen on the terminal.
-_MAX_BRACKETS = 500
-_BOM = b"\xef\xbb\xbf"
-
-Headers = tuple[tuple[str, str], ...]
-"""Header lines in the order and spelling they were sent."""
 
 
 class NotACallbackError(Exception):
@@ -28,16 +20,30 @@ class CallbackContent(msgspec.Struct, frozen=True, gc=False):
     """The body of a callback, made plain and still not believed.
 
     Attributes:
-        task_id: Cover task id; safe as a path component, which says nothing about whose it is.
-        code: The service's verdict, 200 for a cover that was made.
+        task_id: Task id, of a cover task if it is about one; safe as a path component, which says nothing about
+            whose it is.
+        code: The service's verdict, 200 when all went well.
         message: The service's words, untrusted text.
-        image_urls: What it names, untrusted; only the service's own record is downloaded from.
+        image_urls: The covers it names, untrusted; only the service's own record is downloaded from.
+        kind: What was asked for.
+        stage: How far that is; ``None`` where it cannot be told.
+        items: How many images, tracks or texts it brings.
+        packing: How the body came, such as ``gzip`` or ``form, gbk``; empty for plain JSON in UTF-8.
     """
 
     task_id: str
     code: int
     message: str
     image_urls: tuple[str, ...]
+    kind: CallbackKind = CallbackKind.COVER
+    stage: CallbackStage | None = CallbackStage.COMPLETE
+    items: int = 0
+    packing: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no other callback of this task follows, as far as can be told."""
+        return self.kind is CallbackKind.UNKNOWN or (self.stage is not None and self.stage.is_final)
 
 
 class ReceivedCallback(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -74,34 +80,71 @@ class ReceivedCallback(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     remote: str
 
 
-_DECODER = msgspec.json.Decoder(WireCallback, strict=False)
+_CALLBACK = msgspec.json.Decoder(WireCallback, strict=False)
+_DATA = msgspec.json.Decoder(WireCallbackData, strict=False)
 
 
-def parse_callback(body: bytes) -> CallbackContent:
-    """Read the body of a callback.
+def parse_callback(body: bytes, headers: Headers = ()) -> CallbackContent:
+    """Read the body of a callback, of whichever kind and however it was packed.
 
-    Tolerated: either spelling of the id, ids and codes of the other type, missing ``msg``, unknown fields,
-    a byte order mark, images that are no list of texts (they count as none).
+    Tolerated: compression, any charset, forms, ``data`` as JSON text or left out, either spelling of the id, ids
+    and codes of the other type, missing ``msg``, unknown fields, images that are no list of texts (they count as
+    none).
+
+    Args:
+        body: As sent.
+        headers: As sent; they are hints and may be wrong.
 
     Raises:
-        NotACallbackError: It is not JSON, or has no numeric code or no usable task id.
+        NotACallbackError: It cannot be read as JSON, or has no numeric code or no usable task id.
     """
-    if body.count(b"[") + body.count(b"{") > _MAX_BRACKETS:
+    packing = ""
+    if not (body[:1] == b"{" and body.isascii()) or header_value(headers, "content-encoding"):
+        try:
+            body, packing = read_body(body, headers)
+        except UnreadableError as error:
+            raise NotACallbackError(str(error)) from error
+    if is_too_deep(body):
         raise NotACallbackError("nested too deeply")
     try:
-        wire = _DECODER.decode(body.removeprefix(_BOM))
+        wire = _CALLBACK.decode(body)
+        raw = _raw_data(wire, body)
+        data = _DATA.decode(raw)
     except msgspec.ValidationError as error:
         # Without the decoder's words: they may quote a key of the sender's.
-        raise NotACallbackError("JSON, but not {code, data: {taskId}}") from error
+        shape = "a form" if packing.endswith("form") else "JSON"
+        raise NotACallbackError(f"{shape}, but not {{code, data: {{taskId}}}}") from error
     except (msgspec.DecodeError, ValueError) as error:
-        raise NotACallbackError("not JSON in UTF-8") from error
+        raise NotACallbackError("not JSON") from error
     if not -_MAX_CODE <= wire.code <= _MAX_CODE:
         raise NotACallbackError("its code is no code")
-    task_id = _plain_id(wire.data.taskId) or _plain_id(wire.data.task_id)
+    task_id = _plain_id(data.taskId) or _plain_id(data.task_id)
     if not is_safe_task_id(task_id):
         raise NotACallbackError("no task id, or one that cannot be the service's")
+    found = classify(wire.code, data, raw)
     message = wire.msg if isinstance(wire.msg, str) else ""
-    return CallbackContent(task_id, wire.code, message[:_MAX_MESSAGE_CHARS], _plain_images(wire.data.images))
+    return CallbackContent(
+        task_id,
+        wire.code,
+        message[:_MAX_MESSAGE_CHARS],
+        _plain_images(found.images),
+        found.kind,
+        found.stage,
+        found.items,
+        packing,
+    )
+
+
+def _raw_data(wire: WireCallback, body: bytes) -> bytes:
+    """Return ``data`` as JSON; of a flat callback, all of it."""
+    raw = b"null" if wire.data is msgspec.UNSET else bytes(wire.data)
+    if raw == b"null":
+        return body
+    if raw.startswith(b'"'):
+        raw = msgspec.json.decode(raw, type=str).encode()
+        if is_too_deep(raw):
+            raise NotACallbackError("nested too deeply")
+    return raw
 
 
 def _plain_id(value: object) -> str:

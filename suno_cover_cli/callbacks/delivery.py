@@ -22,7 +22,7 @@ from suno_cover_cli.base.clock import Clock, within
 from suno_cover_cli.base.errors import UsageError, reason_of
 from suno_cover_cli.base.proxies import find_proxy
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.content import Headers
+from suno_cover_cli.callbacks.bodies import Headers
 
 ANSWER_S = 15.0
 """The service waits this long for a receiver's 200 (documented)."""

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from suno_cover_cli.callbacks.content import Headers, ReceivedCallback
+from suno_cover_cli.callbacks.bodies import Headers
+from suno_cover_cli.callbacks.content import ReceivedCallback
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from suno_cover_cli.base.models import SignatureState
-from suno_cover_cli.callbacks.content import CallbackContent, Headers, ReceivedCallback
+from suno_cover_cli.callbacks.bodies import Headers
+from suno_cover_cli.callbacks.content import CallbackContent, ReceivedCallback
 
 # Unread callbacks are wake-ups: when a flood on a known path fills the room, the latest news counts.
 _MAX_UNREAD = 256

@@ -21,8 +21,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from yarl import URL
 
+from suno_cover_cli.callbacks.bodies import MAX_BODY_BYTES, Headers
 from suno_cover_cli.callbacks.connections import ConnectionLedger
-from suno_cover_cli.callbacks.content import MAX_BODY_BYTES, Headers, ReceivedCallback
+from suno_cover_cli.callbacks.content import ReceivedCallback
 from suno_cover_cli.callbacks.exchanges import Answer
 
 # Node.js stops at 16 KiB of header lines as well; a real callback has about one.

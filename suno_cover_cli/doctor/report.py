@@ -52,8 +52,7 @@ def _admit(options: DoctorOptions, context: Context) -> Subject:
         subject.settings = load_settings({name: getattr(options, name, None) for name in SETTINGS}, where)
     except UsageError as error:
         subject.settings_error = error
-        nothing = ConfigFile(path=Path("config.toml"), is_there=False)
-        where = Sources({}, nothing, None, context.providers)
+        where = Sources({}, ConfigFile(path=Path("config.toml"), is_there=False), None)
         subject.settings = load_settings({}, where)
     subject.where = where
     try:
@@ -64,15 +63,11 @@ def _admit(options: DoctorOptions, context: Context) -> Subject:
         subject.key_error = error
     try:
         subject.webhook_key = load_webhook_key(
-            subject.settings.provider,
-            where,
-            key_file=options.webhook_key_file,
-            stdin=context.output.streams.stdin,
+            where, key_file=options.webhook_key_file, stdin=context.output.streams.stdin
         )
     except UsageError as error:
         subject.webhook_key_error = error
-    webhook_key = subject.webhook_key
-    for secret in (subject.key, webhook_key.secret if webhook_key is not None else None):
+    for secret in (subject.key, subject.webhook_key):
         context.output.redactor.add(secret)
     subject.environ = environ
     return subject

@@ -12,7 +12,8 @@ import msgspec
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.content import Headers, ReceivedCallback
+from suno_cover_cli.callbacks.bodies import Headers
+from suno_cover_cli.callbacks.content import ReceivedCallback
 from suno_cover_cli.journal.database import Database
 
 KEEP_EVENTS = 1000

@@ -14,7 +14,7 @@ import msgspec
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.text import clean, fold
-from suno_cover_cli.callbacks.content import Headers
+from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.exchanges import Exchange
 from suno_cover_cli.journal.recordings import Recording
 from suno_cover_cli.listen.events import Forwarded, ListenEvent

@@ -13,7 +13,8 @@ import msgspec
 
 from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.content import Headers, NotACallbackError, parse_callback
+from suno_cover_cli.callbacks.bodies import Headers
+from suno_cover_cli.callbacks.content import NotACallbackError, parse_callback
 from suno_cover_cli.callbacks.exchanges import Exchange
 from suno_cover_cli.journal.recordings import Recording
 from suno_cover_cli.listen.events import ListenEvent

@@ -1,26 +1,28 @@
 """Signatures of recorded callbacks: which are in a file, and what exactly is wrong with each."""
 
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.models import SignatureState
-from suno_cover_cli.callbacks.content import MAX_BODY_BYTES, Headers, NotACallbackError, parse_callback
-from suno_cover_cli.callbacks.signature import SignatureReport, check_signature
+from suno_cover_cli.base.text import Secret
+from suno_cover_cli.callbacks.bodies import MAX_BODY_BYTES
+from suno_cover_cli.callbacks.content import NotACallbackError, parse_callback
+from suno_cover_cli.callbacks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, SignatureReport, check_signature
 
 _MAX_INPUT_BYTES = 64 * 1024 * 1024
 
 
 class SignedBody(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be checked: a body, its headers, and the moment it arrived (epoch seconds)."""
+    """What is to be checked: a body, its two headers, and the moment it arrived (epoch seconds)."""
 
     body: bytes
-    headers: Headers
+    timestamp: str | None
+    signature: str | None
     arrived_at: float
 
 
@@ -44,7 +46,7 @@ class SignatureLine(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float | None
 
 
-def check_signed_body(one: SignedBody, key: WebhookKey, max_age_s: float) -> tuple[str | None, SignatureReport]:
+def check_signed_body(one: SignedBody, key: Secret, max_age_s: float) -> tuple[str | None, SignatureReport]:
     """Return the cover task id that a body names, and what its signature is worth."""
     try:
         task_id = parse_callback(one.body).task_id
@@ -53,8 +55,8 @@ def check_signed_body(one: SignedBody, key: WebhookKey, max_age_s: float) -> tup
     return task_id, check_signature(
         key,
         task_id,
-        headers=one.headers,
-        body=one.body,
+        timestamp=one.timestamp,
+        signature=one.signature,
         now_s=one.arrived_at,
         max_age_s=max_age_s,
     )
@@ -103,7 +105,13 @@ def find_signed_bodies(raw: bytes, path: str) -> Iterator[SignedBody]:
                 hint="For a bare body add --timestamp and --signature with the values of its two headers.",
             ) from None
         found += 1
-        yield SignedBody(body=body[:MAX_BODY_BYTES], headers=tuple(event.headers.items()), arrived_at=event.ts)
+        headers: Mapping[str, str] = {name.lower(): value for name, value in event.headers.items()}
+        yield SignedBody(
+            body=body[:MAX_BODY_BYTES],
+            timestamp=headers.get(TIMESTAMP_HEADER.lower()),
+            signature=headers.get(SIGNATURE_HEADER.lower()),
+            arrived_at=event.ts,
+        )
     if not found:
         raise UsageError(
             f"{path} holds no event",

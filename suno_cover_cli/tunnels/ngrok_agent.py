@@ -137,10 +137,7 @@ class AgentThread:
         token = self._find_token()
         agent = self._find_agent(home, token)
         home.write_config(token)
-        launcher = home.install_launcher(
-            agent.path, private_variables=self._plan.private_variables, use_proxy=self._plan.use_proxy
-        )
-        self._path = str(launcher)
+        self._path = str(home.install_launcher(agent.path, use_proxy=self._plan.use_proxy))
         try:
             try:
                 opened = self._open(home)

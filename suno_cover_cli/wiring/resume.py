@@ -11,9 +11,8 @@ import msgspec
 from suno_cover_cli.base.errors import SunoCoverError
 from suno_cover_cli.base.events import Event, NullSink, Sink, WarningRaised
 from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.keys import WebhookKey
-from suno_cover_cli.base.settings import Settings, checked_value, named_provider
-from suno_cover_cli.base.text import clean
+from suno_cover_cli.base.settings import Provider, Settings, checked_value
+from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.jobs.workflow import CoverWorkflow
@@ -85,7 +84,7 @@ class _Resumption:
         *,
         settings: Settings,
         ring: KeyRing,
-        webhook_key: WebhookKey | None,
+        webhook_key: Secret | None,
     ) -> None:
         self._options = options
         self._context = context
@@ -172,9 +171,8 @@ class _Resumption:
     ) -> CoverWorkflow:
         settings, key = self._settings, None
         if account.service != SANDBOX_SERVICE:
-            known = self._context.providers
-            provider = named_provider(account.provider, "the journal", known)
-            base_url = checked_value("base_url", account.service, "the journal", known)
+            provider = Provider(checked_value("provider", account.provider, "the journal"))
+            base_url = checked_value("base_url", account.service, "the journal")
             key = self._ring.find(base_url, provider)
             settings = msgspec.structs.replace(settings, provider=provider, base_url=base_url)
         settings = msgspec.structs.replace(settings, callback=kept.callback, domain=kept.domain)
