@@ -5,7 +5,9 @@ A test tells when they are stale. A page holds a part between ``<!-- generated: 
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import typer.main
@@ -19,6 +21,7 @@ from suno_cover_cli.cli.main import PROGRAM, build_app
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / ".github" / "docs"
+MAN_PAGE = DOCS / "suno-cover.1"
 PAGES = (README, *sorted(DOCS.glob("*.md")))
 
 ENVIRONMENT = {
@@ -123,6 +126,49 @@ def settings() -> str:
     return "\n".join(["| key | meaning | values | default | variable |", "| --- | --- | --- | --- | --- |", *rows])
 
 
+def man_page() -> str:
+    """Make the manual page, in the macros of man(7)."""
+    root = typer.main.get_command(build_app())
+    lines = [
+        '.TH SUNO-COVER 1 "" "suno-cover" "User Commands"',
+        *(".SH NAME", "suno-cover \\- cover artwork for a piece of music"),
+        *(".SH SYNOPSIS", ".B suno-cover", ".I COMMAND", "[options]"),
+        *(".SH DESCRIPTION", *_roff(root.help or "")),
+        ".SH COMMANDS",
+    ]
+    for path, command in _commands_below(root, ""):
+        lines += [f".SS {_escaped(path)}", *_roff(command.help or "")]
+        for parameter in command.params:
+            names = [*parameter.opts, *parameter.secondary_opts] if parameter.param_type_name == "option" else []
+            if not getattr(parameter, "hidden", False):
+                shown = " ".join([", ".join(names), parameter.metavar or ""]).strip()
+                lines += [".TP", f".B {_escaped(shown)}", *_roff(getattr(parameter, "help", "") or "")]
+    lines.append(".SH EXIT STATUS")
+    for code in ExitCode:
+        lines += [".TP", f".B {code.value}", *_roff(code.meaning.replace("`", ""))]
+    lines.append(".SH ENVIRONMENT")
+    for name, meaning in ENVIRONMENT.items():
+        lines += [".TP", f".B {name}", *_roff(meaning.replace("`", ""))]
+    return "\n".join(lines) + "\n"
+
+
+def _commands_below(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    for name, child in getattr(command, "commands", {}).items():
+        yield f"{path} {name}".strip(), child
+        yield from _commands_below(child, f"{path} {name}".strip())
+
+
+def _roff(text: str) -> list[str]:
+    """Write paragraphs; a line may not begin with what roff takes for a request."""
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    return [line for paragraph in filter(None, paragraphs) for line in (_escaped(paragraph), ".PP")][:-1]
+
+
+def _escaped(text: str) -> str:
+    escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
+
+
 PARTS = {
     "exit codes": exit_codes,
     "environment": environment,
@@ -148,3 +194,4 @@ if __name__ == "__main__":
         sys.exit(f"usage: python -m tests.docs --write   (part of {PROGRAM}'s tests)")
     for page in PAGES:
         page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
+    MAN_PAGE.write_text(man_page(), encoding="utf-8")

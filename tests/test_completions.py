@@ -4,6 +4,7 @@ import importlib
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,6 +69,57 @@ def test_the_files_to_copy_are_what_the_program_prints(cli: Cli) -> None:
     assert cli.run("completion", "tcsh").code == 2
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_install_makes_tab_work_in_a_new_shell(cli: Cli, shell: str) -> None:
+    """After ``completion install`` a new shell completes; running it a second time changes nothing."""
+    if shutil.which(shell) is None:
+        pytest.fail(f"{shell} is not installed; .ci/run installs it")
+    home = cli.cwd / "home"
+    home.mkdir()
+    (home / f".{shell}rc").write_text("# mine")
+    places = {"HOME": str(home), "ZDOTDIR": "", "XDG_DATA_HOME": "", "XDG_CONFIG_HOME": ""}
+    first = cli.run("completion", "install", **places, SHELL=f"/bin/{shell}")
+    assert first.code == 0, first.stderr
+    assert first.stdout == ""
+    files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    assert cli.run("completion", "install", "--shell", shell, **places).code == 0
+    assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == files
+    if shell != "fish":
+        assert files[home / f".{shell}rc"].startswith(b"# mine\n")
+    probe = {
+        "bash": "complete -p suno-cover",
+        "zsh": "whence -w _suno_cover _suno-cover; echo ${_comps[suno-cover]}",
+        "fish": "complete -C 'suno-cover gener'",
+    }[shell]
+    done = subprocess.run(
+        [shell, "-i", "-c", probe],
+        env={
+            **cli.environ,
+            **places,
+            "TERM": "dumb",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert {"bash": "_suno_cover", "zsh": "_suno-cover", "fish": "generate"}[shell] in done.stdout, done.stderr
+
+
+def test_install_says_what_it_cannot_do(cli: Cli) -> None:
+    """An unknown shell and a place that cannot be written are told, with a way out, and nothing is written."""
+    unknown = cli.run("completion", "install", SHELL="/bin/tcsh")
+    assert unknown.code == 2
+    assert "--shell" in unknown.stderr
+    (cli.cwd / "file").write_text("")
+    unwritable = cli.run("completion", "install", "--shell", "fish", XDG_CONFIG_HOME=str(cli.cwd / "file"))
+    assert unwritable.code == 2
+    assert "cannot write" in unwritable.stderr
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -87,6 +139,7 @@ def test_the_files_to_copy_are_what_the_program_prints(cli: Cli) -> None:
         ("config set callback re", ["required"]),
         ("config set name ", []),
         ("completion f", ["fish"]),
+        ("completion i", ["install"]),
         ("nonsense ", []),
         ("generate --nonsense=", []),
     ],

@@ -1,13 +1,15 @@
 """README and the pages of ``.github``: what they promise runs, what is generated is fresh, links work."""
 
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.cli_fixtures import Cli
-from tests.docs import ENVIRONMENT, PAGES, PARTS, README, ROOT, renewed
+from tests.docs import ENVIRONMENT, MAN_PAGE, PAGES, PARTS, README, ROOT, man_page, renewed
 
 TEXT = README.read_text(encoding="utf-8")
 
@@ -24,6 +26,27 @@ def test_generated_parts_are_fresh(page: Path) -> None:
     """Exit codes, environment, settings, job object and help are what the program has today."""
     text = page.read_text(encoding="utf-8")
     assert renewed(text) == text, "run: python -m tests.docs --write"
+
+
+def test_the_manual_page_is_fresh() -> None:
+    """The manual page says what the program's help says today."""
+    assert MAN_PAGE.read_text(encoding="utf-8") == man_page(), "run: python -m tests.docs --write"
+
+
+@pytest.mark.skipif(shutil.which("man") is None, reason="there is no man here")
+def test_man_reads_the_page_without_a_complaint() -> None:
+    """The manual page is right roff: man has nothing to warn of, and every command stands in it."""
+    environ = {**os.environ, "MANWIDTH": "80", "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MAN_KEEP_FORMATTING": ""}
+    done = subprocess.run(
+        ["man", "--warnings", "-E", "UTF-8", "-l", str(MAN_PAGE)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert "generate" in done.stdout
+    assert "--upscale" in done.stdout or "--poll-interval" in done.stdout
 
 
 def test_every_generated_part_has_a_page() -> None:

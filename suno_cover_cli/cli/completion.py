@@ -1,4 +1,4 @@
-"""``completion``: the script that makes TAB work in a shell."""
+"""``completion``: TAB in a shell."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,24 +10,51 @@ import typer
 class CompletionOptions:
     """Options of the command."""
 
-    shell: Annotated[
-        str, typer.Argument(metavar="bash|zsh|fish|powershell", help="Your shell.", show_default=False)
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="install|bash|zsh|fish|powershell", help="Install it, or print a script.", show_default=False
+        ),
     ]
+    shell: Annotated[
+        str | None,
+        typer.Option("--shell", metavar="bash|zsh|fish", help="For install: which shell. (default: yours)"),
+    ] = None
 
 
 def completion(options: CompletionOptions) -> None:
-    """Print the script that makes TAB work in a shell.
+    """Make TAB work in your shell, or print the script that does.
 
-    bash: suno-cover completion bash > ~/.local/share/bash-completion/completions/suno-cover
-
-    zsh: suno-cover completion zsh > a folder of $fpath, as _suno-cover
-
-    fish: suno-cover completion fish > ~/.config/fish/completions/suno-cover.fish
+    suno-cover completion install puts the script where your shell finds it,
+    and adds a line to your shell's start-up file where it needs one.
 
     PowerShell: suno-cover completion powershell >> $PROFILE
     """
     from suno_cover_cli.completion.scripts import SCRIPTS, script_of
 
-    if options.shell not in SCRIPTS:
-        raise typer.BadParameter(f"there is no script for {options.shell}; use {', '.join(SCRIPTS)}")
-    typer.echo(script_of(options.shell), nl=False)
+    if options.what == "install":
+        _install(options.shell)
+    elif options.shell is not None:
+        raise typer.BadParameter("--shell goes with install")
+    elif options.what not in SCRIPTS:
+        raise typer.BadParameter(f"there is no script for {options.what}; use install, {', '.join(SCRIPTS)}")
+    else:
+        typer.echo(script_of(options.what), nl=False)
+
+
+def _install(shell: str | None) -> None:
+    import os
+
+    from suno_cover_cli.completion.install import INSTALLERS, install
+
+    chosen = shell or os.path.basename(os.environ.get("SHELL", ""))  # noqa: PTH119 -- a name, not a file
+    if chosen not in INSTALLERS:
+        raise typer.BadParameter(
+            f"cannot install for {chosen or 'an unknown shell'}; name one with --shell {'|'.join(INSTALLERS)}"
+        )
+    try:
+        for line in install(chosen, os.environ):
+            typer.echo(line, err=True)
+    except OSError as error:
+        typer.echo(f"error: cannot write {error.filename}: {error.strerror}", err=True)
+        raise typer.Exit(2) from None

@@ -23,7 +23,7 @@ COMMANDS: dict[str, Command] = {
             "verify": "Check the signature of recorded callbacks",
             "sandbox": "Serve an imitation of the service on this machine, for ...",
             "doctor": "Check key, service, tunnel, images and folders, and name ...",
-            "completion": "Print the script that makes TAB work in a shell",
+            "completion": "Make TAB work in your shell, or print the script that does",
             "config": "Look at the settings file, and change it",
         },
     ),
@@ -337,8 +337,11 @@ COMMANDS: dict[str, Command] = {
         commands={},
     ),
     "completion": Command(
-        options=(Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),),
-        arguments=("bash|zsh|fish|powershell",),
+        options=(
+            Option(names=("--shell",), kind="bash|zsh|fish", meaning="For install"),
+            Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
+        ),
+        arguments=("install|bash|zsh|fish|powershell",),
         repeats=False,
         commands={},
     ),

@@ -62,26 +62,31 @@ def ask_terminal(descriptor: int, environ: Mapping[str, str], timeout_s: float =
         environ: For terminals that say what they are.
         timeout_s: For the answer.
     """
-    if sys.platform == "win32":
-        return TerminalFacts()
-    cell = _cell_of_window(descriptor)
-    is_nested = "TMUX" in environ or environ.get("TERM", "").startswith(("screen", "tmux"))
-    if not is_nested and "iTerm" in environ.get("TERM_PROGRAM", "") + environ.get("LC_TERMINAL", ""):
-        return TerminalFacts(protocol=Protocol.ITERM, cell=cell or _DEFAULT_CELL)
-    answer = _ask(descriptor, timeout_s)
-    if (found := _CELL.search(answer)) is not None and int(found[1]) and int(found[2]):
-        cell = (int(found[2]), int(found[1]))
-    attributes = _ATTRIBUTES.search(answer)
-    protocol = Protocol.BLOCKS
-    if attributes is not None and _SIXEL in attributes[1].split(b";")[1:]:
-        # Before Kitty's: some that speak both lack the part of Kitty's that is used here.
-        protocol = Protocol.SIXEL
-    elif _KITTY_YES in answer:
-        protocol = Protocol.KITTY
-    return TerminalFacts(protocol=protocol, cell=cell or _DEFAULT_CELL)
+    if sys.platform != "win32":
+        facts = _facts_of(descriptor, environ, timeout_s)
+    else:
+        facts = TerminalFacts()
+    return facts
 
 
 if sys.platform != "win32":
+
+    def _facts_of(descriptor: int, environ: Mapping[str, str], timeout_s: float) -> TerminalFacts:
+        cell = _cell_of_window(descriptor)
+        is_nested = "TMUX" in environ or environ.get("TERM", "").startswith(("screen", "tmux"))
+        if not is_nested and "iTerm" in environ.get("TERM_PROGRAM", "") + environ.get("LC_TERMINAL", ""):
+            return TerminalFacts(protocol=Protocol.ITERM, cell=cell or _DEFAULT_CELL)
+        answer = _ask(descriptor, timeout_s)
+        if (found := _CELL.search(answer)) is not None and int(found[1]) and int(found[2]):
+            cell = (int(found[2]), int(found[1]))
+        attributes = _ATTRIBUTES.search(answer)
+        protocol = Protocol.BLOCKS
+        if attributes is not None and _SIXEL in attributes[1].split(b";")[1:]:
+            # Before Kitty's: some that speak both lack the part of Kitty's that is used here.
+            protocol = Protocol.SIXEL
+        elif _KITTY_YES in answer:
+            protocol = Protocol.KITTY
+        return TerminalFacts(protocol=protocol, cell=cell or _DEFAULT_CELL)
 
     def _cell_of_window(descriptor: int) -> tuple[int, int] | None:
         """Divide the window's pixels by its characters, where the system knows both."""
