@@ -14,6 +14,7 @@ from typing import Any
 
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import SunoCoverError
+from suno_cover_cli.base.providers import PROVIDERS
 from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.ui.output import Output, Streams
 from suno_cover_cli.wiring.context import Context
@@ -140,6 +141,7 @@ class InProcess:
 
     def __init__(self, tmp_path: Path) -> None:
         self.covers = tmp_path / "covers"
+        self.providers = PROVIDERS
         self.environ = {
             "SUNO_COVER_STATE_DIR": str(tmp_path / "state"),
             "SUNO_COVER_CONFIG": str(tmp_path / "config.toml"),
@@ -186,7 +188,8 @@ class InProcess:
         output = Output(streams, clock=clock, is_json=is_json)
         try:
             # What blocks runs before the loop does, as in the real program.
-            code = await (await asyncio.to_thread(lambda: prepare(Context(output=output, clock=clock))))
+            context = Context(output=output, clock=clock, providers=self.providers)
+            code = await (await asyncio.to_thread(lambda: prepare(context)))
         except SunoCoverError as error:
             output.write_error(error)
             code = error.exit_code

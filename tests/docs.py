@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.models import JobResult, JobState, SavedImage, Via
+from suno_cover_cli.base.providers import PROVIDERS, Provider
 from suno_cover_cli.base.settings_table import SECRET_FILE_KEYS, SETTINGS
 from suno_cover_cli.cli.main import PROGRAM, build_app
 
@@ -24,12 +25,18 @@ DOCS = ROOT / ".github" / "docs"
 MAN_PAGE = DOCS / "suno-cover.1"
 PAGES = (README, *sorted(DOCS.glob("*.md")))
 
+
+def _key_meaning(provider: Provider) -> str:
+    if provider == PROVIDERS.default:
+        return f"API key of {provider.site} and of {provider.also_for}"
+    return f"API key of {provider.site}, with `--provider {provider.name}`"
+
+
 ENVIRONMENT = {
-    "SUNO_API_KEY": "API key of sunoapi.org and of services with the same contract",
-    "KIE_API_KEY": "API key of kie.ai, with `--provider kie`",
-    "SUNO_PROVIDER": "`sunoapi` or `kie`",
+    **{provider.key_variable: _key_meaning(provider) for provider in PROVIDERS.known},
+    "SUNO_PROVIDER": " or ".join(f"`{name}`" for name in PROVIDERS.names),
     "SUNO_BASE_URL": "address of the service, such as the sandbox's",
-    "SUNO_WEBHOOK_KEY": "key that signs callbacks (kie.ai, opt-in)",
+    "SUNO_WEBHOOK_KEY": f"key that signs callbacks ({', '.join(one.site for one in PROVIDERS.signing())}, opt-in)",
     "SUNO_COVER_OUTPUT": "folder that receives one folder per cover task",
     "SUNO_COVER_STATE_DIR": "folder of the journal",
     "SUNO_COVER_CONFIG": "path of the settings file",

@@ -13,6 +13,7 @@ import aiohttp
 
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import SunoCoverError
+from suno_cover_cli.base.providers import PROVIDERS, Providers
 from suno_cover_cli.listen.options import ListenOptions
 from suno_cover_cli.listen.run import prepare_session
 from suno_cover_cli.ui.output import Output, Streams
@@ -62,6 +63,7 @@ class Listening:
         environ: Mapping[str, str],
         *,
         stdout_is_terminal: bool = False,
+        providers: Providers = PROVIDERS,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._written = asyncio.Event()
@@ -80,7 +82,7 @@ class Listening:
             },
         )
         self._output = Output(streams, clock=clock, is_json=options.json)
-        self._context = Context(output=self._output, clock=clock)
+        self._context = Context(output=self._output, clock=clock, providers=providers)
         self._options = options
         self._running: asyncio.Task[None] | None = None
         self.url = ""
@@ -192,6 +194,7 @@ async def listening(
     environ: Mapping[str, str] | None = None,
     is_ready: bool = True,
     stdout_is_terminal: bool = False,
+    providers: Providers = PROVIDERS,
     **options: Any,
 ) -> AsyncIterator[Listening]:
     """Run ``listen`` without a tunnel unless told otherwise; wait until it is ready unless told otherwise."""
@@ -202,6 +205,7 @@ async def listening(
         clock or SystemClock(),
         environ or {},
         stdout_is_terminal=stdout_is_terminal,
+        providers=providers,
     ) as running:
         if is_ready:
             await running.wait_ready()

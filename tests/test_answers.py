@@ -15,6 +15,7 @@ from suno_cover_cli.base.errors import (
     UnreadableAnswerError,
 )
 from suno_cover_cli.base.models import JobRecord, RecordState
+from suno_cover_cli.base.providers import SUNOAPI
 from suno_cover_cli.service.answers import decode_envelope, read_credits, read_record, read_submission
 from suno_cover_cli.service.codes import describe_code, error_of
 
@@ -26,7 +27,7 @@ def envelope(code: int | str, msg: Any = "said", data: Any = None) -> bytes:
 
 def record(**data: Any) -> JobRecord:
     """Read a record-info answer with this ``data``."""
-    return read_record(decode_envelope(200, envelope(200, data=data)), "cover-1")
+    return read_record(decode_envelope(200, envelope(200, data=data), SUNOAPI), "cover-1", SUNOAPI)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def record(**data: Any) -> JobRecord:
 )
 def test_each_code_has_its_own_outcome(code: int, error: type[SunoCoverError], word: str, exit_code: int) -> None:
     """Every documented code, and undocumented ones by their hundreds, end in one kind of error with a hint."""
-    found = error_of(decode_envelope(200, envelope(code)))
+    found = error_of(decode_envelope(200, envelope(code), SUNOAPI), SUNOAPI)
     assert (type(found), found.code, found.exit_code) == (error, word, exit_code)
     assert found.hint
     assert describe_code(code)
@@ -63,13 +64,13 @@ def test_each_code_has_its_own_outcome(code: int, error: type[SunoCoverError], w
 def test_429_is_told_apart_by_its_words() -> None:
     """The recorded message about credits makes 429 an account error, anything else a limit."""
     said = "The current credits are insufficient. Please top up."
-    assert isinstance(error_of(decode_envelope(200, envelope(429, said))), CreditsError)
+    assert isinstance(error_of(decode_envelope(200, envelope(429, said), SUNOAPI), SUNOAPI), CreditsError)
 
 
 @pytest.mark.parametrize("status", [200, 400, 422, 500])
 def test_the_body_decides_not_the_status(status: int) -> None:
     """The same envelope means the same under any HTTP status."""
-    assert decode_envelope(status, envelope("422")).code == 422
+    assert decode_envelope(status, envelope("422"), SUNOAPI).code == 422
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,8 @@ def test_the_body_decides_not_the_status(status: int) -> None:
     [
         (502, b"<html><h1>Bad Gateway</h1></html>", UnavailableError, "unavailable"),
         (503, b"", UnavailableError, "unavailable"),
-        (429, b"slow down", UnavailableError, "unavailable"),
+        (429, b"slow down", UnavailableError, "throttled"),
+        (430, b"", UnavailableError, "throttled"),
         (408, b"", UnavailableError, "unavailable"),
         (401, b"", KeyRefusedError, "key_refused"),
         (404, b"<!doctype html>", RefusedError, "wrong_base_url"),
@@ -96,7 +98,7 @@ def test_an_answer_without_an_envelope_says_what_came(
 ) -> None:
     """Without an envelope the HTTP status decides, and the message says in one line what was there."""
     with pytest.raises(error) as caught:
-        decode_envelope(status, body)
+        decode_envelope(status, body, SUNOAPI)
     assert caught.value.code == word
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 300
@@ -106,18 +108,20 @@ def test_an_answer_without_an_envelope_says_what_came(
 @pytest.mark.parametrize("data", [{"taskId": "abc"}, {"task_id": "abc"}, {"taskId": "abc", "more": [1]}])
 def test_either_spelling_of_the_id_is_taken(data: dict[str, Any]) -> None:
     """``taskId`` and ``task_id`` name the cover task alike."""
-    assert read_submission(decode_envelope(200, envelope(200, data=data))).task_id == "abc"
+    assert read_submission(decode_envelope(200, envelope(200, data=data), SUNOAPI), SUNOAPI).task_id == "abc"
 
 
 def test_a_number_as_id_is_taken_as_text() -> None:
     """A service that sends the id as a number is still understood."""
-    assert read_submission(decode_envelope(200, envelope(200, data={"taskId": 42}))).task_id == "42"
+    assert (
+        read_submission(decode_envelope(200, envelope(200, data={"taskId": 42}), SUNOAPI), SUNOAPI).task_id == "42"
+    )
 
 
 @pytest.mark.parametrize("code", [400, 409])
 def test_a_duplicate_with_an_id_goes_on_with_the_earlier_job(code: int) -> None:
     """400 and 409 that carry an id are the earlier job, not an error."""
-    found = read_submission(decode_envelope(200, envelope(code, data={"taskId": "old"})))
+    found = read_submission(decode_envelope(200, envelope(code, data={"taskId": "old"}), SUNOAPI), SUNOAPI)
     assert (found.task_id, found.is_existing) == ("old", True)
 
 
@@ -126,7 +130,7 @@ def test_an_unsafe_id_is_refused_whatever_the_code(task_id: str) -> None:
     """An id that could leave the folder or draw on the screen ends the job with exit 3."""
     for code in (200, 400):
         with pytest.raises(RefusedError) as caught:
-            read_submission(decode_envelope(200, envelope(code, data={"taskId": task_id})))
+            read_submission(decode_envelope(200, envelope(code, data={"taskId": task_id}), SUNOAPI), SUNOAPI)
         assert (caught.value.code, caught.value.exit_code) == ("unsafe_id", 3)
         assert "\x1b" not in caught.value.message
 
@@ -135,7 +139,7 @@ def test_an_unsafe_id_is_refused_whatever_the_code(task_id: str) -> None:
 def test_success_without_an_id_is_unreadable(data: Any) -> None:
     """An accepted job that nobody can name is asked for again, not believed."""
     with pytest.raises(UnreadableAnswerError):
-        read_submission(decode_envelope(200, envelope(200, data=data)))
+        read_submission(decode_envelope(200, envelope(200, data=data), SUNOAPI), SUNOAPI)
 
 
 @pytest.mark.parametrize(
@@ -172,13 +176,13 @@ def test_words_in_status_stand_in_for_a_missing_flag() -> None:
 
 def test_null_data_is_absent() -> None:
     """``data: null`` is neither an error nor an end."""
-    assert read_record(decode_envelope(200, envelope(200)), "x").state is RecordState.ABSENT
+    assert read_record(decode_envelope(200, envelope(200), SUNOAPI), "x", SUNOAPI).state is RecordState.ABSENT
 
 
 @pytest.mark.parametrize("code", [408, 501, 505, 531])
 def test_a_read_can_end_a_job_by_its_code(code: int) -> None:
     """The codes that mean the end of a job end it when a read answers with them."""
-    found = read_record(decode_envelope(200, envelope(code, "why")), "x")
+    found = read_record(decode_envelope(200, envelope(code, "why"), SUNOAPI), "x", SUNOAPI)
     assert (found.state, found.error_code, found.message) == (RecordState.FAILED, code, "why")
 
 
@@ -186,7 +190,7 @@ def test_a_read_can_end_a_job_by_its_code(code: int) -> None:
 def test_data_of_another_kind_is_unreadable(data: Any) -> None:
     """A record that is no object is read again rather than believed."""
     with pytest.raises(UnreadableAnswerError):
-        read_record(decode_envelope(200, envelope(200, data=data)), "x")
+        read_record(decode_envelope(200, envelope(200, data=data), SUNOAPI), "x", SUNOAPI)
 
 
 @pytest.mark.parametrize(
@@ -235,12 +239,12 @@ def test_the_services_words_arrive_without_escapes() -> None:
 @pytest.mark.parametrize(("data", "credits"), [(1025.6, 1025.6), (7, 7.0), ("12.5", 12.5)])
 def test_balances_are_decimals(data: Any, credits: float) -> None:  # noqa: A002 -- the field's own word
     """A balance is read as documented (integer), as recorded (decimal) and as text."""
-    assert read_credits(decode_envelope(200, envelope(200, data=data))) == credits
+    assert read_credits(decode_envelope(200, envelope(200, data=data), SUNOAPI), SUNOAPI) == credits
 
 
 def test_a_balance_that_is_no_number_is_unreadable() -> None:
     """Without a number there is an error, not a zero."""
     with pytest.raises(UnreadableAnswerError):
-        read_credits(decode_envelope(200, envelope(200, data={"credit": 1})))
+        read_credits(decode_envelope(200, envelope(200, data={"credit": 1}), SUNOAPI), SUNOAPI)
     with pytest.raises(KeyRefusedError):
-        read_credits(decode_envelope(200, envelope(401)))
+        read_credits(decode_envelope(200, envelope(401), SUNOAPI), SUNOAPI)

@@ -12,7 +12,8 @@ import pytest
 
 from suno_cover_cli.base.errors import KeyRefusedError, UsageError
 from suno_cover_cli.base.keys import hidden_profile_key, load_api_key
-from suno_cover_cli.base.settings import Provider, Settings, Sources, load_settings
+from suno_cover_cli.base.providers import KIE, SUNOAPI
+from suno_cover_cli.base.settings import Settings, Sources, load_settings
 from suno_cover_cli.base.settings_edit import set_value, unset_value
 from suno_cover_cli.base.settings_file import ConfigFile, config_path, load_config_file
 from tests.cli_fixtures import Cli
@@ -203,11 +204,11 @@ def test_a_kept_key_goes_to_its_own_provider_only(tmp_path: Path) -> None:
     config = load_config_file(path)
     stdin = Path(os.devnull).open("rb")  # noqa: SIM115 -- closed below
     with stdin:
-        for provider, profile in ((Provider.KIE, None), (Provider.KIE, "k")):
+        for provider, profile in ((KIE, None), (KIE, "k")):
             with pytest.raises(KeyRefusedError) as caught:
                 load_api_key(provider, Sources({}, config, profile), key_file=None, stdin=stdin)
             assert "is for sunoapi" in caught.value.hint
-        key, source = load_api_key(Provider.SUNOAPI, Sources({}, config, None), key_file=None, stdin=stdin)
+        key, source = load_api_key(SUNOAPI, Sources({}, config, None), key_file=None, stdin=stdin)
     assert (key.reveal(), source) == (KEY, str(path))
 
 
@@ -215,7 +216,7 @@ def test_the_other_providers_variable_is_pointed_out(tmp_path: Path) -> None:
     """Whoever has set the variable of the other provider is told so."""
     where = Sources({"SUNO_API_KEY": KEY}, load_config_file(tmp_path / "none"), None)
     with Path(os.devnull).open("rb") as stdin, pytest.raises(KeyRefusedError) as caught:
-        load_api_key(Provider.KIE, where, key_file=None, stdin=stdin)
+        load_api_key(KIE, where, key_file=None, stdin=stdin)
     assert "SUNO_API_KEY is set" in caught.value.hint
     assert KEY not in caught.value.hint
 
@@ -224,11 +225,11 @@ def test_a_variable_that_hides_the_profiles_key_is_pointed_out(tmp_path: Path) -
     """Asking for a profile while the environment holds another key does not go unsaid."""
     path = written(tmp_path, f'[profiles.work]\napi-key = "{KEY}"\n')
     config = load_config_file(path)
-    told = hidden_profile_key(Provider.SUNOAPI, Sources({"SUNO_API_KEY": "another"}, config, "work"))
+    told = hidden_profile_key(SUNOAPI, Sources({"SUNO_API_KEY": "another"}, config, "work"))
     assert told is not None
     assert "SUNO_API_KEY" in told
-    assert hidden_profile_key(Provider.SUNOAPI, Sources({"SUNO_API_KEY": KEY}, config, "work")) is None
-    assert hidden_profile_key(Provider.SUNOAPI, Sources({"SUNO_API_KEY": "another"}, config, None)) is None
+    assert hidden_profile_key(SUNOAPI, Sources({"SUNO_API_KEY": KEY}, config, "work")) is None
+    assert hidden_profile_key(SUNOAPI, Sources({"SUNO_API_KEY": "another"}, config, None)) is None
 
 
 # --- changing it ----------------------------------------------------------------------------------------------

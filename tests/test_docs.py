@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from suno_cover_cli.base.providers import PROVIDERS
 from tests.cli_fixtures import Cli
 from tests.docs import ENVIRONMENT, MAN_PAGE, PAGES, PARTS, README, ROOT, man_page, renewed
 
@@ -62,11 +63,12 @@ def test_readme_is_a_page_that_a_person_reads() -> None:
 
 def test_every_variable_of_the_source_is_in_the_table() -> None:
     """Every environment variable of ours that is read is explained, and none is explained in vain."""
+    keys = "|".join(PROVIDERS.key_variables)
     names = set()
     for path in (ROOT / "suno_cover_cli").rglob("*.py"):
         names |= set(
             re.findall(
-                r"\b(?:SUNO_(?!COVER_COMPLETE)[A-Z_]+|KIE_API_KEY|NGROK_AUTHTOKEN|PYNGROK_NGROK_PATH)\b",
+                rf"\b(?:SUNO_(?!COVER_COMPLETE)[A-Z_]+|{keys}|NGROK_AUTHTOKEN|PYNGROK_NGROK_PATH)\b",
                 path.read_text(encoding="utf-8"),
             )
         )

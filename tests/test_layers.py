@@ -31,6 +31,7 @@ LAYERS = {
     "download": ("images", "images.*"),
     "journal": ("journal", "journal.*"),
     "ui": ("ui", "ui.*"),
+    "release": ("release", "release.*"),
     "workflow": ("jobs", "jobs.*"),
     "sandbox": ("sandbox", "sandbox.*"),
     "options": ("options", "options.*", "listen.options", "doctor.options"),
@@ -43,6 +44,7 @@ LAYERS = {
 # What a layer may import besides itself and the base.
 MAY_ALSO_USE = {
     "channel": {"tunnel"},
+    "release": {"journal"},
     "wiring": {
         "options",
         "service",
@@ -65,6 +67,7 @@ MAY_ALSO_USE = {
         "completion",
         "senders",
         "journal",
+        "release",
         "ui",
         "workflow",
         "service",
@@ -78,6 +81,7 @@ SHARED = {
     "journal.rows": {"workflow", "ui"},
     "service.codes": {"workflow"},
     "callbacks.signature": {"senders", "listen"},
+    "images.check": {"release"},
     "journal.history": {"ui"},
 }
 

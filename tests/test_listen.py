@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.keys import WebhookKey
+from suno_cover_cli.base.providers import KIE_SIGNATURE
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.signature import sign
 from tests.clocks import ScaledClock
@@ -25,7 +27,10 @@ OTHER_TASK = "a" * 32
 def signed(task_id: str = TASK, *, age_s: float = 0.0, key: str = KEY) -> dict[str, str]:
     """Return the headers of a signed callback."""
     stamp = str(int(time.time() - age_s))
-    return {"X-Webhook-Timestamp": stamp, "X-Webhook-Signature": sign(Secret(key), task_id, stamp)}
+    return {
+        "X-Webhook-Timestamp": stamp,
+        "X-Webhook-Signature": sign(WebhookKey(Secret(key), KIE_SIGNATURE), task_id, stamp),
+    }
 
 
 async def test_the_json_lines_are_the_contract(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.providers import KIE_SIGNATURE
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.binding import explain_bind_error
 from suno_cover_cli.callbacks.connections import ConnectionLimits
@@ -36,7 +38,7 @@ from tests.listener_fixtures import (
     request_bytes,
 )
 
-KEY = Secret("whk_0123456789")
+KEY = WebhookKey(Secret("whk_0123456789"), KIE_SIGNATURE)
 
 
 async def test_a_callback_is_answered_and_delivered_whole() -> None:

@@ -6,7 +6,9 @@ import re
 import pytest
 
 from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.providers import KIE_SIGNATURE
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.content import parse_callback
 from suno_cover_cli.callbacks.listener import (
@@ -23,7 +25,7 @@ from tests.listener_fixtures import (
     post,
 )
 
-KEY = Secret("whk_0123456789")
+KEY = WebhookKey(Secret("whk_0123456789"), KIE_SIGNATURE)
 
 
 async def test_each_inbox_has_a_secret_path_of_its_own() -> None:

@@ -18,6 +18,7 @@ from suno_cover_cli.base.errors import RefusedError, UsageError
 from suno_cover_cli.base.events import Event, WarningRaised
 from suno_cover_cli.base.models import JobRecord, RecordState, SavedImage, Submission
 from suno_cover_cli.base.naming import NameTemplate
+from suno_cover_cli.base.providers import SUNOAPI
 from suno_cover_cli.jobs.covers import CoverSaver
 from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
 from suno_cover_cli.options.jobs import JobCommandOptions
@@ -137,13 +138,13 @@ def test_a_long_title_is_cut_between_characters(whole: str, before: int) -> None
 def test_a_title_is_found_wherever_the_record_has_one(data: Any, title: str | None) -> None:
     """The track's title, else the ordered one, else none; no shape of the record is an error."""
     answer = json.dumps({"code": 200, "msg": "success", "data": data}).encode()
-    assert read_title(decode_envelope(200, answer)) == title
+    assert read_title(decode_envelope(200, answer, SUNOAPI), SUNOAPI) == title
 
 
 def test_a_refused_title_is_an_error() -> None:
     """A refusing code is told as what it is, so that the caller can say why there is no title."""
     with pytest.raises(RefusedError):
-        read_title(decode_envelope(200, b'{"code": 422, "msg": "no such record", "data": null}'))
+        read_title(decode_envelope(200, b'{"code": 422, "msg": "no such record", "data": null}', SUNOAPI), SUNOAPI)
 
 
 def named(name: str, *, write_metadata: bool = False) -> JobCommandOptions:

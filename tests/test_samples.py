@@ -9,7 +9,9 @@ import pytest
 from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.providers import KIE_SIGNATURE
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.content import NotACallbackError, parse_callback
 from suno_cover_cli.callbacks.delivery import CallbackSender
@@ -19,7 +21,7 @@ from suno_cover_cli.callbacks.signature import check_signature
 from tests.clocks import ManualClock
 from tests.listener_fixtures import TASK, new_listener
 
-KEY = Secret("whk_0123456789")
+KEY = WebhookKey(Secret("whk_0123456789"), KIE_SIGNATURE)
 NOW = 1_700_000_000.0
 SUCCESSES = {
     SampleName.SUCCESS,
@@ -124,23 +126,17 @@ def test_samples_are_signed_as_their_names_say(name: SampleName) -> None:
         SampleName.STALE_SIGNATURE: SignatureState.STALE,
     }.get(name, SignatureState.OK)
     for sample in build_sample(name, now_s=NOW, task_id=TASK):
-        headers = dict(sample.headers(KEY, NOW + 5))
-        report = check_signature(
-            KEY,
-            sample.task_id,
-            timestamp=headers.get("X-Webhook-Timestamp"),
-            signature=headers.get("X-Webhook-Signature"),
-            now_s=NOW + 5,
-        )
+        headers = sample.headers(KEY, KIE_SIGNATURE, NOW + 5)
+        report = check_signature(KEY, sample.task_id, headers=headers, body=sample.body, now_s=NOW + 5)
         assert report.state is expected
-        assert headers["Content-Type"] == "application/json"
+        assert dict(headers)["Content-Type"] == "application/json"
 
 
 def test_without_a_key_only_the_bad_signature_is_sent() -> None:
     """Without a key a sample has no signature, except for the one that is to be wrong."""
     for name in set(SampleName) - {SampleName.STALE_SIGNATURE}:
         for sample in build_sample(name, now_s=NOW):
-            headers = dict(sample.headers(None, NOW))
+            headers = dict(sample.headers(None, KIE_SIGNATURE, NOW))
             assert ("X-Webhook-Signature" in headers) is (name is SampleName.BAD_SIGNATURE)
 
 
@@ -148,7 +144,7 @@ def test_a_stale_signature_needs_the_key() -> None:
     """A right signature cannot be made without the key: exit 2, naming the option."""
     (sample,) = build_sample(SampleName.STALE_SIGNATURE, now_s=NOW)
     with pytest.raises(UsageError) as caught:
-        sample.headers(None, NOW)
+        sample.headers(None, KIE_SIGNATURE, NOW)
     assert caught.value.exit_code is ExitCode.USAGE
     assert "--webhook-key-file" in caught.value.hint
 
@@ -172,7 +168,9 @@ async def test_a_careful_receiver_answers_each_as_it_deserves(name: SampleName, 
         url = listener.local_url + listener.open_inbox().path
         async with CallbackSender(url, clock=SystemClock()) as sender:
             for sample in build_sample(name, now_s=NOW):
-                assert (await sender.deliver(sample.body, sample.headers(KEY, NOW))).status == status
+                assert (
+                    await sender.deliver(sample.body, sample.headers(KEY, KIE_SIGNATURE, NOW))
+                ).status == status
 
 
 def test_the_names_cost_nothing_to_complete() -> None:

@@ -77,19 +77,6 @@ def test_url_of_ipv6() -> None:
     assert Sandbox(host="::1", port=8080).url == "http://[::1]:8080"
 
 
-def test_export_lines() -> None:
-    """The export lines point a shell at the sandbox, for either provider."""
-    assert Sandbox(port=8080, api_key="a key").export_lines() == (
-        "export SUNO_BASE_URL=http://127.0.0.1:8080",
-        "export SUNO_API_KEY='a key'",
-    )
-    assert Sandbox(port=8080, api_key="k", provider="kie").export_lines() == (
-        "export SUNO_BASE_URL=http://127.0.0.1:8080",
-        "export KIE_API_KEY=k",
-        "export SUNO_PROVIDER=kie",
-    )
-
-
 def test_keys_are_made_up() -> None:
     """Without a key given, each sandbox makes up one of its own."""
     first, second = Sandbox().api_key, Sandbox().api_key

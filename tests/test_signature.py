@@ -6,11 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.providers import KIE_SIGNATURE
 from suno_cover_cli.base.text import Secret
+from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.signature import SignatureReport, check_signature, sign
 
-KEY = Secret("whk_0123456789")
+KEY = WebhookKey(Secret("whk_0123456789"), KIE_SIGNATURE)
+OTHER_KEY = WebhookKey(Secret("another"), KIE_SIGNATURE)
 TASK = "21aee3c3c2a01fa5e030b3799fa4dd56"
 STAMP = "1700000000"
 # printf '%s' "$TASK.$STAMP" | openssl dgst -sha256 -hmac "$KEY" -binary | base64
@@ -18,11 +22,17 @@ BY_OPENSSL = "ZRh71eL24QM4BbptbK9r4cHYnXnNRfOI6GDHvuY8j3w="
 NOW = 1_700_000_000.0
 
 
+def headers_of(timestamp: str | None, signature: str | None) -> Headers:
+    """Return the headers that came, the absent ones left out."""
+    pairs = (("x-webhook-timestamp", timestamp), ("X-WEBHOOK-SIGNATURE", signature))
+    return tuple((name, value) for name, value in pairs if value is not None)
+
+
 def check(
     *, timestamp: str | None = STAMP, signature: str | None = BY_OPENSSL, task: str = TASK, now_s: float = NOW
 ) -> SignatureReport:
     """Check a pair that is right unless a test says otherwise."""
-    return check_signature(KEY, task, timestamp=timestamp, signature=signature, now_s=now_s)
+    return check_signature(KEY, task, headers=headers_of(timestamp, signature), body=b"", now_s=now_s)
 
 
 def test_signs_as_openssl_does() -> None:
@@ -38,7 +48,7 @@ def test_a_right_pair_is_ok_and_tells_its_age() -> None:
 
 def test_without_a_key_nothing_is_checked() -> None:
     """Without a webhook key even nonsense is left unchecked, never called wrong."""
-    report = check_signature(None, TASK, timestamp="x", signature="y", now_s=NOW)
+    report = check_signature(None, TASK, headers=headers_of("x", "y"), body=b"", now_s=NOW)
     assert report == SignatureReport(state=SignatureState.UNCHECKED)
 
 
@@ -74,13 +84,15 @@ def test_beyond_five_minutes_a_right_pair_is_stale(offset_s: int, words: str) ->
 
 def test_the_allowed_age_can_be_set() -> None:
     """The maximum age is a parameter."""
-    report = check_signature(KEY, TASK, timestamp=STAMP, signature=BY_OPENSSL, now_s=NOW + 11, max_age_s=10)
+    report = check_signature(
+        KEY, TASK, headers=headers_of(STAMP, BY_OPENSSL), body=b"", now_s=NOW + 11, max_age_s=10
+    )
     assert report.state is SignatureState.STALE
 
 
 def test_a_wrong_signature_is_bad_even_when_its_stamp_is_old() -> None:
     """Nobody without the key gets to hear that a stamp is stale: a wrong signature is bad whatever its age."""
-    report = check(signature=sign(Secret("another"), TASK, STAMP), now_s=NOW + 4000)
+    report = check(signature=sign(OTHER_KEY, TASK, STAMP), now_s=NOW + 4000)
     assert report.state is SignatureState.BAD
     assert report.age_s == 4000
 
@@ -88,7 +100,7 @@ def test_a_wrong_signature_is_bad_even_when_its_stamp_is_old() -> None:
 @pytest.mark.parametrize(
     ("timestamp", "signature", "words"),
     [
-        (STAMP, sign(Secret("another"), TASK, STAMP), "another key"),
+        (STAMP, sign(OTHER_KEY, TASK, STAMP), "another key"),
         (STAMP, sign(KEY, "another-task", STAMP), "another task id"),
         (STAMP, sign(KEY, TASK, "1700000001"), "another timestamp"),
         (STAMP, BY_OPENSSL.rstrip("="), "not base64"),
@@ -114,5 +126,5 @@ def test_the_wrong_part_is_named(timestamp: str, signature: str, words: str) -> 
 @given(task=st.text(max_size=40), stamp=st.text(max_size=20), signature=st.text(max_size=60))
 def test_no_text_breaks_the_check(task: str, stamp: str, signature: str) -> None:
     """Whatever the headers hold, the check ends in a verdict, and never in ok without the key."""
-    report = check_signature(KEY, task, timestamp=stamp, signature=signature, now_s=NOW)
+    report = check_signature(KEY, task, headers=headers_of(stamp, signature), body=b"", now_s=NOW)
     assert report.state in {SignatureState.MISSING, SignatureState.BAD}

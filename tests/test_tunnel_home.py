@@ -81,7 +81,7 @@ def test_launcher_survives_odd_paths(tmp_path: Path) -> None:
     agent = tmp_path / "an agent's file"
     agent.write_text('#!/bin/sh\nprintf "%s|" "$0" "$@"; echo trouble >&2\n')
     agent.chmod(0o755)
-    launcher = home.install_launcher(agent, use_proxy=False)
+    launcher = home.install_launcher(agent, private_variables=("A_KEY",), use_proxy=False)
     shown = subprocess.run([launcher, "a b", "$c"], capture_output=True, check=True, text=True)
     assert shown.stdout == f"{agent}|a b|$c|"
     assert shown.stderr == ""

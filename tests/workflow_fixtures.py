@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.settings import Provider
+from suno_cover_cli.base.providers import SUNOAPI
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.inbox import CallbackInbox
 from suno_cover_cli.callbacks.listener import CallbackListener
@@ -174,7 +174,7 @@ async def rig(
             SunoApi(
                 base_url=sandbox.url,
                 key=Secret(key or sandbox.api_key),
-                provider=Provider.SUNOAPI,
+                provider=SUNOAPI,
                 limiter=limiter,
                 clock=clock,
                 sink=heard,

@@ -1,14 +1,23 @@
 """Keys: from the environment, a private file, standard input or the settings file; never from a flag."""
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
+from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
 from suno_cover_cli.base.errors import KeyRefusedError, UsageError
-from suno_cover_cli.base.settings import Provider, Sources
+from suno_cover_cli.base.providers import Provider, SignatureScheme
+from suno_cover_cli.base.settings import Sources
 from suno_cover_cli.base.text import Secret, clean
 
 _MAX_SECRET_FILE_BYTES = 64 * 1024
 _MAX_KEY_CHARS = 4096
+
+
+class WebhookKey(NamedTuple):
+    """The key that signs callbacks, and how it does."""
+
+    secret: Secret
+    scheme: SignatureScheme
 
 
 def tidy_key(text: str) -> str:
@@ -78,7 +87,9 @@ def load_api_key(
     variable = provider.key_variable
     if text := tidy_key(where.environ.get(variable, "")):
         return checked_secret(text, f"the environment variable {variable}"), variable
-    if (text := tidy_key(where.config.section(where.profile).get("api-key", ""))) and _kept_for(where) == provider:
+    if (text := tidy_key(where.config.section(where.profile).get("api-key", ""))) and _kept_for(
+        where
+    ) == provider.name:
         source = where.config.source_of("api-key", where.profile)
         return checked_secret(text, f"api-key in {source}"), source
     raise _no_key(provider, where)
@@ -89,19 +100,20 @@ def _kept_for(where: Sources) -> str:
     values = where.config.values
     profile = where.config.profiles.get(where.profile or "", {})
     table = {**values, **profile} if "api-key" in profile else values
-    return str(table.get("provider", Provider.SUNOAPI)).strip().lower()
+    return str(table.get("provider", where.providers.default.name)).strip().lower()
 
 
 def _no_key(provider: Provider, where: Sources) -> KeyRefusedError:
-    variable = provider.key_variable
-    other = next((one for one in Provider if one is not provider and where.environ.get(one.key_variable)), None)
+    name, variable = provider.name, provider.key_variable
+    others = (one for one in where.providers.known if one.key_variable != variable)
+    other = next((one for one in others if where.environ.get(one.key_variable)), None)
     if other is not None:
         # The commonest slip with two providers.
-        hint = f"{other.key_variable} is set: use --provider {other}, or set {variable} for {provider}."
+        hint = f"{other.key_variable} is set: use --provider {other.name}, or set {variable} for {provider.name}."
     elif where.config.section(where.profile).get("api-key"):
         hint = (
-            f"The api-key in {where.config.path} is for {clean(_kept_for(where), 20)}; one for {provider} can be "
-            f"kept in a profile: suno-cover config set --profile {provider} provider {provider}, then api-key."
+            f"The api-key in {where.config.path} is for {clean(_kept_for(where), 20)}; one for {name} can be "
+            f"kept in a profile: suno-cover config set --profile {name} provider {name}, then api-key."
         )
     else:
         hint = (
@@ -120,16 +132,27 @@ def hidden_profile_key(provider: Provider, where: Sources) -> str | None:
     return f"{provider.key_variable} of the environment is used, not the api-key of profile {where.profile}"
 
 
-def load_webhook_key(where: Sources, *, key_file: str | None, stdin: BinaryIO) -> Secret | None:
+def load_webhook_key(
+    provider: Provider, where: Sources, *, key_file: str | None, stdin: BinaryIO
+) -> WebhookKey | None:
     """Find the key that signs callbacks, or ``None`` when there is none.
+
+    Args:
+        provider: Decides how callbacks are signed.
+        where: Environment and settings file.
+        key_file: Path given with ``--webhook-key-file``, ``-`` for standard input, or ``None``.
+        stdin: Binary stream behind ``-``.
 
     Raises:
         UsageError: What is there cannot be a key.
     """
     if key_file is not None:
-        return read_secret_file(key_file, stdin=stdin, what="webhook key")
-    found = find_webhook_key(where)
-    return found[0] if found is not None else None
+        secret = read_secret_file(key_file, stdin=stdin, what="webhook key")
+    elif (found := find_webhook_key(where)) is not None:
+        secret, _ = found
+    else:
+        return None
+    return WebhookKey(secret, where.providers.scheme_of(provider))
 
 
 def find_webhook_key(where: Sources) -> tuple[Secret, str] | None:
@@ -138,8 +161,8 @@ def find_webhook_key(where: Sources) -> tuple[Secret, str] | None:
     Raises:
         UsageError: What is there cannot be a key.
     """
-    if text := tidy_key(where.environ.get("SUNO_WEBHOOK_KEY", "")):
-        return checked_secret(text, "the environment variable SUNO_WEBHOOK_KEY"), "SUNO_WEBHOOK_KEY"
+    if text := tidy_key(where.environ.get(WEBHOOK_KEY_VARIABLE, "")):
+        return checked_secret(text, f"the environment variable {WEBHOOK_KEY_VARIABLE}"), WEBHOOK_KEY_VARIABLE
     if text := tidy_key(where.config.section(where.profile).get("webhook-key", "")):
         source = where.config.source_of("webhook-key", where.profile)
         return checked_secret(text, f"webhook-key in {source}"), source

@@ -5,7 +5,6 @@ Secrets have a room of their own: keys.
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
@@ -17,37 +16,10 @@ from suno_cover_cli.base.durations import parse_duration_s
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.folders import state_folder
 from suno_cover_cli.base.naming import DEFAULT_NAME, NameTemplate
+from suno_cover_cli.base.providers import PROVIDERS, Provider, Providers
 from suno_cover_cli.base.settings_file import ConfigFile, expand_user
 from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import clean
-
-
-class Provider(StrEnum):
-    """The providers whose balance path and key variable differ; resellers count as sunoapi."""
-
-    SUNOAPI = "sunoapi"
-    KIE = "kie"
-
-    @property
-    def base_url(self) -> str:
-        """Documented address of the service."""
-        return "https://api.kie.ai" if self is Provider.KIE else "https://api.sunoapi.org"
-
-    @property
-    def credits_path(self) -> str:
-        """Documented path of the balance call."""
-        return "/api/v1/chat/credit" if self is Provider.KIE else "/api/v1/generate/credit"
-
-    @property
-    def key_variable(self) -> str:
-        """Environment variable that holds the key."""
-        return "KIE_API_KEY" if self is Provider.KIE else "SUNO_API_KEY"
-
-    @property
-    def key_page(self) -> str:
-        """Where a person gets a key."""
-        return "https://kie.ai/api-key" if self is Provider.KIE else "https://sunoapi.org/api-key"
-
 
 CallbackMode = Literal["auto", "required", "off"]
 PreviewMode = Literal["auto", "off"]
@@ -61,7 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one run, secrets aside.
 
     Attributes:
-        provider: See :class:`Provider`.
+        provider: Whose API it is; see :mod:`base.providers`.
         base_url: Scheme, host and optional port and path prefix, without a trailing slash.
         output: Folder that receives one folder per cover task.
         callback: Whether a tunnel is tried, demanded or left out.
@@ -73,8 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         sources: Name of each setting -> ``flag``, an environment variable, a file or ``default``.
     """
 
-    provider: Provider = Provider.SUNOAPI
-    base_url: str = Provider.SUNOAPI.base_url
+    provider: Provider = PROVIDERS.default
+    base_url: str = PROVIDERS.default.base_url
     output: Path = Path("covers")
     callback: CallbackMode = "auto"
     domain: str | None = None
@@ -108,11 +80,13 @@ class Sources(msgspec.Struct, frozen=True):
         environ: The environment.
         config: The settings file.
         profile: Name of a profile in it, or ``None``.
+        providers: That may be named there.
     """
 
     environ: Mapping[str, str]
     config: ConfigFile
     profile: str | None = None
+    providers: Providers = PROVIDERS
 
 
 def load_settings(flags: Mapping[str, str | Path | None], where: Sources) -> Settings:
@@ -125,22 +99,14 @@ def load_settings(flags: Mapping[str, str | Path | None], where: Sources) -> Set
     Raises:
         UsageError: A value that cannot be; says which, where it came from, and the fix.
     """
-    section = where.config.section(where.profile)
     values: dict[str, str] = {}
     sources: dict[str, str] = {}
-    for setting, declared in SETTINGS.items():
-        key, variable = declared.key, declared.variable
-        for value, source in (
-            (flags.get(setting), f"--{key}"),
-            (where.environ.get(variable), variable),
-            (section.get(key), where.config.source_of(key, where.profile)),
-        ):
-            if value is not None and str(value) != "":
-                values[setting], sources[setting] = checked_value(setting, str(value), source), source
-                break
-        else:
-            sources[setting] = "default"
-    provider = Provider(values.get("provider", Provider.SUNOAPI))
+    for setting in SETTINGS:
+        found = _find(setting, flags.get(setting), where)
+        sources[setting] = "default" if found is None else found[1]
+        if found is not None:
+            values[setting] = checked_value(setting, *found, where.providers)
+    provider = where.providers.find(values.get("provider", "")) or where.providers.default
     return Settings(
         provider=provider,
         base_url=values.get("base_url", provider.base_url),
@@ -155,26 +121,55 @@ def load_settings(flags: Mapping[str, str | Path | None], where: Sources) -> Set
     )
 
 
+def load_provider(flag: str | None, where: Sources) -> Provider:
+    """Find the provider alone, for what needs no other setting.
+
+    Args:
+        flag: Value of ``--provider``, or ``None``.
+        where: Everything else.
+
+    Raises:
+        UsageError: No such provider.
+    """
+    found = _find("provider", flag, where)
+    return where.providers.default if found is None else named_provider(*found, where.providers)
+
+
+def _find(setting: str, flag: str | Path | None, where: Sources) -> tuple[str, str] | None:
+    """Return a setting's value as written and where it was written, or ``None`` when it is set nowhere."""
+    declared = SETTINGS[setting]
+    key = declared.key
+    for value, source in (
+        (flag, f"--{key}"),
+        (where.environ.get(declared.variable), declared.variable),
+        (where.config.section(where.profile).get(key), where.config.source_of(key, where.profile)),
+    ):
+        if value is not None and str(value) != "":
+            return str(value), source
+    return None
+
+
 def _state_dir(values: Mapping[str, str], sources: Mapping[str, str]) -> Path:
     if "state_dir" not in values:
         return state_folder({})
     return expand_user(values["state_dir"], sources["state_dir"])
 
 
-def checked_value(setting: str, value: str, source: str) -> str:
+def checked_value(setting: str, value: str, source: str, providers: Providers) -> str:
     """Return the value of a setting as it will be used.
 
     Args:
         setting: Name of a field of :class:`Settings`.
         value: As written.
         source: Where it was written, for the message.
+        providers: That may be named.
 
     Raises:
         UsageError: It cannot be; says why and what would do.
     """
     match setting:
         case "provider":
-            return _provider(value, source)
+            return named_provider(value, source, providers).name
         case "base_url":
             return _base_url(value, source)
         case "callback" | "preview":
@@ -211,14 +206,24 @@ def _domain(value: str, source: str) -> str:
     return name
 
 
-def _provider(name: str, source: str) -> Provider:
-    try:
-        return Provider(name.strip().lower())
-    except ValueError:
-        raise UsageError(
-            f'unknown provider "{clean(name, 60)}" ({source})',
-            hint="Use sunoapi (also for resellers of the same API, with --base-url) or kie.",
-        ) from None
+def named_provider(name: str, source: str, providers: Providers) -> Provider:
+    """Return the provider of a name.
+
+    Args:
+        name: As written.
+        source: Where it was written, for the message.
+        providers: That may be named.
+
+    Raises:
+        UsageError: No such provider; says which there are.
+    """
+    if (found := providers.find(name)) is not None:
+        return found
+    raise UsageError(
+        f'unknown provider "{clean(name, 60)}" ({source})',
+        hint=f"Use {' or '.join(providers.names)}. A reseller of the same API counts as "
+        f"{providers.default.name}, with its address as --base-url.",
+    )
 
 
 def _base_url(url: str, source: str) -> str:

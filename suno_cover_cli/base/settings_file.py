@@ -76,7 +76,7 @@ class ConfigFile(msgspec.Struct, frozen=True):
                 f'there is no profile "{clean(profile, 60)}" in {self.path}',
                 hint=f"Did you mean --profile {near[0]}?"
                 if near
-                else "Make it by setting a value in it: suno-cover config set --profile NAME provider kie",
+                else "Make it by setting a value in it: suno-cover config set --profile NAME KEY VALUE",
             )
         return {**self.values, **self.profiles[profile]}
 
@@ -141,7 +141,7 @@ def parse_toml(path: Path, raw: bytes) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         shown = clean(error, 200).replace("at end of document", f"at the end, line {text.count(chr(10)) + 1}")
         raise UsageError(
-            f"{path} is not valid TOML: {shown}", hint='Mend that line; a setting looks like provider = "kie".'
+            f"{path} is not valid TOML: {shown}", hint='Mend that line; a setting looks like output = "covers".'
         ) from None
 
 

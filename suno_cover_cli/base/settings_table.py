@@ -6,6 +6,8 @@ starter file that ``config init`` writes.
 
 from typing import NamedTuple
 
+from suno_cover_cli.base.providers import PROVIDERS
+
 
 class Setting(NamedTuple):
     """One setting, secrets aside.
@@ -33,11 +35,11 @@ class Setting(NamedTuple):
 SETTINGS: dict[str, Setting] = {
     "provider": Setting(
         "provider",
-        "sunoapi|kie",
-        "sunoapi",
-        "Which service; resellers count as sunoapi",
+        "|".join(PROVIDERS.names),
+        PROVIDERS.default.name,
+        f"Which service; resellers count as {PROVIDERS.default.name}",
         variable="SUNO_PROVIDER",
-        note="or kie; resellers of the same API count as sunoapi",
+        note=f"or {', '.join(PROVIDERS.names[1:])}; resellers of the same API count as {PROVIDERS.default.name}",
     ),
     "base_url": Setting(
         "base-url",
@@ -45,7 +47,7 @@ SETTINGS: dict[str, Setting] = {
         "",
         "Address of the service",
         variable="SUNO_BASE_URL",
-        example="https://api.sunoapi.org",
+        example=PROVIDERS.default.base_url,
         note="address of the service",
     ),
     "output": Setting(

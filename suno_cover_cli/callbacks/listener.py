@@ -22,7 +22,7 @@ from aiohttp import web
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.base.text import Secret
+from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.callbacks.binding import explain_bind_error, local_url
 from suno_cover_cli.callbacks.connections import ConnectionLedger, ConnectionLimits, descriptor_room
 from suno_cover_cli.callbacks.content import NotACallbackError, ReceivedCallback, parse_callback
@@ -37,7 +37,7 @@ from suno_cover_cli.callbacks.listener_http import (
     read_body,
     send,
 )
-from suno_cover_cli.callbacks.signature import MAX_AGE_S, SIGNATURE_HEADER, TIMESTAMP_HEADER, check_signature
+from suno_cover_cli.callbacks.signature import MAX_AGE_S, check_signature
 
 __all__ = [
     "RECEIVED",
@@ -95,7 +95,7 @@ class CallbackListener:
         clock: Clock,
         host: str = "127.0.0.1",
         port: int = 0,
-        webhook_key: Secret | None = None,
+        webhook_key: WebhookKey | None = None,
         signature_age_s: float = MAX_AGE_S,
         responder: Responder | None = None,
         on_exchange: Callable[[Exchange], None] | None = None,
@@ -248,18 +248,19 @@ class CallbackListener:
             content = parse_callback(body, plain_headers(request))
         except NotACallbackError as error:
             raise RefusalError(400, str(error)) from error
+        headers = plain_headers(request)
         report = check_signature(
             self._webhook_key,
             content.task_id,
-            timestamp=request.headers.get(TIMESTAMP_HEADER),
-            signature=request.headers.get(SIGNATURE_HEADER),
+            headers=headers,
+            body=body,
             now_s=ts,
             max_age_s=self._signature_age_s,
         )
         callback = inbox.admit(
             content,
             body=body,
-            headers=plain_headers(request),
+            headers=headers,
             path=request.raw_path,
             remote=request.remote or "",
             signature=report.state,

@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from suno_cover_cli import __version__
 from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.keys import WebhookKey
+from suno_cover_cli.base.providers import SignatureScheme
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.sample_names import SampleName
-from suno_cover_cli.callbacks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
+from suno_cover_cli.callbacks.signature import signature_headers
 
 LATE_S = 60.0
 """The service's second attempt comes a minute after the first (documented schedule)."""
@@ -45,29 +47,29 @@ class Sample(NamedTuple):
     body: bytes
     delay_s: float = 0.0
 
-    def headers(self, key: Secret | None, now_s: float) -> Headers:
+    def headers(self, key: WebhookKey | None, scheme: SignatureScheme, now_s: float) -> Headers:
         """Return the headers to send with it at the time ``now_s`` (epoch seconds).
 
         Args:
             key: Webhook key; without one only the sample that needs none to be wrong is signed.
+            scheme: How that sample is signed.
             now_s: The stamp, except for the stale sample.
 
         Raises:
             UsageError: A stale signature has to be right, and there is no key.
         """
         plain = (("Content-Type", "application/json"), ("User-Agent", f"suno-cover/{__version__}"))
-        signing_key = self._signing_key(key)
+        signing_key = self._signing_key(key, scheme)
         if signing_key is None:
             return plain
         age_s = _STALE_S if self.name is SampleName.STALE_SIGNATURE else 0
-        stamp = str(int(now_s) - age_s)
-        return (*plain, (TIMESTAMP_HEADER, stamp), (SIGNATURE_HEADER, sign(signing_key, self.task_id, stamp)))
+        return (*plain, *signature_headers(signing_key, self.task_id, str(int(now_s) - age_s), self.body))
 
-    def _signing_key(self, key: Secret | None) -> Secret | None:
+    def _signing_key(self, key: WebhookKey | None, scheme: SignatureScheme) -> WebhookKey | None:
         if self.name is SampleName.UNSIGNED:
             return None
         if self.name is SampleName.BAD_SIGNATURE:
-            return Secret(secrets.token_hex(16))
+            return WebhookKey(Secret(secrets.token_hex(16)), scheme)
         if self.name is SampleName.STALE_SIGNATURE and key is None:
             raise UsageError(
                 "A stale signature is a right one that is old, and there is no key to make it with",

@@ -1,29 +1,26 @@
-"""Signatures of callbacks, as kie.ai documents them (opt-in; sunoapi.org signs nothing).
+"""Signatures of callbacks: made and checked by the provider's scheme, which is data (opt-in where there is one).
 
-``X-Webhook-Signature = base64(HMAC-SHA256(key, taskId + "." + timestamp))``, ``X-Webhook-Timestamp`` in
-unix seconds. The images are **not** covered: even a valid pair may carry foreign addresses, which is why a
-callback only wakes the reader of the service's own record.
+The images are often **not** covered, as with kie.ai's scheme (documented): even a valid pair of headers may carry
+foreign addresses, which is why a callback only wakes the reader of the service's own record.
 """
 
 import binascii
-import hashlib
 import hmac
 import re
+from string import Formatter
 
 import msgspec
 
+from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.models import SignatureState
-from suno_cover_cli.base.text import Secret
-
-TIMESTAMP_HEADER = "X-Webhook-Timestamp"
-SIGNATURE_HEADER = "X-Webhook-Signature"
+from suno_cover_cli.base.providers import SignatureScheme
+from suno_cover_cli.callbacks.bodies import Headers
 
 MAX_AGE_S = 300.0
 """The providers name no maximum age; five minutes either way leaves room for clocks that disagree."""
 
 _UNIX_SECONDS = re.compile(r"[0-9]{1,11}", re.ASCII)
 _UNIX_MILLISECONDS = re.compile(r"[0-9]{12,14}", re.ASCII)
-_DIGEST_BYTES = 32
 
 
 class SignatureReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,47 +40,73 @@ class SignatureReport(msgspec.Struct, frozen=True, kw_only=True):
 _UNCHECKED = SignatureReport(state=SignatureState.UNCHECKED)
 
 
-def sign(key: Secret, task_id: str, timestamp: str) -> str:
-    """Return the value of ``X-Webhook-Signature`` for a task and a stamp, exactly as both are sent."""
-    text = f"{task_id}.{timestamp}".encode("utf-8", "surrogateescape")
-    digest = hmac.digest(key.reveal().encode(), text, hashlib.sha256)
+def sign(key: WebhookKey, task_id: str, timestamp: str, body: bytes = b"") -> str:
+    """Return the value of the signature header.
+
+    Args:
+        key: Secret and scheme.
+        task_id: Exactly as the body spells it.
+        timestamp: Exactly as its header is sent; empty for a scheme without one.
+        body: Exactly as it is sent.
+    """
+    scheme = key.scheme
+    given = {
+        "task_id": task_id.encode("utf-8", "surrogateescape"),
+        "timestamp": timestamp.encode("utf-8", "surrogateescape"),
+        "body": body,
+    }
+    # Put together from parts, not replaced in a text: what came may spell "{body}" itself.
+    signed = b"".join(
+        text.encode() + (given[name] if name is not None else b"")
+        for text, name, _, _ in Formatter().parse(scheme.signed)
+    )
+    digest = hmac.digest(key.secret.reveal().encode(), signed, scheme.algorithm)
+    return scheme.prefix + _encoded(digest, scheme)
+
+
+def _encoded(digest: bytes, scheme: SignatureScheme) -> str:
+    if scheme.encoding == "hex":
+        return digest.hex()
     return binascii.b2a_base64(digest, newline=False).decode("ascii")
 
 
 def check_signature(
-    key: Secret | None,
+    key: WebhookKey | None,
     task_id: str,
     *,
-    timestamp: str | None,
-    signature: str | None,
+    headers: Headers,
+    body: bytes,
     now_s: float,
     max_age_s: float = MAX_AGE_S,
 ) -> SignatureReport:
-    """Judge the two headers of a callback, in time that does not depend on how wrong they are.
+    """Judge the signature of a callback, in time that does not depend on how wrong it is.
 
-    A stamp is called stale only when its signature is right: nobody but the holder of the key can make one.
+    A stamp is called stale only when its signature is right: only the holder of the key can make one.
 
     Args:
         key: The webhook key, or ``None`` to leave the signature unchecked.
         task_id: As the body spells it.
-        timestamp: Value of ``X-Webhook-Timestamp``, or ``None``.
-        signature: Value of ``X-Webhook-Signature``, or ``None``.
+        headers: As they came; of a name that came twice the first counts.
+        body: As it came.
         now_s: Epoch seconds at the moment the request came.
         max_age_s: Seconds a stamp may lie behind or ahead of ``now_s``.
     """
     if key is None:
         return _UNCHECKED
-    absent = [name for name, value in ((TIMESTAMP_HEADER, timestamp), (SIGNATURE_HEADER, signature)) if not value]
-    if not timestamp or not signature:
+    scheme = key.scheme
+    stamp = _value_of(headers, scheme.timestamp_header)
+    signature = _value_of(headers, scheme.signature_header)
+    wanted = ((scheme.timestamp_header, stamp), (scheme.signature_header, signature))
+    if absent := [name for name, value in wanted if name and not value]:
         return SignatureReport(state=SignatureState.MISSING, reason=f"no {' and no '.join(absent)} header")
-    expected = sign(key, task_id, timestamp)
+    expected = sign(key, task_id, stamp, body)
     is_right = hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogateescape"))
-    if _UNIX_SECONDS.fullmatch(timestamp) is None:
-        return SignatureReport(state=SignatureState.BAD, reason=_explain_stamp(timestamp))
-    age_s = now_s - int(timestamp)
+    age_s = now_s - int(stamp) if _UNIX_SECONDS.fullmatch(stamp) is not None else None
+    if scheme.timestamp_header and age_s is None:
+        return SignatureReport(state=SignatureState.BAD, reason=_explain_stamp(stamp, scheme))
     if not is_right:
-        return SignatureReport(state=SignatureState.BAD, reason=_explain_mismatch(signature), age_s=age_s)
-    if abs(age_s) > max_age_s:
+        return SignatureReport(state=SignatureState.BAD, reason=_explain_mismatch(signature, scheme), age_s=age_s)
+    if age_s is not None and abs(age_s) > max_age_s:
         side = "old" if age_s > 0 else "ahead of this machine's clock"
         reason = (
             f"the signature is right but its stamp is {abs(age_s):.0f} s {side}, {max_age_s:.0f} s are allowed"
@@ -92,17 +115,40 @@ def check_signature(
     return SignatureReport(state=SignatureState.OK, age_s=age_s)
 
 
-def _explain_stamp(timestamp: str) -> str:
+def _value_of(headers: Headers, name: str) -> str:
+    wanted = name.lower()
+    return next((value for one, value in headers if one.lower() == wanted), "")
+
+
+def signature_headers(key: WebhookKey, task_id: str, timestamp: str, body: bytes) -> Headers:
+    """Return the headers that sign a callback; the arguments are those of :func:`sign`."""
+    scheme = key.scheme
+    stamp = timestamp if scheme.timestamp_header else ""
+    pairs = ((scheme.timestamp_header, stamp), (scheme.signature_header, sign(key, task_id, stamp, body)))
+    return tuple((name, value) for name, value in pairs if name)
+
+
+def _explain_stamp(timestamp: str, scheme: SignatureScheme) -> str:
     if _UNIX_MILLISECONDS.fullmatch(timestamp):
-        return f"{TIMESTAMP_HEADER} looks like milliseconds; unix seconds are documented"
-    return f"{TIMESTAMP_HEADER} is not a time in unix seconds"
+        return f"{scheme.timestamp_header} looks like milliseconds; unix seconds are documented"
+    return f"{scheme.timestamp_header} is not a time in unix seconds"
 
 
-def _explain_mismatch(signature: str) -> str:
+def _explain_mismatch(signature: str, scheme: SignatureScheme) -> str:
+    name = scheme.signature_header
+    if not signature.startswith(scheme.prefix):
+        return f'{name} does not begin with "{scheme.prefix}"'
     try:
-        size = len(binascii.a2b_base64(signature, strict_mode=True))
+        size = len(_decoded(signature.removeprefix(scheme.prefix), scheme))
     except ValueError:  # binascii.Error, and text that is not ASCII
-        return f"{SIGNATURE_HEADER} is not base64"
-    if size != _DIGEST_BYTES:
-        return f"{SIGNATURE_HEADER} holds {size} bytes where an HMAC-SHA256 has {_DIGEST_BYTES}"
-    return "another key, another task id or another timestamp was signed"
+        return f"{name} is not {scheme.encoding}"
+    expected = hmac.new(b"", digestmod=scheme.algorithm).digest_size
+    if size != expected:
+        return f"{name} holds {size} bytes where an HMAC-{scheme.algorithm.upper()} has {expected}"
+    return "another key, another task id, another timestamp or another body was signed"
+
+
+def _decoded(text: str, scheme: SignatureScheme) -> bytes:
+    if scheme.encoding == "hex":
+        return bytes.fromhex(text)
+    return binascii.a2b_base64(text, strict_mode=True)

@@ -257,7 +257,7 @@ def set_one(context: "Context", key: str, value: str | None, profile: str | None
     else:
         if value is None:
             raise UsageError(f"what shall {name} be?", hint=f"Write: suno-cover config set {name} VALUE")
-        kept = checked_value(FILE_KEYS[name], value, "config set")
+        kept = checked_value(FILE_KEYS[name], value, "config set", context.providers)
     set_value(path, name, kept, profile=profile)
     shown = "is kept, readable by you alone," if name in SECRET_FILE_KEYS else f"= {clean(kept, 100)}"
     table = f" [profiles.{profile}]" if profile else ""

@@ -59,7 +59,7 @@ async def _fetch_credits(settings: "Settings", key: "Secret", context: "Context"
     # Documented as an integer, recorded as a decimal: whole numbers are shown whole.
     shown = int(balance) if balance.is_integer() else balance
     if context.output.is_json:
-        entry = {"v": 1, "type": "credits", "credits": shown, "provider": settings.provider}
+        entry = {"v": 1, "type": "credits", "credits": shown, "provider": settings.provider.name}
         context.output.write_line(json_line({**entry, "base_url": settings.base_url}))
     else:
         context.output.write_line(str(shown))

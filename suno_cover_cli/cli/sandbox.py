@@ -11,7 +11,8 @@ from suno_cover_cli.options.declare import duration
 from suno_cover_cli.options.groups import WebhookKeyOptions
 
 if TYPE_CHECKING:
-    from suno_cover_cli.base.text import Secret
+    from suno_cover_cli.base.keys import WebhookKey
+    from suno_cover_cli.base.providers import Provider
     from suno_cover_cli.wiring.context import Context
 
 _BEHAVIOUR = "Behaviour"
@@ -56,12 +57,6 @@ class SandboxOptions(WebhookKeyOptions):
             rich_help_panel=_BEHAVIOUR,
         ),
     ] = 1.0
-    imitated: Annotated[
-        str,
-        typer.Option(
-            "--provider", metavar="sunoapi|kie", help="Whose habits to imitate.", rich_help_panel=_BEHAVIOUR
-        ),
-    ] = "sunoapi"
     state_file: Annotated[
         Path | None, typer.Option("--state-file", metavar="FILE", help="Keep jobs here across restarts.")
     ] = None
@@ -102,14 +97,11 @@ def prepare_sandbox(options: SandboxOptions, context: "Context") -> Coroutine[An
     Raises:
         UsageError: A port in use, an unknown provider, a state file that is something else.
     """
-    from suno_cover_cli.base.errors import UsageError
-    from suno_cover_cli.base.text import clean
-
     if options.list_scenarios:
         return _list_scenarios(context)
-    if options.imitated not in {"sunoapi", "kie"}:
-        raise UsageError(f'unknown provider "{clean(options.imitated, 40)}"', hint="Use sunoapi or kie.")
-    return _serve(options, context.webhook_key(context.sources(options.profile), options), context)
+    sources = context.sources(options.profile)
+    provider = context.provider(sources, options)
+    return _serve(options, provider, context.webhook_key(sources, options), context)
 
 
 async def _list_scenarios(context: "Context") -> int:
@@ -121,9 +113,13 @@ async def _list_scenarios(context: "Context") -> int:
     return ExitCode.OK
 
 
-async def _serve(options: SandboxOptions, key: "Secret | None", context: "Context") -> int:
+async def _serve(
+    options: SandboxOptions, provider: "Provider", key: "WebhookKey | None", context: "Context"
+) -> int:
     import asyncio
+    import shlex
 
+    from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.sandbox.app import Sandbox
 
@@ -131,19 +127,21 @@ async def _serve(options: SandboxOptions, key: "Secret | None", context: "Contex
         port=options.port,
         generation_s=options.generation_s,
         time_scale=options.time_scale,
-        webhook_key=key.reveal() if key is not None else None,
-        provider="kie" if options.imitated == "kie" else "sunoapi",
+        webhook_key=key.secret.reveal() if key is not None else None,
+        provider=provider.name,
         allow_remote_callbacks=options.allow_remote_callbacks,
         state_file=options.state_file,
         image_bytes=options.image_bytes,
         enforce_limit=options.limit,
         clock=context.clock,
     ) as sandbox:
-        lines = sandbox.export_lines()
+        environ = _environ_of(sandbox.url, sandbox.api_key, provider, context)
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in environ.items()]
         if options.ready_file is not None:
             await asyncio.to_thread(_write_ready, options.ready_file, lines)
         if options.command:
-            return await _run_command(tuple(options.command), sandbox.url, sandbox.api_key, options.imitated)
+            signing = {} if key is None else {WEBHOOK_KEY_VARIABLE: key.secret.reveal()}
+            return await _run_command(options.command, {**context.child_environ, **environ, **signing})
         for line in lines:
             context.output.write_line(line)
         context.output.write_words(
@@ -154,7 +152,17 @@ async def _serve(options: SandboxOptions, key: "Secret | None", context: "Contex
     return ExitCode.OK
 
 
-def _write_ready(path: Path, lines: tuple[str, ...]) -> None:
+def _environ_of(url: str, key: str, provider: "Provider", context: "Context") -> dict[str, str]:
+    """Return the variables with which a command of ours uses the sandbox."""
+    from suno_cover_cli.base.settings_table import VARIABLES
+
+    found = {VARIABLES["base_url"]: url, provider.key_variable: key}
+    if provider.name != context.providers.default.name:
+        found[VARIABLES["provider"]] = provider.name
+    return found
+
+
+def _write_ready(path: Path, lines: list[str]) -> None:
     """Write the file in one step: whoever waits for it never reads half of it."""
     import os
 
@@ -170,16 +178,13 @@ def _write_ready(path: Path, lines: tuple[str, ...]) -> None:
         ) from None
 
 
-async def _run_command(command: tuple[str, ...], url: str, key: str, provider: str) -> int:
+async def _run_command(command: list[str], environ: dict[str, str]) -> int:
     import asyncio
-    import os
     import signal
 
     from suno_cover_cli.base.errors import UsageError
     from suno_cover_cli.base.text import clean
 
-    variable = "KIE_API_KEY" if provider == "kie" else "SUNO_API_KEY"
-    environ = {**os.environ, "SUNO_BASE_URL": url, "SUNO_PROVIDER": provider, variable: key}
     try:
         child = await asyncio.create_subprocess_exec(*command, env=environ)
     except OSError as error:

@@ -1,6 +1,6 @@
 """``trigger``: send a sample callback to any receiver, offline."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +12,7 @@ from suno_cover_cli.options.senders import ReceiverOptions
 
 if TYPE_CHECKING:
     from suno_cover_cli.base.exits import ExitCode
-    from suno_cover_cli.base.text import Secret
+    from suno_cover_cli.callbacks.bodies import Headers
     from suno_cover_cli.callbacks.samples import Sample
     from suno_cover_cli.wiring.context import Context
 
@@ -93,7 +93,9 @@ def prepare_trigger(options: TriggerOptions, context: "Context") -> "Coroutine[A
     url = parse_target(options.to)
     task_id = checked_cover_task_id(options.task_id) if options.task_id is not None else None
     limit, window_s = parse_rate(options.send_rate) if options.send_rate is not None else (None, 0.0)
-    key = context.webhook_key(context.sources(options.profile), options)
+    sources = context.sources(options.profile)
+    key = context.webhook_key(sources, options)
+    scheme = context.providers.scheme_of(context.provider(sources, options))
     now_s = context.clock.time()
     images = tuple(options.image_urls or ())
     samples = [
@@ -102,15 +104,23 @@ def prepare_trigger(options: TriggerOptions, context: "Context") -> "Coroutine[A
         for sample in build_sample(options.sample, now_s=now_s, task_id=task_id, image_urls=images)
     ]
     # Whatever needs a key that is missing says so here, before anything is sent.
-    samples[0].headers(key, now_s)
+    samples[0].headers(key, scheme, now_s)
     if samples[0].delay_s >= LATE_S:
         context.output.write_words(f"Waiting {LATE_S:g} s, as the service does before its second attempt.")
     pause_s = window_s / limit if limit is not None else None
-    return _send_all(url, samples, key, pause_s, context)
+
+    def headers_of(sample: "Sample") -> "Headers":
+        return sample.headers(key, scheme, context.clock.time())
+
+    return _send_all(url, samples, headers_of, pause_s, context)
 
 
 async def _send_all(
-    url: str, samples: "list[Sample]", key: "Secret | None", pause_s: float | None, context: "Context"
+    url: str,
+    samples: "list[Sample]",
+    headers_of: "Callable[[Sample], Headers]",
+    pause_s: float | None,
+    context: "Context",
 ) -> "ExitCode":
     """Send one after the other; with a rate, or within a sample, the next does not wait for an answer."""
     import asyncio
@@ -125,7 +135,7 @@ async def _send_all(
 
         async def send(sample: "Sample") -> None:
             try:
-                delivery = await sender.deliver(sample.body, sample.headers(key, clock.time()))
+                delivery = await sender.deliver(sample.body, headers_of(sample))
             finally:
                 places.release()
             deliveries.append(delivery)

@@ -11,7 +11,7 @@ from suno_cover_cli.options.groups import JsonOptions, WebhookKeyOptions
 
 if TYPE_CHECKING:
     from suno_cover_cli.base.exits import ExitCode
-    from suno_cover_cli.base.text import Secret
+    from suno_cover_cli.base.keys import WebhookKey
     from suno_cover_cli.listen.verification import SignedBody
     from suno_cover_cli.ui.output import Output
     from suno_cover_cli.wiring.context import Context
@@ -26,10 +26,12 @@ class VerifyOptions(WebhookKeyOptions, JsonOptions):
         typer.Argument(metavar="FILE|-", help="Lines of listen --json, or a bare body.", show_default=False),
     ]
     timestamp: Annotated[
-        str | None, typer.Option("--timestamp", metavar="TEXT", help="X-Webhook-Timestamp of a bare body.")
+        str | None,
+        typer.Option("--timestamp", metavar="TEXT", help="Its time stamp header, for a bare body."),
     ] = None
     signature: Annotated[
-        str | None, typer.Option("--signature", metavar="TEXT", help="X-Webhook-Signature of a bare body.")
+        str | None,
+        typer.Option("--signature", metavar="TEXT", help="Its signature header, for a bare body."),
     ] = None
     max_age_s: Annotated[
         float,
@@ -64,26 +66,35 @@ def prepare_verification(options: VerifyOptions, context: "Context") -> "Corouti
     Raises:
         UsageError: No key, an input that cannot be read or holds no callback, or headers without a body.
     """
+    from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
     from suno_cover_cli.base.errors import UsageError
     from suno_cover_cli.listen.verification import SignedBody, find_signed_bodies, read_signed_input
 
-    key = context.webhook_key(context.sources(options.profile), options)
+    sources = context.sources(options.profile)
+    key = context.webhook_key(sources, options)
     if key is None:
+        page = context.provider(sources, options).webhook_page or next(
+            (provider.webhook_page for provider in context.providers.signing()), ""
+        )
         raise UsageError(
             "there is no webhook key to check with",
             code="no_webhook_key",
-            hint="Set SUNO_WEBHOOK_KEY or add --webhook-key-file FILE. Keys: https://kie.ai/settings",
+            hint=f"Set {WEBHOOK_KEY_VARIABLE} or add --webhook-key-file FILE. Keys: {page}",
         )
     raw = read_signed_input(options.file, context.output.streams.stdin)
     if options.timestamp is not None or options.signature is not None:
-        now = context.clock.time()
-        signed = [SignedBody(body=raw, timestamp=options.timestamp, signature=options.signature, arrived_at=now)]
+        given = (
+            (key.scheme.timestamp_header, options.timestamp),
+            (key.scheme.signature_header, options.signature),
+        )
+        headers = tuple((name, value) for name, value in given if value is not None)
+        signed = [SignedBody(body=raw, headers=headers, arrived_at=context.clock.time())]
     else:
         signed = list(find_signed_bodies(raw, options.file))
     return _verify(signed, key, options.max_age_s, context.output)
 
 
-async def _verify(signed: "list[SignedBody]", key: "Secret", max_age_s: float, output: "Output") -> "ExitCode":
+async def _verify(signed: "list[SignedBody]", key: "WebhookKey", max_age_s: float, output: "Output") -> "ExitCode":
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.base.models import SignatureState
     from suno_cover_cli.base.text import clean

@@ -1,13 +1,13 @@
 """What ``doctor`` checks of callbacks: a real listener, its answers, the agent, a real tunnel and what it does."""
 
-import os
 import subprocess
 from contextlib import AsyncExitStack
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.environment import without_secrets
+from suno_cover_cli.base.environment import ChildEnviron
 from suno_cover_cli.base.errors import TunnelError, UsageError
 from suno_cover_cli.base.events import NullSink
+from suno_cover_cli.base.providers import SignatureScheme
 from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.callbacks.delivery import ANSWER_S, CallbackSender, Delivery
 from suno_cover_cli.callbacks.inbox import CallbackInbox
@@ -155,7 +155,9 @@ class _CallbackChecks:
             return self.judge(
                 "not installed", f"The first tunnel downloads it to {default}; or see https://ngrok.com/download"
             )
-        version = await in_daemon_thread(lambda: _ask_version(str(agent.path)))
+        version = await in_daemon_thread(
+            lambda: _ask_version(str(agent.path), self._patient.context.child_environ)
+        )
         if version is None:
             return self.judge(
                 f"{agent.path} does not tell its version", "Install it again: https://ngrok.com/download"
@@ -221,7 +223,12 @@ class _CallbackChecks:
         now_s = self._clock.time()
         (sample, *_) = build_sample(name, now_s=now_s)
         async with CallbackSender(url, clock=self._clock) as sender:
-            return await sender.deliver(sample.body, sample.headers(self._patient.webhook_key, now_s))
+            headers = sample.headers(self._patient.webhook_key, self._scheme, now_s)
+            return await sender.deliver(sample.body, headers)
+
+    @property
+    def _scheme(self) -> SignatureScheme:
+        return self._patient.context.providers.scheme_of(self._patient.settings.provider)
 
     @property
     def _local_url(self) -> str:
@@ -244,12 +251,12 @@ def _told(delivery: Delivery) -> str:
     return f"HTTP {delivery.status}" if delivery.status is not None else delivery.error
 
 
-def _ask_version(agent: str) -> str | None:
+def _ask_version(agent: str, environ: ChildEnviron) -> str | None:
     """Run ``ngrok --version`` without our secrets; ``None`` when it does not say."""
     try:
         done = subprocess.run(  # noqa: S603 -- the agent that jobs would run
             [agent, "--version"],
-            env=without_secrets(os.environ),
+            env=environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_VERSION_S,

@@ -8,7 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from suno_cover_cli.base.settings import Provider
+from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
+from suno_cover_cli.base.providers import Provider
 from suno_cover_cli.doctor.checks import Doctor, Finding, failed, in_daemon_thread, passed, warned
 from suno_cover_cli.doctor.subject import Subject
 from suno_cover_cli.journal.check import JournalReport, check_journal
@@ -16,7 +17,6 @@ from suno_cover_cli.ui.words import format_bytes, format_count
 
 _LEAST_FREE_BYTES = 16 * 1024 * 1024
 _SCARCE_FREE_BYTES = 256 * 1024 * 1024
-_TASK_LOGS = {Provider.KIE: "https://kie.ai/logs"}
 
 
 async def check_setup(subject: Subject, doctor: Doctor) -> None:
@@ -57,10 +57,10 @@ async def _check_webhook_key(subject: Subject) -> Finding:
     provider = subject.settings.provider
     if subject.webhook_key is None:
         return passed("not set; every callback is checked by reading the job with the API key")
-    if provider is Provider.SUNOAPI and not subject.settings.is_loopback:
+    if provider.signature is None and not subject.settings.is_loopback:
         return warned(
-            "set, but sunoapi.org signs nothing: unsigned callbacks will be refused",
-            "Unset SUNO_WEBHOOK_KEY and webhook-key for this provider.",
+            f"set, but {provider.site} signs nothing: unsigned callbacks will be refused",
+            f"Unset {WEBHOOK_KEY_VARIABLE} and webhook-key for this provider.",
         )
     return passed("set; unsigned and stale callbacks are refused")
 
@@ -149,7 +149,7 @@ def _judge_links(report: JournalReport) -> Finding:
 
 
 def _judge_logs(report: JournalReport, provider: Provider) -> Finding:
-    theirs = f"; the provider's own: {_TASK_LOGS[provider]}" if provider in _TASK_LOGS else ""
+    theirs = f"; the provider's own: {provider.log_page}" if provider.log_page else ""
     recorded = (
         f"{format_count(report.events, 'callback')} recorded here" if report.events else "none recorded here"
     )

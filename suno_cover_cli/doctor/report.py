@@ -52,7 +52,8 @@ def _admit(options: DoctorOptions, context: Context) -> Subject:
         subject.settings = load_settings({name: getattr(options, name, None) for name in SETTINGS}, where)
     except UsageError as error:
         subject.settings_error = error
-        where = Sources({}, ConfigFile(path=Path("config.toml"), is_there=False), None)
+        nothing = ConfigFile(path=Path("config.toml"), is_there=False)
+        where = Sources({}, nothing, None, context.providers)
         subject.settings = load_settings({}, where)
     subject.where = where
     try:
@@ -63,11 +64,15 @@ def _admit(options: DoctorOptions, context: Context) -> Subject:
         subject.key_error = error
     try:
         subject.webhook_key = load_webhook_key(
-            where, key_file=options.webhook_key_file, stdin=context.output.streams.stdin
+            subject.settings.provider,
+            where,
+            key_file=options.webhook_key_file,
+            stdin=context.output.streams.stdin,
         )
     except UsageError as error:
         subject.webhook_key_error = error
-    for secret in (subject.key, subject.webhook_key):
+    webhook_key = subject.webhook_key
+    for secret in (subject.key, webhook_key.secret if webhook_key is not None else None):
         context.output.redactor.add(secret)
     subject.environ = environ
     return subject

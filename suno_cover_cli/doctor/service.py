@@ -1,16 +1,11 @@
 """What ``doctor`` checks of the service and of the image host: the way there, the key, the balance."""
 
-from urllib.parse import urlsplit
-
 from suno_cover_cli.base.events import NullSink
 from suno_cover_cli.doctor.checks import Doctor, Finding, failed, passed, warned
 from suno_cover_cli.doctor.network import PathCheck
 from suno_cover_cli.doctor.subject import Subject
 from suno_cover_cli.service.api import RetryPolicy, SunoApi
 from suno_cover_cli.service.limiter import RequestLimiter
-
-IMAGE_HOST = "https://tempfile.aiquickdraw.com/"
-"""Where every example has its images (documented); others occur."""
 
 _CALL_S = 15.0
 
@@ -56,18 +51,16 @@ async def _check_account(subject: Subject) -> Finding:
     ):
         balance = await api.fetch_credits()
     if balance <= 0:
-        return failed(f"the key is accepted, but {balance:g} credits are left", f"Top up at {_home_of(subject)}.")
+        return failed(
+            f"the key is accepted, but {balance:g} credits are left",
+            f"Top up at https://{settings.provider.site}.",
+        )
     return passed(f"the key is accepted; {balance:g} credits")
-
-
-def _home_of(subject: Subject) -> str:
-    parts = urlsplit(subject.settings.provider.key_page)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 async def check_images(subject: Subject, doctor: Doctor) -> None:
     """The way to the images: the documented host, or the service's own when it is on this machine."""
     settings = subject.settings
-    url = f"{settings.base_url}/" if settings.is_loopback else IMAGE_HOST
+    url = f"{settings.base_url}/" if settings.is_loopback else settings.provider.image_host
     path = PathCheck(url, user_agent=subject.context.user_agent, clock=subject.context.clock)
     await doctor.check("image host", path.check_image_host, limit_s=_CALL_S)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from suno_cover_cli.base.errors import SunoCoverError, UsageError
+from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.settings import Settings, Sources
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.doctor.options import DoctorOptions
@@ -39,5 +40,5 @@ class Subject:
         self.key: Secret | None = None
         self.key_source = ""
         self.key_error: SunoCoverError | None = None
-        self.webhook_key: Secret | None = None
+        self.webhook_key: WebhookKey | None = None
         self.webhook_key_error: UsageError | None = None

@@ -131,7 +131,7 @@ class ImageChecker:
         """Decode every pixel; return width and height."""
         from PIL.Image import DecompressionBombError
 
-        reader = _find_reader(found)
+        reader = find_reader(found)
         try:
             if found is ImageFormat.PNG:
                 _check_chunks(file)
@@ -149,7 +149,7 @@ class ImageChecker:
 
 def load_decoder() -> None:
     """Import what reads most covers, ahead of the first one. Blocks for tens of milliseconds."""
-    _find_reader(ImageFormat.PNG)
+    find_reader(ImageFormat.PNG)
 
 
 def _check_chunks(file: ReadableFile) -> None:
@@ -173,7 +173,7 @@ def _check_chunks(file: ReadableFile) -> None:
             raise ValueError("wrong checksum")
 
 
-def _find_reader(found: ImageFormat) -> "type[ImageFile]":
+def find_reader(found: ImageFormat) -> "type[ImageFile]":
     """Return Pillow's class for one format.
 
     Called by name instead of through ``Image.open``, which tries formats in turn and *warns* about pictures

@@ -6,9 +6,11 @@ from functools import partial
 
 import msgspec
 
+from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
 from suno_cover_cli.base.events import NullSink
+from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.settings import Settings
-from suno_cover_cli.base.text import Secret
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.connections import ConnectionLimits
 from suno_cover_cli.callbacks.delivery import FORWARD_S, CallbackSender
 from suno_cover_cli.callbacks.listener import CallbackListener
@@ -52,7 +54,7 @@ class ListenPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     options: ListenOptions
     settings: Settings
-    webhook_key: Secret | None = None
+    webhook_key: WebhookKey | None = None
     forward_url: str | None = None
     jobs: JobStart | None = None
 
@@ -116,7 +118,7 @@ async def open_session(
             book=book,
             goal=goal,
             clock=clock,
-            run_command=_program(options),
+            run_command=_program(options, context),
             wait_saved=saves.wait_idle if saves is not None else None,
         )
 
@@ -179,8 +181,13 @@ async def _open_way(
     return msgspec.structs.replace(way, channel=channel, inspector=lambda: tunnel.inspector)
 
 
-def _program(options: ListenOptions) -> Callable[[str], Awaitable[int]] | None:
+def _program(options: ListenOptions, context: Context) -> Callable[[str], Awaitable[int]] | None:
     if not options.command:
         return None
+    environ = context.child_environ
+    names = (*context.providers.key_variables, WEBHOOK_KEY_VARIABLE)
+    # A program that wants to call the service itself would otherwise fail without a reason to be seen.
+    if withheld := [name for name in names if name in context.output.streams.environ and name not in environ]:
+        context.output.write_words(f"Not passed to {clean(options.command[0], 60)}: {', '.join(withheld)}")
     # Under --json, stdout has no room for anybody else's words.
-    return partial(run_program, options.command, has_stdout=not options.json)
+    return partial(run_program, options.command, environ=environ, has_stdout=not options.json)

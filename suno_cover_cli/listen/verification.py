@@ -1,28 +1,27 @@
 """Signatures of recorded callbacks: which are in a file, and what exactly is wrong with each."""
 
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.models import SignatureState
-from suno_cover_cli.base.text import Secret
-from suno_cover_cli.callbacks.bodies import MAX_BODY_BYTES
+from suno_cover_cli.callbacks.bodies import MAX_BODY_BYTES, Headers
 from suno_cover_cli.callbacks.content import NotACallbackError, parse_callback
-from suno_cover_cli.callbacks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, SignatureReport, check_signature
+from suno_cover_cli.callbacks.signature import SignatureReport, check_signature
 
 _MAX_INPUT_BYTES = 64 * 1024 * 1024
 
 
 class SignedBody(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be checked: a body, its two headers, and the moment it arrived (epoch seconds)."""
+    """What is to be checked: a body, its headers, and the moment it arrived (epoch seconds)."""
 
     body: bytes
-    timestamp: str | None
-    signature: str | None
+    headers: Headers
     arrived_at: float
 
 
@@ -46,7 +45,7 @@ class SignatureLine(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float | None
 
 
-def check_signed_body(one: SignedBody, key: Secret, max_age_s: float) -> tuple[str | None, SignatureReport]:
+def check_signed_body(one: SignedBody, key: WebhookKey, max_age_s: float) -> tuple[str | None, SignatureReport]:
     """Return the cover task id that a body names, and what its signature is worth."""
     try:
         task_id = parse_callback(one.body).task_id
@@ -55,8 +54,8 @@ def check_signed_body(one: SignedBody, key: Secret, max_age_s: float) -> tuple[s
     return task_id, check_signature(
         key,
         task_id,
-        timestamp=one.timestamp,
-        signature=one.signature,
+        headers=one.headers,
+        body=one.body,
         now_s=one.arrived_at,
         max_age_s=max_age_s,
     )
@@ -105,13 +104,7 @@ def find_signed_bodies(raw: bytes, path: str) -> Iterator[SignedBody]:
                 hint="For a bare body add --timestamp and --signature with the values of its two headers.",
             ) from None
         found += 1
-        headers: Mapping[str, str] = {name.lower(): value for name, value in event.headers.items()}
-        yield SignedBody(
-            body=body[:MAX_BODY_BYTES],
-            timestamp=headers.get(TIMESTAMP_HEADER.lower()),
-            signature=headers.get(SIGNATURE_HEADER.lower()),
-            arrived_at=event.ts,
-        )
+        yield SignedBody(body=body[:MAX_BODY_BYTES], headers=tuple(event.headers.items()), arrived_at=event.ts)
     if not found:
         raise UsageError(
             f"{path} holds no event",

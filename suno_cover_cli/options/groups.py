@@ -9,7 +9,12 @@ from typing import Annotated
 
 import typer
 
+from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
+from suno_cover_cli.base.providers import PROVIDERS
 from suno_cover_cli.options.declare import CALLBACK, OUTPUT, SERVICE, setting_option
+
+_KEY_VARIABLES = " or ".join(PROVIDERS.key_variables)
+_SIGNING = ", ".join(provider.name for provider in PROVIDERS.signing())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,17 +28,23 @@ class ProfileOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServiceOptions(ProfileOptions):
-    """Which service a command speaks to, and with which key; ``None`` means not given."""
+class ProviderOptions(ProfileOptions):
+    """Whose paths, keys and signatures count; ``None`` means not given."""
 
     provider: Annotated[str | None, setting_option("provider", panel=SERVICE)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceOptions(ProviderOptions):
+    """Which service a command speaks to, and with which key; ``None`` means not given."""
+
     base_url: Annotated[str | None, setting_option("base_url", panel=SERVICE)] = None
     api_key_file: Annotated[
         str | None,
         typer.Option(
             "--api-key-file",
             metavar="FILE|-",
-            help="Read the API key from a file or stdin. (env: SUNO_API_KEY or KIE_API_KEY hold the key itself)",
+            help=f"Read the API key from a file or stdin. (env: {_KEY_VARIABLES} hold the key itself)",
             rich_help_panel=SERVICE,
         ),
     ] = None
@@ -47,7 +58,7 @@ class RateOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WebhookKeyOptions(ProfileOptions):
+class WebhookKeyOptions(ProviderOptions):
     """The key that signs callbacks."""
 
     webhook_key_file: Annotated[
@@ -55,7 +66,7 @@ class WebhookKeyOptions(ProfileOptions):
         typer.Option(
             "--webhook-key-file",
             metavar="FILE|-",
-            help="Key that signs callbacks (kie). (env: SUNO_WEBHOOK_KEY holds the key itself)",
+            help=f"Key that signs callbacks ({_SIGNING}). (env: {WEBHOOK_KEY_VARIABLE} holds the key itself)",
             rich_help_panel=CALLBACK,
         ),
     ] = None

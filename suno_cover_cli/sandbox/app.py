@@ -3,7 +3,6 @@
 import contextlib
 import hmac
 import secrets
-import shlex
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from suno_cover_cli.sandbox.image_host import IMAGE_PREFIX, ImageHost
 from suno_cover_cli.sandbox.jobs import JobRegistry, SandboxJob
 from suno_cover_cli.sandbox.pictures import MIN_IMAGE_BYTES
 from suno_cover_cli.sandbox.registry import Registry
-from suno_cover_cli.sandbox.service import Provider, Reply, Service
+from suno_cover_cli.sandbox.service import IMITATIONS, Reply, Service
 
 SUBMIT_PATH = "/api/v1/suno/cover/generate"
 RECORD_PATH = "/api/v1/suno/cover/record-info"
@@ -67,7 +66,7 @@ class Sandbox:
         time_scale: Divides every delay of the sandbox: with 60 a minute takes a second.
         api_key: The only key that is accepted; ``None`` makes one up.
         webhook_key: Signs callbacks the way kie.ai does.
-        provider: ``kie`` answers application errors with HTTP 200.
+        provider: Whose habits to imitate, one of :data:`~suno_cover_cli.sandbox.service.IMITATIONS`.
         allow_remote_callbacks: Callbacks may go to other machines.
         state_file: Jobs are kept here and known again after a restart, a kill included.
         image_bytes: Exact size of each PNG, 4,096 or more; ``None`` for small pictures.
@@ -91,20 +90,22 @@ class Sandbox:
         time_scale: float = 1.0,
         api_key: str | None = None,
         webhook_key: str | None = None,
-        provider: Provider = "sunoapi",
+        provider: str = "sunoapi",
         allow_remote_callbacks: bool = False,
         state_file: Path | None = None,
         image_bytes: int | None = None,
         enforce_limit: bool = False,
         clock: Clock | None = None,
     ) -> None:
+        if provider not in IMITATIONS:
+            raise UsageError(f"the sandbox does not imitate {provider}", hint=f"Use {' or '.join(IMITATIONS)}.")
         if time_scale <= 0 or generation_s < 0:
             raise UsageError("the time scale must be above 0 and the generation time not below it")
         if image_bytes is not None and image_bytes < MIN_IMAGE_BYTES:
             raise UsageError(f"a picture needs at least {MIN_IMAGE_BYTES} bytes")
         self._host = host
         self._port = port
-        self._provider = provider
+        self._imitation = IMITATIONS[provider]
         self._clock = clock or SystemClock()
         self.api_key = f"sandbox-{secrets.token_hex(16)}" if api_key is None else api_key
         self.request_log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
@@ -124,7 +125,7 @@ class Sandbox:
             callback_sender=self._courier,
             clock=self._clock,
             time_scale=time_scale,
-            provider=provider,
+            imitation=self._imitation,
         )
         self._gallery = ImageHost(self._book, clock=self._clock, time_scale=time_scale, image_bytes=image_bytes)
         self._routes: dict[str, tuple[str, Route]] = {
@@ -178,14 +179,6 @@ class Sandbox:
         """How many image requests carried an ``Authorization`` header; each was refused."""
         return self._gallery.leaks
 
-    def export_lines(self) -> tuple[str, ...]:
-        """Return the shell lines that point a script at this sandbox."""
-        base = f"export SUNO_BASE_URL={shlex.quote(self.url)}"
-        key = shlex.quote(self.api_key)
-        if self._provider == "kie":
-            return base, f"export KIE_API_KEY={key}", "export SUNO_PROVIDER=kie"
-        return base, f"export SUNO_API_KEY={key}"
-
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any request and write it into the log."""
         at_s = self._clock.monotonic()
@@ -228,8 +221,8 @@ class Sandbox:
         given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(given, f"Bearer {self.api_key}".encode()):
             return self._service.refuse(401, "You do not have access permissions")
-        # kie.ai wants the content type on every call, the others where there is content.
-        if request.content_type != "application/json" and (self._provider == "kie" or request.method == "POST"):
+        wants_json_type = self._imitation.wants_json_type_on_get or request.method == "POST"
+        if wants_json_type and request.content_type != "application/json":
             return self._service.refuse(400, "Content-Type must be application/json")
         if self._admitted is None:
             return None

@@ -1,6 +1,6 @@
 """The three calls of the API: submit, record-info, balance."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,7 +15,24 @@ from suno_cover_cli.sandbox.replies import reply_json, send_answer
 from suno_cover_cli.sandbox.scenarios import choose_scenario
 from suno_cover_cli.sandbox.script import Answer, step_at
 
-Provider = Literal["sunoapi", "kie"]
+
+class Imitation(NamedTuple):
+    """In what the services of different providers differ, as far as a client can notice.
+
+    Attributes:
+        has_errors_with_200: Application errors come with HTTP 200 (recorded), not with the code as status.
+        wants_json_type_on_get: The content type is wanted on every call, not only where there is content.
+    """
+
+    has_errors_with_200: bool = False
+    wants_json_type_on_get: bool = False
+
+
+IMITATIONS = {
+    "sunoapi": Imitation(),
+    "kie": Imitation(has_errors_with_200=True, wants_json_type_on_get=True),
+}
+"""Provider -> its habits."""
 
 # Documented as an integer, recorded with decimals by both providers.
 BALANCE = 1025.6
@@ -48,7 +65,7 @@ class Service:
         callback_sender: Calls back.
         clock: Time.
         time_scale: Divides the time an answer hangs.
-        provider: ``kie`` answers HTTP 200 for application errors (recorded); ``sunoapi`` uses the code as status.
+        imitation: Whose habits it has.
     """
 
     def __init__(
@@ -59,14 +76,14 @@ class Service:
         callback_sender: CallbackSender,
         clock: Clock,
         time_scale: float,
-        provider: Provider,
+        imitation: Imitation,
     ) -> None:
         self._book = book
         self._ledger = registry
         self._courier = callback_sender
         self._clock = clock
         self._time_scale = time_scale
-        self._provider = provider
+        self._imitation = imitation
         self.base_url = ""
 
     def refuse(self, code: int, message: str) -> Reply:
@@ -142,7 +159,7 @@ class Service:
         )
 
     def _status(self, code: int) -> int:
-        return _OK if self._provider == "kie" else code
+        return _OK if self._imitation.has_errors_with_200 else code
 
 
 def _read_submit(body: bytes) -> tuple[str, str]:

@@ -4,6 +4,7 @@ The verdict is ``code`` in the body: kie.ai was recorded answering HTTP 200 for 
 status decides only where there is no envelope: wrong paths, gateways, outages.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from suno_cover_cli.base.models import (
     WireSubmission,
     is_safe_task_id,
 )
+from suno_cover_cli.base.providers import Habits, Provider
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.service.codes import (
     CODE_ALREADY_MADE,
@@ -29,6 +31,7 @@ from suno_cover_cli.service.codes import (
     error_of,
     key_refused,
     message_of,
+    throttled,
 )
 
 _MAX_IMAGES = 64
@@ -50,26 +53,29 @@ _WORD_STATES = {
 }
 
 
-def decode_envelope(status: int, body: bytes) -> Envelope:
-    """Find the envelope in an answer.
+def decode_envelope(status: int, body: bytes, provider: Provider) -> Envelope:
+    """Find the envelope in an answer, and bring it into the shape and the codes of the shared contract.
 
     Args:
         status: HTTP status.
         body: Body as received, already capped in length.
+        provider: Whose answer it is.
 
     Raises:
-        UnavailableError: A gateway's 5xx, 408, 425 or 429 without an envelope.
+        UnavailableError: A gateway's 5xx, 408, 425, 429 or 430 without an envelope.
         UnreadableAnswerError: HTTP success whose body is no envelope.
         KeyRefusedError: HTTP 401 without an envelope.
         RefusedError: Any other status without an envelope, such as the 404 of a wrong base URL.
     """
     try:
-        return msgspec.json.decode(body, type=Envelope, strict=False)
+        return _envelope_of(body, provider.habits)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         what = _describe_body(body)
     if status == 401:  # noqa: PLR2004 -- the status is its own name
-        raise key_refused("")
-    if status >= 500 or status in {408, 425, 429}:  # noqa: PLR2004 -- the same
+        raise key_refused("", provider)
+    if status in {429, 430}:
+        raise throttled("")
+    if status >= 500 or status in {408, 425}:  # noqa: PLR2004 -- the same
         raise UnavailableError(
             f"the service answered HTTP {status} with {what}",
             hint="It is a fault on their side: try again in a few minutes.",
@@ -78,7 +84,7 @@ def decode_envelope(status: int, body: bytes) -> Envelope:
         raise RefusedError(
             f"there is no such path at this base URL (HTTP 404 with {what})",
             code="wrong_base_url",
-            hint="Check --base-url: the address without a path, such as https://api.sunoapi.org.",
+            hint=f"Check --base-url: the address without a path, such as {provider.base_url}.",
         )
     if 300 <= status < 400:  # noqa: PLR2004 -- the same
         raise RefusedError(
@@ -97,6 +103,25 @@ def decode_envelope(status: int, body: bytes) -> Envelope:
     )
 
 
+def _envelope_of(body: bytes, habits: Habits) -> Envelope:
+    if habits.envelope_fields or habits.data_fields:
+        found = _respelled(msgspec.json.decode(body), habits.envelope_fields)
+        if isinstance(found, dict):
+            found["data"] = _respelled(found.get("data"), habits.data_fields)
+        body = msgspec.json.encode(found)
+    envelope = msgspec.json.decode(body, type=Envelope, strict=False)
+    envelope.code = habits.codes.get(envelope.code, envelope.code)
+    return envelope
+
+
+def _respelled(found: Any, spellings: Mapping[str, str]) -> Any:
+    """Give the fields of an object the contract's names; a field that bears one already goes before the others."""
+    if not isinstance(found, dict):
+        return found
+    renamed = {spellings[name]: value for name, value in found.items() if name in spellings}
+    return renamed | {name: value for name, value in found.items() if name not in spellings}
+
+
 def _describe_body(body: bytes) -> str:
     if not body.strip():
         return "an empty body"
@@ -110,7 +135,7 @@ def _describe_body(body: bytes) -> str:
     return f"something else ({shown})"
 
 
-def read_submission(envelope: Envelope) -> Submission:
+def read_submission(envelope: Envelope, provider: Provider) -> Submission:
     """Read a submit's answer.
 
     A duplicate (400 or 409 with an id, documented but never recorded) is a success with ``is_existing``.
@@ -129,7 +154,7 @@ def read_submission(envelope: Envelope) -> Submission:
         return Submission(task_id=task_id)
     if envelope.code in CODE_ALREADY_MADE and task_id is not None:
         return Submission(task_id=task_id, is_existing=True)
-    raise error_of(envelope)
+    raise error_of(envelope, provider)
 
 
 def _submitted_id(envelope: Envelope) -> str | None:
@@ -150,7 +175,7 @@ def _submitted_id(envelope: Envelope) -> str | None:
     return task_id
 
 
-def read_record(envelope: Envelope, task_id: str) -> JobRecord:
+def read_record(envelope: Envelope, task_id: str, provider: Provider) -> JobRecord:
     """Make sense of a record-info answer.
 
     Raises:
@@ -162,7 +187,7 @@ def read_record(envelope: Envelope, task_id: str) -> JobRecord:
             task_id=task_id, state=RecordState.FAILED, error_code=envelope.code, message=message_of(envelope)
         )
     if envelope.code != CODE_OK:
-        raise error_of(envelope)
+        raise error_of(envelope, provider)
     try:
         wire = msgspec.json.decode(envelope.data, type=WireRecord | None, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -233,7 +258,7 @@ def _epoch_s(value: Any) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def read_title(envelope: Envelope) -> str | None:
+def read_title(envelope: Envelope, provider: Provider) -> str | None:
     """Read the title of a piece of music from the record of its own task, if there is one.
 
     The track's title goes before the one that was ordered. Text from outside: whoever uses it makes it safe.
@@ -242,7 +267,7 @@ def read_title(envelope: Envelope) -> str | None:
         SunoCoverError: Whatever :func:`codes.error_of` makes of a refusing code.
     """
     if envelope.code != CODE_OK:
-        raise error_of(envelope)
+        raise error_of(envelope, provider)
     try:
         wire = msgspec.json.decode(envelope.data, type=WireMusic | None, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -266,7 +291,7 @@ def _order_of(param: Any) -> Any:
         return None
 
 
-def read_credits(envelope: Envelope) -> float:
+def read_credits(envelope: Envelope, provider: Provider) -> float:
     """Read a balance: documented as an integer, recorded as a decimal.
 
     Raises:
@@ -274,7 +299,7 @@ def read_credits(envelope: Envelope) -> float:
         UnreadableAnswerError: ``data`` is no number.
     """
     if envelope.code != CODE_OK:
-        raise error_of(envelope)
+        raise error_of(envelope, provider)
     try:
         return msgspec.json.decode(envelope.data, type=float, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

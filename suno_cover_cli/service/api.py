@@ -14,17 +14,14 @@ from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import AnswerLostError, UnavailableError, reason_of
 from suno_cover_cli.base.events import RequestRetried, Sink
 from suno_cover_cli.base.models import Envelope, JobRecord, Submission
+from suno_cover_cli.base.providers import Provider
 from suno_cover_cli.base.proxies import Proxy, find_proxy
 from suno_cover_cli.base.retries import repeat
-from suno_cover_cli.base.settings import Provider
 from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.service.answers import decode_envelope, read_credits, read_record, read_submission, read_title
 from suno_cover_cli.service.limiter import Priority, RequestLimiter
 
 _MAX_BODY_BYTES = 1024 * 1024
-_SUBMIT_PATH = "/api/v1/suno/cover/generate"
-_RECORD_PATH = "/api/v1/suno/cover/record-info"
-_MUSIC_PATH = "/api/v1/generate/record-info"
 
 T = TypeVar("T")
 
@@ -56,7 +53,7 @@ class SunoApi:
     Args:
         base_url: Scheme, host and optional prefix, no trailing slash.
         key: API key, sent as ``Authorization: Bearer``.
-        provider: Decides the path of the balance call.
+        provider: Whose paths, field names and codes count.
         limiter: Shared by all calls of the process.
         clock: Time.
         sink: Hears of every retry.
@@ -126,13 +123,16 @@ class SunoApi:
             JobFailedError: The provider switched the feature off.
             UnavailableError: Still failing after all attempts.
         """
-        body = msgspec.json.encode({"taskId": music_task_id, "callBackUrl": callback_url})
+        provider = self._provider
+        habits = provider.habits
+        body = msgspec.json.encode({habits.music_field: music_task_id, habits.callback_field: callback_url})
         may_exist = False
 
         async def attempt() -> Submission:
             nonlocal may_exist
             try:
-                return read_submission(await self._request("POST", _SUBMIT_PATH, Priority.SUBMIT, body=body))
+                answer = await self._request("POST", provider.calls.submit, Priority.SUBMIT, body=body)
+                return read_submission(answer, provider)
             except UnavailableError as error:
                 may_exist = may_exist or error.code not in {"throttled", "maintenance", "network"}
                 raise
@@ -151,8 +151,7 @@ class SunoApi:
         """
 
         async def attempt() -> JobRecord:
-            envelope = await self._request("GET", _RECORD_PATH, Priority.READ, params={"taskId": task_id})
-            return read_record(envelope, task_id)
+            return read_record(await self._read(self._provider.calls.record, task_id), task_id, self._provider)
 
         return await self._repeat("read", attempt)
 
@@ -166,9 +165,7 @@ class SunoApi:
         """
 
         async def attempt() -> str | None:
-            return read_title(
-                await self._request("GET", _MUSIC_PATH, Priority.READ, params={"taskId": music_task_id})
-            )
+            return read_title(await self._read(self._provider.calls.music, music_task_id), self._provider)
 
         return await self._repeat("title", attempt)
 
@@ -180,7 +177,8 @@ class SunoApi:
         """
 
         async def attempt() -> float:
-            return read_credits(await self._request("GET", self._provider.credits_path, Priority.READ))
+            answer = await self._request("GET", self._provider.calls.balance, Priority.READ)
+            return read_credits(answer, self._provider)
 
         return await self._repeat("balance", attempt)
 
@@ -216,6 +214,11 @@ class SunoApi:
         delay_s = state.next_action.sleep if state.next_action is not None else 0.0
         self._sink.emit(RequestRetried(call=call, reason=_error_of_attempt(state).message, delay_s=delay_s))
 
+    async def _read(self, path: str, task_id: str) -> Envelope:
+        return await self._request(
+            "GET", path, Priority.READ, params={self._provider.habits.id_parameter: task_id}
+        )
+
     async def _request(
         self,
         method: str,
@@ -243,7 +246,7 @@ class SunoApi:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise _network_error(error, self._base_url, self._proxy) from error
         try:
-            return decode_envelope(status, raw)
+            return decode_envelope(status, raw, self._provider)
         except UnavailableError as error:
             error.retry_after_s = retry_after_s
             raise

@@ -14,15 +14,13 @@ from suno_cover_cli.base.errors import (
     UnavailableError,
 )
 from suno_cover_cli.base.models import Envelope
+from suno_cover_cli.base.providers import Provider
 from suno_cover_cli.base.text import clean
 
 CODE_OK = 200
 CODE_ALREADY_MADE = frozenset({400, 409})
 CODE_JOB_FAILED = frozenset({408, 501, 505, 531})
 """Codes that end a job when a *read* answers with them (500 there is a server fault: read again)."""
-
-CODE_THROTTLED = frozenset({405, 429, 430})
-CODE_MAINTENANCE = 455
 
 _MEANINGS = {
     200: "done",
@@ -55,12 +53,12 @@ def message_of(envelope: Envelope) -> str:
     return clean(envelope.msg) if isinstance(envelope.msg, str) else ""
 
 
-def key_refused(said: str) -> KeyRefusedError:
+def key_refused(said: str, provider: Provider) -> KeyRefusedError:
     """Describe a 401, whether it came in the envelope or as a bare HTTP status."""
     return KeyRefusedError(
         "the service refused the key" + (f': "{said}"' if said else ""),
-        hint="Check SUNO_API_KEY (or KIE_API_KEY with --provider kie). "
-        "Keys: https://sunoapi.org/api-key or https://kie.ai/api-key",
+        hint=f"Check {provider.key_variable}, or --provider if the key is another provider's. "
+        f"Keys of {provider.site}: {provider.key_page}",
     )
 
 
@@ -80,16 +78,18 @@ def _music_refused(said: str) -> RefusedError:
     )
 
 
-def _already_made(said: str) -> RefusedError:
+def _already_made(said: str, provider: Provider) -> RefusedError:
+    log = f" ({provider.log_page})" if provider.log_page else ""
     return RefusedError(
         "a cover was already made for this music task, and the service did not say under which id"
         + (f' ("{said}")' if said else ""),
         code="already_made",
-        hint="Look the cover task id up in the provider's task log, then: suno-cover wait COVER_TASK_ID",
+        hint=f"Look the cover task id up in the provider's task log{log}, then: suno-cover wait COVER_TASK_ID",
     )
 
 
-def _throttled(said: str) -> UnavailableError:
+def throttled(said: str) -> UnavailableError:
+    """Describe a call that came too fast, whether it said so in the envelope or by a bare HTTP status."""
     return UnavailableError(
         "the service is being called too fast" + (f': "{said}"' if said else ""),
         code="throttled",
@@ -133,30 +133,30 @@ def _bad_request(said: str) -> RefusedError:
     )
 
 
+_PROVIDER_ERRORS: dict[int, Callable[[str, Provider], SunoCoverError]] = {401: key_refused, 409: _already_made}
 _CODE_ERRORS: dict[int, Callable[[str], SunoCoverError]] = {
     400: _bad_request,
-    401: key_refused,
     402: _credits,
     404: _wrong_path,
-    405: _throttled,
-    409: _already_made,
+    405: throttled,
     413: _too_long,
     422: _music_refused,
-    430: _throttled,
+    430: throttled,
     455: _maintenance,
     500: _server_fault,
 }
 
 
-def error_of(envelope: Envelope) -> SunoCoverError:
+def error_of(envelope: Envelope, provider: Provider) -> SunoCoverError:
     """Turn a refusing envelope into the error the user sees; each documented code has its own."""
     code, said = envelope.code, message_of(envelope)
     if code == 429:  # noqa: PLR2004 -- one code, two meanings, told apart by the service's words
-        return _credits(said) if "credit" in said.lower() or "top up" in said.lower() else _throttled(said)
+        return _credits(said) if "credit" in said.lower() or "top up" in said.lower() else throttled(said)
     if code in CODE_JOB_FAILED:
         return job_failed(code, said)
-    make = _CODE_ERRORS.get(code)
-    if make is not None:
+    if (tell := _PROVIDER_ERRORS.get(code)) is not None:
+        return tell(said, provider)
+    if (make := _CODE_ERRORS.get(code)) is not None:
         return make(said)
     if code >= 500:  # noqa: PLR2004 -- undocumented server-side codes are worth another try
         return UnavailableError(f'the service answered code {code}: "{said}"', hint="Try again in a few minutes.")

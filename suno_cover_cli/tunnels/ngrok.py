@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from suno_cover_cli.base.clock import Clock, within
+from suno_cover_cli.base.environment import secret_variables
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.tunnels.ngrok_agent import AgentThread
@@ -51,6 +52,7 @@ class NgrokTunnel:
         state_dir: The state folder; private files of running agents go below it.
         clock: Time.
         deadline_s: For opening, all together.
+        private_variables: Environment variables that the agent does not get: keys, tokens.
         use_proxy: Leave proxy variables to the agent (ngrok wants a paid plan for that).
         notify: Takes lines for people, in the event loop.
         download_s: Granted on top of ``deadline_s`` when the agent has to be downloaded first. Without it, opening
@@ -70,6 +72,7 @@ class NgrokTunnel:
         clock: Clock,
         notify: Callable[[str], None],
         deadline_s: float = 8.0,
+        private_variables: tuple[str, ...] = secret_variables(),
         use_proxy: bool = False,
         download_s: float = 0.0,
         download_url: str | None = None,
@@ -85,6 +88,7 @@ class NgrokTunnel:
             domain=domain.strip().removeprefix("https://").strip("/") if domain else None,
             ngrok_path=ngrok_path,
             state_dir=state_dir,
+            private_variables=private_variables,
             use_proxy=use_proxy,
             startup_s=deadline_s + download_s,
             download_url=download_url,

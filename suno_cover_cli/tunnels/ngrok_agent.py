@@ -137,7 +137,10 @@ class AgentThread:
         token = self._find_token()
         agent = self._find_agent(home, token)
         home.write_config(token)
-        self._path = str(home.install_launcher(agent.path, use_proxy=self._plan.use_proxy))
+        launcher = home.install_launcher(
+            agent.path, private_variables=self._plan.private_variables, use_proxy=self._plan.use_proxy
+        )
+        self._path = str(launcher)
         try:
             try:
                 opened = self._open(home)

@@ -20,8 +20,6 @@ from suno_cover_cli.base.text import Secret
 from suno_cover_cli.tunnels import agent_guard
 
 _HOMES = "agents"
-# Our own secrets, and the agent's own variables: it has its private configuration and needs no second source.
-_PRIVATE_VARIABLES = ("SUNO_API_KEY", "KIE_API_KEY", "SUNO_WEBHOOK_KEY", "NGROK_AUTHTOKEN", "NGROK_API_KEY")
 _PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 
@@ -60,16 +58,18 @@ class AgentHome(msgspec.Struct, frozen=True):
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             json.dump({"version": "3", "agent": agent}, stream)
 
-    def install_launcher(self, agent: Path, *, use_proxy: bool) -> Path:
+    def install_launcher(self, agent: Path, *, private_variables: tuple[str, ...], use_proxy: bool) -> Path:
         """Return the path under which to start the agent: a launcher on POSIX, the agent itself on Windows.
 
         Args:
             agent: The real executable.
+            private_variables: Taken out of the agent's environment: our own secrets, and the agent's own
+                variables, as it has its private configuration and needs no second source.
             use_proxy: Leave the proxy variables in the agent's environment.
         """
         if os.name != "posix" or not sys.executable:
             return agent
-        unwanted = _PRIVATE_VARIABLES if use_proxy else (*_PRIVATE_VARIABLES, *_PROXY_VARIABLES)
+        unwanted = private_variables if use_proxy else (*private_variables, *_PROXY_VARIABLES)
         # Not a "#!" line of its own: those are short, and know no blanks in the interpreter's path.
         command = shlex.join(
             [

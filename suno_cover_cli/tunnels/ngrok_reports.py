@@ -20,6 +20,7 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True):
     domain: str | None
     ngrok_path: str | None
     state_dir: Path
+    private_variables: tuple[str, ...]
     use_proxy: bool
     startup_s: float
     download_url: str | None

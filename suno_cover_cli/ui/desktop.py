@@ -8,10 +8,9 @@ import html
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-from suno_cover_cli.base.environment import without_secrets
+from suno_cover_cli.base.environment import ChildEnviron
 from suno_cover_cli.base.text import clean
 
 _NOTIFY_S = 5.0
@@ -33,7 +32,7 @@ $manager::CreateToastNotifier($sender).Show([Windows.UI.Notifications.ToastNotif
 """
 
 
-def send_notification(title: str, text: str, environ: Mapping[str, str]) -> bool:
+def send_notification(title: str, text: str, environ: ChildEnviron) -> bool:
     """Show a desktop notification; tell whether there was something to show it with.
 
     Args:
@@ -42,7 +41,7 @@ def send_notification(title: str, text: str, environ: Mapping[str, str]) -> bool
         environ: Where programs and the desktop are found.
     """
     command, extra = _notify_command(clean(title, 80), clean(text, 300))
-    return _run(command, {**environ, **extra}, _NOTIFY_S) == 0
+    return _run(command, ChildEnviron({**environ, **extra}), _NOTIFY_S) == 0
 
 
 def _notify_command(title: str, text: str) -> tuple[list[str], dict[str, str]]:
@@ -56,7 +55,7 @@ def _notify_command(title: str, text: str) -> tuple[list[str], dict[str, str]]:
     return ["notify-send", "--app-name=suno-cover", "--", title, html.escape(text, quote=False)], {}
 
 
-def open_folder(folder: Path, environ: Mapping[str, str]) -> bool:
+def open_folder(folder: Path, environ: ChildEnviron) -> bool:
     """Show a folder in the desktop's own file manager; ``False`` when that is known to have failed."""
     path = str(folder.absolute())
     if sys.platform == "win32":
@@ -72,7 +71,7 @@ def open_folder(folder: Path, environ: Mapping[str, str]) -> bool:
     return _run(command, environ, _OPEN_S) in {0, None}
 
 
-def _run(command: list[str], environ: Mapping[str, str], patience_s: float) -> int | None:
+def _run(command: list[str], environ: ChildEnviron, patience_s: float) -> int | None:
     """Run a command of the desktop, unseen and on its own; ``None`` when it takes longer, 127 without one."""
     program = shutil.which(command[0], path=environ.get("PATH"))
     if program is None:
@@ -80,7 +79,7 @@ def _run(command: list[str], environ: Mapping[str, str], patience_s: float) -> i
     try:
         child = subprocess.Popen(  # noqa: S603 -- a fixed command; texts are arguments of their own
             [program, *command[1:]],
-            env=without_secrets(environ),
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

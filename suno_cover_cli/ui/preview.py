@@ -2,10 +2,10 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
-from suno_cover_cli.base.environment import without_secrets
+from suno_cover_cli.base.environment import ChildEnviron
 from suno_cover_cli.ui.terminal import TerminalFacts
 
 MAX_PICTURES = 8
@@ -20,7 +20,7 @@ async def render_pictures(
     *,
     columns: int,
     rows: int,
-    environ: Mapping[str, str],
+    environ: ChildEnviron,
     timeout_s: float = 10.0,
 ) -> bytes:
     """Return the bytes with which a terminal shows pictures side by side, or nothing when that does not work out.
@@ -30,7 +30,7 @@ async def render_pictures(
         facts: What the terminal can draw.
         columns: Width of the terminal in cells.
         rows: Its height.
-        environ: For colours; secrets are not passed on.
+        environ: For colours.
         timeout_s: The encoder's whole life, in the machine's own seconds.
     """
     if not sys.executable:
@@ -41,7 +41,7 @@ async def render_pictures(
         sys.executable,
         "-P",  # a PIL.py in the current folder is not ours
         *("-m", _ENCODER, facts.protocol, str(columns), str(rows), *paths[:MAX_PICTURES]),
-        env={**without_secrets(environ), **cell, "PYTHONIOENCODING": "utf-8"},
+        env={**environ, **cell, "PYTHONIOENCODING": "utf-8"},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

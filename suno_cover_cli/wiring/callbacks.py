@@ -8,7 +8,9 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from suno_cover_cli.base.environment import secret_variables
 from suno_cover_cli.base.events import Sink
+from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.proxies import Proxies
 from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.text import Secret
@@ -60,7 +62,7 @@ async def open_callbacks(
     *,
     begun: "NgrokTunnel | None",
     is_direct: bool = False,
-    webhook_key: Secret | None,
+    webhook_key: WebhookKey | None,
     sink: Sink,
 ) -> "tuple[CallbackListener, CallbackChannel]":
     """Bind the listener and begin to open the way to it; does not wait for the tunnel.
@@ -166,6 +168,7 @@ def make_agent_tunnel(
         domain=settings.domain,
         ngrok_path=options.ngrok_path,
         state_dir=settings.state_dir,
+        private_variables=secret_variables(context.providers),
         clock=context.clock,
         notify=context.output.write_words,
         download_s=download_s,

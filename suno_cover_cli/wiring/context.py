@@ -3,12 +3,14 @@
 import msgspec
 
 from suno_cover_cli.base.clock import Clock, SystemClock
-from suno_cover_cli.base.keys import hidden_profile_key, load_api_key, load_webhook_key
-from suno_cover_cli.base.settings import Settings, Sources, load_settings
+from suno_cover_cli.base.environment import ChildEnviron, without_secrets
+from suno_cover_cli.base.keys import WebhookKey, hidden_profile_key, load_api_key, load_webhook_key
+from suno_cover_cli.base.providers import PROVIDERS, Provider, Providers
+from suno_cover_cli.base.settings import Settings, Sources, load_provider, load_settings
 from suno_cover_cli.base.settings_file import config_path, load_config_file
 from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import Secret
-from suno_cover_cli.options.groups import ProfileOptions, ServiceOptions, WebhookKeyOptions
+from suno_cover_cli.options.groups import ProfileOptions, ProviderOptions, ServiceOptions, WebhookKeyOptions
 from suno_cover_cli.ui.output import Output
 
 
@@ -20,11 +22,24 @@ def make_user_agent() -> str:
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a command gets everything from that is not an option of its own."""
+    """Where a command gets everything from that is not an option of its own.
+
+    Attributes:
+        output: Streams and environment.
+        clock: Time.
+        providers: That settings may name.
+        user_agent: Sent to every server.
+    """
 
     output: Output
     clock: Clock = SystemClock()
+    providers: Providers = PROVIDERS
     user_agent: str = msgspec.field(default_factory=make_user_agent)
+
+    @property
+    def child_environ(self) -> ChildEnviron:
+        """The environment for programs that this one starts: without keys and tokens."""
+        return without_secrets(self.output.streams.environ, self.providers)
 
     def sources(self, profile: str | None) -> Sources:
         """Read the settings file.
@@ -33,7 +48,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             UsageError: It is unusable.
         """
         environ = self.output.streams.environ
-        return Sources(environ, load_config_file(config_path(environ)), profile)
+        return Sources(environ, load_config_file(config_path(environ)), profile, self.providers)
 
     def settings(self, options: ProfileOptions) -> tuple[Settings, Sources]:
         """Merge a command's options with everything else: an option that bears the name of a setting overrides it.
@@ -43,6 +58,14 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         """
         sources = self.sources(options.profile)
         return load_settings({name: getattr(options, name, None) for name in SETTINGS}, sources), sources
+
+    def provider(self, sources: Sources, options: ProviderOptions) -> Provider:
+        """Find the provider, for a command that needs no other setting.
+
+        Raises:
+            UsageError: No such provider.
+        """
+        return load_provider(options.provider, sources)
 
     def api_key(self, settings: Settings, sources: Sources, options: ServiceOptions) -> Secret:
         """Find the API key and keep it out of everything that is shown.
@@ -58,12 +81,14 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             self.output.write_labelled("warning", line)
         return key
 
-    def webhook_key(self, sources: Sources, options: WebhookKeyOptions) -> Secret | None:
+    def webhook_key(self, sources: Sources, options: WebhookKeyOptions) -> WebhookKey | None:
         """Find the key that signs callbacks, if there is one.
 
         Raises:
-            UsageError: What is there cannot be one.
+            UsageError: What is there cannot be one, or no such provider.
         """
-        key = load_webhook_key(sources, key_file=options.webhook_key_file, stdin=self.output.streams.stdin)
-        self.output.redactor.add(key)
+        provider = self.provider(sources, options)
+        stdin = self.output.streams.stdin
+        key = load_webhook_key(provider, sources, key_file=options.webhook_key_file, stdin=stdin)
+        self.output.redactor.add(key.secret if key is not None else None)
         return key

@@ -8,6 +8,7 @@ import msgspec
 
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.events import Event, JobEnded, JobFound, JobSubmitted, Sink, WarningRaised
+from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.proxies import find_proxy
 from suno_cover_cli.base.settings import Settings, parse_rate
 from suno_cover_cli.base.text import Secret
@@ -82,7 +83,7 @@ class JobStart(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: Settings
     key: Secret | None
-    webhook_key: Secret | None
+    webhook_key: WebhookKey | None
 
 
 def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
@@ -213,7 +214,7 @@ async def open_workflow(
         journal=journal,
         sink=sink,
         service_name=SANDBOX_SERVICE if start.key is None else settings.base_url,
-        provider_name=SANDBOX_SERVICE if start.key is None else settings.provider,
+        provider_name=SANDBOX_SERVICE if start.key is None else settings.provider.name,
     )
 
 

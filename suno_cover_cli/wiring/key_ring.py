@@ -7,7 +7,8 @@ import msgspec
 
 from suno_cover_cli.base.errors import KeyRefusedError, SunoCoverError
 from suno_cover_cli.base.keys import load_api_key
-from suno_cover_cli.base.settings import Provider, Settings, Sources
+from suno_cover_cli.base.providers import Provider
+from suno_cover_cli.base.settings import Settings, Sources, named_provider
 from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.options.groups import ServiceOptions
 from suno_cover_cli.wiring.context import Context
@@ -25,10 +26,10 @@ class KeyRing:
 
     def __init__(self, context: Context, options: ServiceOptions, settings: Settings, where: Sources) -> None:
         self._settings = settings
-        self._keys: dict[Provider, Secret | SunoCoverError] = {}
-        self._profile_keys: dict[tuple[str, Provider], Secret] = {}
-        for provider in Provider:
-            is_current = provider is settings.provider
+        self._keys: dict[str, Secret | SunoCoverError] = {}
+        self._profile_keys: dict[tuple[str, str], Secret] = {}
+        for provider in where.providers.known:
+            is_current = provider.name == settings.provider.name
             try:
                 key, _ = load_api_key(
                     provider,
@@ -37,9 +38,9 @@ class KeyRing:
                     stdin=context.output.streams.stdin,
                 )
             except SunoCoverError as error:
-                self._keys[provider] = error
+                self._keys[provider.name] = error
             else:
-                self._keys[provider] = key
+                self._keys[provider.name] = key
         for name, values in where.config.profiles.items():
             self._read_profile(context, where, name, values)
         for found in (*self._keys.values(), *self._profile_keys.values()):
@@ -51,7 +52,8 @@ class KeyRing:
             return
         table = {**where.config.values, **values}
         try:
-            provider = Provider(str(table.get("provider", Provider.SUNOAPI)).strip().lower())
+            named = str(table.get("provider", where.providers.default.name))
+            provider = named_provider(named, name, where.providers)
             # The key of the profile is wanted, not the one of the environment that would hide it.
             environ = {
                 variable: value for variable, value in where.environ.items() if variable != provider.key_variable
@@ -62,11 +64,11 @@ class KeyRing:
                 key_file=None,
                 stdin=context.output.streams.stdin,
             )
-        except (ValueError, SunoCoverError):
+        except SunoCoverError:
             # A profile nobody asked for may be broken; its jobs are then told to lack a key.
             return
         address = str(table.get("base-url", provider.base_url)).strip().rstrip("/")
-        self._profile_keys[address, provider] = key
+        self._profile_keys[address, provider.name] = key
 
     def find(self, base_url: str, provider: Provider) -> Secret:
         """Return the key for a service.
@@ -79,13 +81,13 @@ class KeyRing:
             UsageError: What is there cannot be a key.
         """
         settings = self._settings
-        is_current = (settings.base_url, settings.provider) == (base_url, provider)
-        if not is_current and (base_url, provider) in self._profile_keys:
-            return self._profile_keys[base_url, provider]
-        found = self._keys[provider]
+        is_current = (settings.base_url, settings.provider.name) == (base_url, provider.name)
+        if not is_current and (base_url, provider.name) in self._profile_keys:
+            return self._profile_keys[base_url, provider.name]
+        found = self._keys[provider.name]
         if isinstance(found, SunoCoverError):
             raise found
-        is_for_another = provider is settings.provider and settings.sources.get("base_url") != "default"
+        is_for_another = provider.name == settings.provider.name and settings.sources.get("base_url") != "default"
         if is_for_another and not is_current:
             raise KeyRefusedError(
                 f"the key at hand is for {clean(settings.base_url, 100)}",

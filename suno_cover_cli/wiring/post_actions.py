@@ -56,7 +56,7 @@ class PostActions:
         if self._opens_folder and self._folder is not None:
             await self._open_folder(self._folder)
         if self._notifies and self._states:
-            environ = self._context.output.streams.environ
+            environ = self._context.child_environ
             await asyncio.to_thread(send_notification, "suno-cover", self._describe(), environ)
 
     def emit(self, event: Event) -> None:
@@ -88,13 +88,13 @@ class PostActions:
             return
         size = _size_of(descriptor)
         drawing = await render_pictures(
-            self._pictures, facts, columns=size.columns, rows=size.lines, environ=streams.environ
+            self._pictures, facts, columns=size.columns, rows=size.lines, environ=self._context.child_environ
         )
         await asyncio.to_thread(_write_all, descriptor, drawing)
 
     async def _open_folder(self, folder: Path) -> None:
         output = self._context.output
-        if not await asyncio.to_thread(open_folder, folder, output.streams.environ):
+        if not await asyncio.to_thread(open_folder, folder, self._context.child_environ):
             output.write_labelled("warning", f"nothing here can open the folder {folder}")
 
 

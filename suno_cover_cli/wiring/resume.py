@@ -11,8 +11,9 @@ import msgspec
 from suno_cover_cli.base.errors import SunoCoverError
 from suno_cover_cli.base.events import Event, NullSink, Sink, WarningRaised
 from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.settings import Provider, Settings, checked_value
-from suno_cover_cli.base.text import Secret, clean
+from suno_cover_cli.base.keys import WebhookKey
+from suno_cover_cli.base.settings import Settings, checked_value, named_provider
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.jobs.workflow import CoverWorkflow
@@ -84,7 +85,7 @@ class _Resumption:
         *,
         settings: Settings,
         ring: KeyRing,
-        webhook_key: Secret | None,
+        webhook_key: WebhookKey | None,
     ) -> None:
         self._options = options
         self._context = context
@@ -171,8 +172,9 @@ class _Resumption:
     ) -> CoverWorkflow:
         settings, key = self._settings, None
         if account.service != SANDBOX_SERVICE:
-            provider = Provider(checked_value("provider", account.provider, "the journal"))
-            base_url = checked_value("base_url", account.service, "the journal")
+            known = self._context.providers
+            provider = named_provider(account.provider, "the journal", known)
+            base_url = checked_value("base_url", account.service, "the journal", known)
             key = self._ring.find(base_url, provider)
             settings = msgspec.structs.replace(settings, provider=provider, base_url=base_url)
         settings = msgspec.structs.replace(settings, callback=kept.callback, domain=kept.domain)

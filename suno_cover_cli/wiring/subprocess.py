@@ -1,12 +1,12 @@
 """The program that ``listen -- COMMAND...`` runs once callbacks get through."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from suno_cover_cli.base.environment import ChildEnviron
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.text import clean
 
@@ -14,21 +14,23 @@ URL_VARIABLE = "SUNO_CALLBACK_URL"
 _POLITE_S = 1.0
 
 
-async def run_program(command: Sequence[str], url: str, *, has_stdout: bool) -> int:
+async def run_program(command: Sequence[str], url: str, *, environ: ChildEnviron, has_stdout: bool) -> int:
     """Run a program to its end and return its exit code as a shell would. It never outlives this call.
 
     Args:
         command: Its words.
         url: For ``SUNO_CALLBACK_URL``.
+        environ: Everything else in its environment.
         has_stdout: It writes to our stdout; otherwise that is ours alone, and what it writes goes to stderr.
 
     Raises:
         UsageError: It cannot be started.
     """
-    environ = {**os.environ, URL_VARIABLE: url}
     try:
         child = await asyncio.create_subprocess_exec(
-            *command, env=environ, stdout=None if has_stdout else sys.__stderr__ or subprocess.DEVNULL
+            *command,
+            env={**environ, URL_VARIABLE: url},
+            stdout=None if has_stdout else sys.__stderr__ or subprocess.DEVNULL,
         )
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else clean(error, 100)
