@@ -17,7 +17,7 @@ from blockbuster import blockbuster_ctx
 from tests.cli_fixtures import START_ENVIRON, Cli, InProcess
 from tests.starter import Starter
 
-pytest_plugins = ["tests.tunnel_fixtures"]
+pytest_plugins = ["tests.tunnel_fixtures", "tests.browser", "tests.gallery_pages"]
 
 
 # Under nohup a hang-up is ignored, by whatever is started here too; the tests send some.

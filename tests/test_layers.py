@@ -34,6 +34,7 @@ LAYERS = {
     "release": ("release", "release.*"),
     "workflow": ("jobs", "jobs.*"),
     "sandbox": ("sandbox", "sandbox.*"),
+    "web": ("web", "web.*"),
     "options": ("options", "options.*", "listen.options", "doctor.options"),
     "wiring": ("wiring", "wiring.*"),
     "listen": ("listen", "listen.*"),
@@ -72,6 +73,7 @@ MAY_ALSO_USE = {
         "workflow",
         "service",
         "sandbox",
+        "web",
     },
     "sandbox": set(),
 }
@@ -98,14 +100,14 @@ OWNERS = {
     "platformdirs": ("base.folders",),
     "wcwidth": ("base.text",),
     "filelock": ("journal.run_locks", "tunnels.ngrok_home"),
-    "PIL": ("images.check", "ui.preview_encoder", "sandbox.pictures"),
+    "PIL": ("images.check", "ui.preview_encoder", "sandbox.pictures", "web.looks"),
     "tenacity": ("service.api", "images.downloader"),
     "multidict": ("callbacks.delivery",),
     "aiohttp": (
         *("service.api", "images.downloader", "images.hosts", "tunnels.probe", "doctor.network", "sandbox.*"),
-        *("callbacks.delivery", "callbacks.listener*"),
+        *("callbacks.delivery", "callbacks.listener*", "web.server"),
     ),
-    "aiohttp.web": ("callbacks.listener*", "sandbox.*"),
+    "aiohttp.web": ("callbacks.listener*", "sandbox.*", "web.server"),
 }
 
 
