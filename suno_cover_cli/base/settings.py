@@ -200,7 +200,7 @@ def _domain(value: str, source: str) -> str:
     name = value.strip().removeprefix("https://").strip("/").lower()
     if not _DOMAIN.fullmatch(name):
         raise UsageError(
-            f'"{clean(value, 100)}" is no domain name ({source})',
+            f'"{clean(value, 100)}" is not a domain name ({source})',
             hint="Give the name alone, such as my-name.ngrok-free.app.",
         )
     return name
@@ -234,7 +234,7 @@ def _base_url(url: str, source: str) -> str:
         usable = False
     if not usable or parts.username or parts.query or parts.fragment or not url.strip().isprintable():
         raise UsageError(
-            f'"{_without_user(url)}" is no usable base URL ({source})',
+            f'"{_without_user(url)}" is not a usable base URL ({source})',
             hint="Give scheme and host, such as https://api.sunoapi.org, without user, query or fragment.",
         )
     if parts.scheme == "http" and not is_loopback_url(url.strip()):
@@ -265,6 +265,6 @@ def parse_rate(text: str, source: str = "--rate") -> tuple[int | None, float]:
         limit, window_s = 0, 0.0
     if limit < 1:
         raise UsageError(
-            f'"{clean(text, 40)}" is no rate ({source})', hint="Write calls/time, such as 20/10s, or off."
+            f'"{clean(text, 40)}" is not a rate ({source})', hint="Write calls/time, such as 20/10s, or off."
         )
     return limit, window_s

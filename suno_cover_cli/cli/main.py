@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 if TYPE_CHECKING:
     import typer
 
+    from suno_cover_cli.cli.usage import UsageMistake
+
 PROGRAM = "suno-cover"
 
 
@@ -24,7 +26,7 @@ def main() -> NoReturn:
 
         engine.main(shell, sys.argv[1:])
         sys.exit(0)
-    if sys.argv[1:] in (["--version"], ["-V"]):
+    if sys.argv[1:] in (["--version"], ["-V"], ["version"]):
         # Asked by scripts in every run: not worth loading a parser for.
         try:
             _print_version()
@@ -35,23 +37,43 @@ def main() -> NoReturn:
     # What is imported now stays to the end. Looking for garbage in it meanwhile took a tenth of a whole command;
     # the runner switches the collector on again.
     gc.disable()
-    from suno_cover_cli.base.exits import ExitCode, ToldExit
     from suno_cover_cli.cli.quick_end import QuickEnd
 
     quick_end = QuickEnd()
     try:
-        build_app()(prog_name=PROGRAM)
+        sys.exit(_run_parser(_words()))
     except OSError as error:
         # The words of the parser, such as its help: everything else is written by the runner's output.
         _report_unwritten(error)
     except SystemExit as end:
-        is_told = isinstance(end, ToldExit)
-        if end.code == ExitCode.USAGE and not is_told and {"--json", "--events"} & set(sys.argv[1:]):
-            _print_usage_object()
         if isinstance(end.code, int):
             quick_end.code = end.code
         raise
-    sys.exit(0)
+
+
+def _words() -> list[str]:
+    """Return the command line after the program's name; ``help`` is a word as well as an option."""
+    words = sys.argv[1:]
+    return [*words[1:], "--help"] if words[:1] == ["help"] else words
+
+
+def _run_parser(words: list[str]) -> int:
+    """Run the command that is named; return the exit code of what ends without leaving the process itself."""
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.cli import usage
+
+    try:
+        code = build_app()(words, prog_name=PROGRAM, standalone_mode=False)
+    except usage.ParserError as error:
+        if not str(error):
+            # The program alone, or a group of commands alone: the parser has printed its help.
+            return ExitCode.OK
+        mistake = usage.explain(error, words)
+        if {"--json", "--events"} & set(words):
+            _print_usage_object(mistake)
+        usage.report(mistake)
+        return ExitCode.USAGE
+    return code if isinstance(code, int) else ExitCode.OK
 
 
 def build_app() -> "typer.Typer":
@@ -140,17 +162,9 @@ def _print_version() -> None:
     sys.stdout.write(f"{PROGRAM} {__version__}\n")
 
 
-def _print_usage_object() -> None:
-    """Keep the promise of ``--json`` for what the parser refused; its words are on stderr already."""
+def _print_usage_object(mistake: "UsageMistake") -> None:
+    """Keep the promise of ``--json`` for what the parser refused."""
     import json
 
-    line = json.dumps(
-        {
-            "v": 1,
-            "type": "error",
-            "code": "usage",
-            "message": "wrong usage; stderr says what is wrong",
-            "hint": f"{PROGRAM} COMMAND --help",
-        }
-    )
+    line = json.dumps({"v": 1, "type": "error", "code": "usage", **mistake._asdict()})
     os.write(sys.stdout.fileno(), line.encode() + b"\n")

@@ -1,0 +1,118 @@
+"""Wrong command lines: each gets the one sentence that helps, in the style of every other error."""
+
+import json
+import re
+
+import pytest
+
+from tests.cli_fixtures import Cli
+
+MISTAKES = {
+    # a command by another name
+    "list": ("history",),
+    "ls": ("history",),
+    "tunnel": ("listen",),
+    "download abc": ("wait",),
+    "create abc": ("generate",),
+    "balance": ("credits",),
+    "login": ("config set api-key -",),
+    "retry": ("resume",),
+    "resend last": ("replay",),
+    "diagnose": ("doctor",),
+    "mock": ("sandbox",),
+    "get abc": ("status",),
+    "settings": ("config",),
+    # a slip of the finger
+    "generat abc": ("Did you mean", "generate"),
+    "hsitory": ("Did you mean", "history"),
+    "config sett name x": ("Did you mean", "config set"),
+    "frobnicate": ("there is no command", "--help"),
+    # options
+    "--overwrite generate abc": ("before the command", "suno-cover generate ... --overwrite"),
+    "-o out generate abc": ("before the command", "generate"),
+    "status abc --callback off": ("has no option --callback", "generate"),
+    "history --sandbox": ("has no option --sandbox", "generate"),
+    "generate abc --callbck off": ("Did you mean --callback?",),
+    "generate abc --out-put x": ("Did you mean --output?",),
+    "generate abc --colour": ("has no option --colour", "--help"),
+    # values
+    "generate abc --timeout abc": ("--timeout", "not a duration", "15m"),
+    "generate abc --timeout 0": ("--timeout", "more than 0"),
+    "generate abc --timeout 5 minutes": ("--timeout", "not a duration"),
+    "generate abc --concurrency 0": ("--concurrency", "from 1 to 10000"),
+    "generate abc --concurrency many": ("--concurrency", "not a number"),
+    "generate abc --listen-port 99999": ("--listen-port", "from 0 to 65535"),
+    "listen --count 0": ("--count", "1 or more"),
+    "generate abc --rate 5": ("--rate", "20/10s"),
+    "generate abc --provider sono": ("provider", "sunoapi"),
+    "generate abc --callback maybe": ("callback", "required"),
+    "trigger nonsense --to 3000": ("no such sample", "success"),
+    # too little, too much
+    "trigger success": ("--to is missing",),
+    "status": ("COVER_TASK_ID is missing",),
+    "config set": ("KEY is missing",),
+    "status a b": ('"b"', "more than"),
+    "generate abc --output": ("--output",),
+    "generate": ("no music task id was given",),
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_wrong_command_line_gets_the_sentence_that_helps(cli: Cli, line: str) -> None:
+    """Each mistake ends with 2, one line of error and one of advice on stderr, and nothing on stdout."""
+    words = line.replace("5 minutes", "5\x00minutes").split(" ")
+    run = cli.run(*(word.replace("\x00", " ") for word in words))
+    assert (run.code, run.stdout) == (2, ""), run.stderr
+    assert run.stderr.startswith("error: ")
+    assert run.stderr.count("error: ") == 1
+    assert len(run.stderr.splitlines()) <= 2
+    for word in MISTAKES[line]:
+        assert word in run.stderr
+    assert not re.search(r"Usage:|Invalid value|No such|╭|(?<!there) is no ", run.stderr)
+
+
+@pytest.mark.parametrize("line", ["--json generate abc", "generate abc --json --nope", "status --json"])
+def test_under_json_a_mistake_is_an_object_too(cli: Cli, line: str) -> None:
+    """A script that asked for JSON gets what is wrong as one object on stdout, in the same words."""
+    run = cli.run(*line.split(" "))
+    (told,) = run.objects
+    assert {"v": 1, "type": "error", "code": "usage"}.items() <= told.items()
+    assert told["message"] in run.stderr
+    assert told["hint"] in run.stderr
+
+
+def test_hostile_words_draw_nothing(cli: Cli) -> None:
+    """A command line that carries escape sequences is quoted without them."""
+    for words in (["\x1b[31mlist"], ["generate", "--\x1b]0;x\x07y"], ["status", "a", "b\x1b[2J"]):
+        run = cli.run(*words)
+        assert run.code == 2
+        assert "\x1b" not in run.stderr
+
+
+def test_help_and_version_are_words_as_well_as_options(cli: Cli) -> None:
+    """``help``, ``help COMMAND`` and ``version`` answer as their options do."""
+    assert cli.run("version").stdout == cli.run("--version").stdout
+    assert cli.run("help").stdout == cli.run("--help").stdout
+    assert cli.run("help", "status").stdout == cli.run("status", "--help").stdout
+    assert cli.run("help", "config", "set").stdout == cli.run("config", "set", "--help").stdout
+    assert cli.run("help", "frobnicate").code == 2
+
+
+@pytest.mark.parametrize("words", [[], ["config"]])
+def test_the_program_alone_shows_its_help(cli: Cli, words: list[str]) -> None:
+    """Without a command the help of the program, or of the group, is the answer; that is no mistake."""
+    run = cli.run(*words)
+    assert (run.code, run.stderr) == (0, "")
+    assert "Usage: suno-cover" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("30", 30.0), ("0.5", 0.5), ("30s", 30.0), ("5min", 300.0), ("15m", 900.0), ("1h", 3600.0)],
+)
+def test_durations_are_read_as_people_write_them(text: str, expected: float) -> None:
+    """Each spelling of the contract is the number of seconds it says."""
+    from suno_cover_cli.base.durations import parse_duration_s
+
+    assert parse_duration_s(text) == expected
+    assert json.dumps(parse_duration_s(f" {text.upper()} ")) == json.dumps(expected)
