@@ -100,7 +100,10 @@ OWNERS = {
     "platformdirs": ("base.folders",),
     "wcwidth": ("base.text",),
     "filelock": ("journal.run_locks", "tunnels.ngrok_home"),
-    "PIL": ("images.check", "ui.preview_encoder", "sandbox.pictures", "web.looks"),
+    "PIL": (
+        *("images.check", "ui.preview_encoder", "sandbox.pictures", "web.looks"),
+        *("release.measures", "release.pictures", "release.rendering"),
+    ),
     "tenacity": ("service.api", "images.downloader"),
     "multidict": ("callbacks.delivery",),
     "aiohttp": (

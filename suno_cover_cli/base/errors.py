@@ -15,7 +15,9 @@ Nothing is told apart by its text::
     |-- JobFailedError             6  the service ended the job (408, 500, 501, 505, 531)
     |-- ImageError                 7  one image could not be saved
     |-- TunnelError                9  no tunnel, with ngrok's code where there is one
-    `-- SignatureError            10  a callback's signature is wrong or stale
+    |-- SignatureError            10  a callback's signature is wrong or stale
+    |-- NotPickedError            11  several variants of a cover, and none chosen
+    `-- RequirementError          12  a store, a song or a picture does not allow it
 """
 
 import errno
@@ -144,6 +146,20 @@ class SignatureError(SunoCoverError):
 
     exit_code = ExitCode.BAD_SIGNATURE
     code = "bad_signature"
+
+
+class NotPickedError(SunoCoverError):
+    """A job has several variants and none was chosen, or none of them will do."""
+
+    exit_code = ExitCode.NOT_PICKED
+    code = "not_picked"
+
+
+class RequirementError(SunoCoverError):
+    """What is asked for would not meet a requirement; says which, and the hint what would do."""
+
+    exit_code = ExitCode.REQUIREMENT
+    code = "requirement"
 
 
 def reason_of(error: OSError) -> str:

@@ -18,6 +18,8 @@ class ExitCode(IntEnum):
     PENDING = 8
     NO_TUNNEL = 9
     BAD_SIGNATURE = 10
+    NOT_PICKED = 11
+    REQUIREMENT = 12
 
     @classmethod
     def of_all(cls, codes: "Iterable[ExitCode]") -> "ExitCode":
@@ -43,6 +45,8 @@ _MEANINGS = {
     ExitCode.PENDING: "still running at the deadline; nothing is lost, continue with `resume`",
     ExitCode.NO_TUNNEL: "a tunnel was required and could not be opened",
     ExitCode.BAD_SIGNATURE: "`verify`: the signature is wrong or stale",
+    ExitCode.NOT_PICKED: "`export`, `embed`: several variants and none picked, or picked `none`",
+    ExitCode.REQUIREMENT: "`export`, `embed`: a requirement is not met; the error says which, and what would do",
 }
 
 
