@@ -104,6 +104,7 @@ OWNERS = {
         *("images.check", "ui.preview_encoder", "sandbox.pictures", "web.looks"),
         *("release.measures", "release.pictures", "release.rendering"),
     ),
+    "mutagen": ("release.tags",),
     "tenacity": ("service.api", "images.downloader"),
     "multidict": ("callbacks.delivery",),
     "aiohttp": (

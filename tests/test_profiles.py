@@ -35,9 +35,7 @@ def findings(path: Path, profile: Profile, border: float = 0.0) -> list[Finding]
     """Return what a store would say of a file."""
     with open_picture(path) as picture:
         facts = picture.facts
-    measures = Measures(
-        width=facts.width, height=facts.height, contrast=0.5, edges=0.1, border=border, fingerprint=0
-    )
+    measures = Measures(width=facts.width, height=facts.height, contrast=0.5, edges=0.1, border=border)
     return judge(facts, measures, profile)
 
 

@@ -16,11 +16,8 @@ SMALL_SIDE = 64
 TARGET_SIDE = 3000
 """Pixels of a side that most stores ask for."""
 
-NEAR_BITS = 6
-"""Fingerprints that differ in no more bits than this are of pictures that look alike."""
-
 _WORK_SIDE = 512
-_HASH_SIDE = 8
+_LEAST_SIDE = 8
 _BORDER_TOLERANCE = 6
 _LEAST_BORDER = 0.01
 
@@ -34,7 +31,6 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
         contrast: Spread of brightness at 64 pixels a side: 0 for one tone, 1 for half black, half white.
         edges: Mean step of brightness from pixel to pixel there: 0 for one tone, 1 for a chessboard of pixels.
         border: Width of an even border, as a part of the shorter side; 0 where there is none.
-        fingerprint: 64 bits that are nearly the same for pictures that look alike.
     """
 
     width: int
@@ -42,7 +38,6 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
     contrast: float
     edges: float
     border: float
-    fingerprint: int
 
     @property
     def is_square(self) -> bool:
@@ -58,10 +53,6 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
     def factor(self) -> float:
         """By how much its shorter side has to be enlarged for 3000 pixels; at most 1 where it need not be."""
         return TARGET_SIDE / min(self.width, self.height)
-
-    def is_near(self, other: "Measures") -> bool:
-        """Tell whether two pictures look alike."""
-        return (self.fingerprint ^ other.fingerprint).bit_count() <= NEAR_BITS
 
 
 def measure_picture(path: Path) -> Measures:
@@ -83,7 +74,6 @@ def measure_picture(path: Path) -> Measures:
         contrast=contrast,
         edges=edges,
         border=_border_of(grey),
-        fingerprint=_fingerprint_of(grey),
     )
 
 
@@ -109,7 +99,7 @@ def _border_of(grey: "Image") -> float:
     """Measure how far the colour of the corner goes along all four sides."""
     from PIL import Image, ImageChops
 
-    if max(grey.size) < _HASH_SIDE:
+    if max(grey.size) < _LEAST_SIDE:
         return 0.0
     ground = Image.new("L", grey.size, grey.crop((0, 0, 1, 1)).tobytes()[0])
     differs = ImageChops.difference(grey, ground).point(lambda value: 255 if value > _BORDER_TOLERANCE else 0)
@@ -119,16 +109,3 @@ def _border_of(grey: "Image") -> float:
     left, top, right, bottom = inner
     least = min(left, top, grey.width - right, grey.height - bottom) / min(grey.size)
     return round(least, 3) if least >= _LEAST_BORDER else 0.0
-
-
-def _fingerprint_of(grey: "Image") -> int:
-    """Write down for 8 x 8 places whether the picture gets brighter to the right."""
-    from PIL.Image import Resampling
-
-    pixels = grey.resize((_HASH_SIDE + 1, _HASH_SIDE), Resampling.BOX).tobytes()
-    bits = 0
-    for row in range(_HASH_SIDE):
-        for column in range(_HASH_SIDE):
-            at = row * (_HASH_SIDE + 1) + column
-            bits = bits << 1 | (pixels[at] < pixels[at + 1])
-    return bits

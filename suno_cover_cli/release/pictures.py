@@ -237,6 +237,17 @@ def srgb_profile() -> bytes:
     return bytes(content)
 
 
+def size_of(content: bytes) -> tuple[int, int] | None:
+    """Return width and height of a picture in memory, of any common kind; ``None`` when it is not one."""
+    from PIL import Image
+
+    try:
+        with _quietly(), Image.open(BytesIO(content), formats=("JPEG", "PNG", "GIF", "BMP", "WEBP")) as image:
+            return image.size
+    except Exception:  # noqa: BLE001 -- foreign bytes lead decoders to raise nearly anything
+        return None
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file, which may be behind a link, without waiting for the other end of a pipe."""
