@@ -3,6 +3,8 @@
 A test tells when they are stale. A page holds a part between ``<!-- generated: NAME -->`` and ``<!-- end -->``.
 """
 
+import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import msgspec
 import typer.main
 from typer.testing import CliRunner
 
+from suno_cover_cli.base import events as base_events
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.models import JobResult, JobState, SavedImage, Via
 from suno_cover_cli.base.providers import PROVIDERS, Provider
@@ -23,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / ".github" / "docs"
 MAN_PAGE = DOCS / "suno-cover.1"
+EVENTS_SCHEMA = DOCS / "events.schema.json"
 PAGES = (README, *sorted(DOCS.glob("*.md")))
 
 
@@ -86,6 +90,52 @@ def job_object() -> str:
     shown = msgspec.json.format(msgspec.json.encode(example), indent=2).decode()
     states = ", ".join(f"`{state}`" for state in JobState)
     return f"```json\n{shown}\n```\n\n`state` is one of {states}; `error` is null or `{{code, message, hint}}`."
+
+
+def event_types() -> dict[str, type[base_events.Event]]:
+    """Return the events of ``--events`` by their ``type``; the end of a job is printed as the job object."""
+    declared = [kind for _, kind in inspect.getmembers(base_events, inspect.isclass)]
+    found = {str(kind.__struct_config__.tag): kind for kind in declared if issubclass(kind, base_events.Event)}
+    bases = {base_events.Event, base_events.JobEvent, base_events.JobEnded}
+    return {tag: kind for tag, kind in found.items() if kind not in bases}
+
+
+def events_schema() -> str:
+    """Make the JSON Schema of a line of ``--events`` from the structs."""
+    kinds: dict[str, type[msgspec.Struct]] = {**event_types(), "job": JobResult}
+    references, components = msgspec.json.schema_components(kinds.values(), ref_template="#/$defs/{name}")
+    for tag, kind in kinds.items():
+        shape = components[kind.__name__]
+        shape["description"] = _sentence(kind)
+        if tag == "job":
+            continue
+        own = {key: value for key, value in shape["properties"].items() if key != "type"}
+        stamp = {"v": {"const": 1}, "type": {"const": tag}, "ts": {"type": "number"}}
+        shape["properties"] = {**stamp, **own}
+        shape["required"] = ["v", "type", "ts", *(key for key in shape["required"] if key != "type")]
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A line of suno-cover --events",
+        "oneOf": list(references),
+        "$defs": components,
+    }
+    return json.dumps(schema, indent=1) + "\n"
+
+
+def events() -> str:
+    """Make the table of events."""
+    shared = {field.name for field in msgspec.structs.fields(base_events.JobEvent)}
+    rows = []
+    for tag, kind in event_types().items():
+        own = [field.name for field in msgspec.structs.fields(kind) if field.name not in shared]
+        names = (["job ..."] if issubclass(kind, base_events.JobEvent) else []) + own
+        rows.append(f"| `{tag}` | {_sentence(kind)} | {', '.join(f'`{name}`' for name in names)} |")
+    return "\n".join(["| type | happened | fields |", "| --- | --- | --- |", *rows])
+
+
+def _sentence(kind: type) -> str:
+    """Return what a class says of itself, on one line of Markdown."""
+    return " ".join((kind.__doc__ or "").partition("Attributes:")[0].split()).replace("``", "`")
 
 
 def commands() -> str:
@@ -181,6 +231,7 @@ PARTS = {
     "environment": environment,
     "settings": settings,
     "job object": job_object,
+    "events": events,
     "commands": commands,
     "command table": command_table,
 }
@@ -202,3 +253,4 @@ if __name__ == "__main__":
     for page in PAGES:
         page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
     MAN_PAGE.write_text(man_page(), encoding="utf-8")
+    EVENTS_SCHEMA.write_text(events_schema(), encoding="utf-8")

@@ -1,5 +1,6 @@
 """README and the pages of ``.github``: what they promise runs, what is generated is fresh, links work."""
 
+import json
 import os
 import re
 import shutil
@@ -7,10 +8,23 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from suno_cover_cli.base.providers import PROVIDERS
 from tests.cli_fixtures import Cli
-from tests.docs import ENVIRONMENT, MAN_PAGE, PAGES, PARTS, README, ROOT, man_page, renewed
+from tests.docs import (
+    ENVIRONMENT,
+    EVENTS_SCHEMA,
+    MAN_PAGE,
+    PAGES,
+    PARTS,
+    README,
+    ROOT,
+    event_types,
+    events_schema,
+    man_page,
+    renewed,
+)
 
 TEXT = README.read_text(encoding="utf-8")
 
@@ -50,10 +64,32 @@ def test_man_reads_the_page_without_a_complaint() -> None:
     assert "--upscale" in done.stdout or "--poll-interval" in done.stdout
 
 
+def test_the_schema_of_events_is_fresh() -> None:
+    """The published JSON Schema is that of the events the program has today."""
+    assert EVENTS_SCHEMA.read_text(encoding="utf-8") == events_schema(), "run: python -m tests.docs --write"
+
+
 def test_every_generated_part_has_a_page() -> None:
     """Nothing that is generated is missing from the pages."""
     shown = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     assert [name for name in PARTS if f"<!-- generated: {name} -->" not in shown] == []
+
+
+@pytest.mark.parametrize(
+    "words", ["generate --sandbox sandbox-image-404 sandbox-failed-501 sandbox-unknown-422", "wait --sandbox {id}"]
+)
+def test_every_line_of_events_is_as_the_reference_says(cli: Cli, words: str) -> None:
+    """Events of jobs that succeed, fail and miss images have the published shape; ``type`` names one of them."""
+    task_id = cli.run("generate", "--sandbox", "--no-wait", "song").lines[0]
+    run = cli.run(*words.format(id=task_id).split(), "--events", "--poll-interval", "0.3")
+    validator = Draft202012Validator(json.loads(events_schema()))
+    assert run.objects
+    for line in run.objects:
+        assert [fault.message for fault in validator.iter_errors(line)] == [], line
+    kinds = {line["type"] for line in run.objects}
+    assert {"job_started", "job_polled", "image_saved", "job"} <= kinds
+    assert kinds <= {*event_types(), "job"}
+    assert ("job_submitted" in kinds) == words.startswith("generate")
 
 
 def test_readme_is_a_page_that_a_person_reads() -> None:

@@ -78,8 +78,7 @@ async def shell_codes(cli: Cli, scripts: list[str], environ: dict[str, str]) -> 
 
 CLOSED_STDOUT = (
     *("--version", "--help", "generate --help", "completion bash", "config show", "config path"),
-    *("sandbox --list", "resume", "wait --sandbox x"),
-    *("generate --sandbox --no-wait x", "generate --sandbox --json x", "generate --sandbox --events x"),
+    *("sandbox --list", "generate --sandbox --no-wait x"),
 )
 
 

@@ -254,7 +254,9 @@ def test_a_full_disk_under_stdout_is_told(cli: Cli) -> None:
 
 
 def test_a_closed_stdout_is_survived(cli: Cli) -> None:
-    """With stdout closed from the start the covers are saved all the same."""
+    """With stdout closed from the start the covers are saved all the same, and the lost paths are an error."""
     run = cli.shell("suno-cover generate --sandbox sandbox-instant >&-")
+    assert run.code == 1
+    assert run.stderr.count("standard output is closed") == 1
     assert "Traceback" not in run.stderr
     assert len(list(cli.cwd.rglob("cover_*.png"))) == 2

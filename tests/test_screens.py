@@ -33,8 +33,7 @@ def test_a_terminal_gets_a_live_line_that_leaves_only_what_happened(cli: Cli) ->
     """Elapsed time, channel and next check are drawn while a job runs; at the end plain lines remain."""
     code, sent, stdout = run_on_terminal(cli, "generate", "--sandbox", "x", "--preview", "off")
     assert code == 0
-    assert "next check in" in sent
-    assert "callback open" in sent
+    assert re.search(r"x  waiting  callback open; check in \d+ s", strip_escapes(sent))
     assert any(sign in sent for sign in DRAWING)
     assert COLOUR.search(sent)
     assert sent.count("\x1b[?25l") == sent.count("\x1b[?25h"), "the cursor is given back"
@@ -83,7 +82,7 @@ def test_no_color_takes_the_colours_and_leaves_the_rest(cli: Cli) -> None:
         cli, "generate", "--sandbox", "y", "--preview", "off", NO_COLOR="1", FORCE_COLOR="1"
     )
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]", sent)
-    assert "next check in" in sent
+    assert "callback open; check in" in sent
 
 
 def test_force_color_colours_a_pipe_and_draws_nothing(cli: Cli) -> None:
@@ -121,23 +120,33 @@ def test_the_live_line_never_wraps(cli: Cli, columns: int) -> None:
         for part in re.split(r"[\r\n]", strip_escapes(sent))
         if "callback open" in part or "submitting" in part
     ]
-    assert any("next check in" in line for line in drawn)
+    assert any("check in" in line for line in drawn)
     assert max(map(len, drawn)) <= columns
 
 
 def test_many_jobs_are_counted_on_one_line(cli: Cli) -> None:
-    """Above a handful of jobs only their number and states are drawn, and their ends are told."""
+    """Above a handful of jobs only their number and states are drawn, each job once, and their ends are told."""
     ids = [f"song-{n}" for n in range(9)]
-    code, sent, stdout = run_on_terminal(cli, "generate", "--sandbox", *ids)
+    code, sent, stdout = run_on_terminal(cli, "generate", "--sandbox", *ids, "--concurrency", "4", columns=120)
     assert code == 0
-    assert re.search(r"\d/9 jobs", sent)
+    drawn = [line for line in re.split(r"[\r\n]+", strip_escapes(sent)) if "/9 jobs" in line]
+    assert drawn
+    for line in drawn:
+        ended, *parts = line.partition(" ")[2].split("  ")
+        counts = {
+            part.partition(" ")[2]: int(part.partition(" ")[0])
+            for part in parts
+            if part[0].isdigit() and not part.endswith(" s")
+        }
+        assert sum(counts.values()) == 9, line
+        assert f"{counts.get('succeeded', 0)}/9 jobs" == ended
     assert strip_escapes(sent).count("done       song-") == 9
     assert len(stdout.splitlines()) == 18
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_batch_is_summed_up(cli: Cli, is_terminal: bool) -> None:
-    """The last line for people says how many jobs of a batch ended how, and how many covers there are."""
+    """At the end: how many jobs ended how, how many covers there are, then the failed ones and what to do."""
     words = ["generate", "--sandbox", "sandbox-failed-501", *(f"song-{n}" for n in range(7))]
     if is_terminal:
         code, sent, _ = run_on_terminal(cli, *words)
@@ -146,8 +155,13 @@ def test_a_batch_is_summed_up(cli: Cli, is_terminal: bool) -> None:
         done = cli.run(*words)
         code, told = done.code, done.stderr
     assert code == 6
-    last = next(line for line in reversed(told.splitlines()) if line.strip())
-    assert re.fullmatch(r"total      8 jobs: 7 succeeded, 1 failed; 14 covers in \d+(\.\d)? s", last)
+    lines = [line.rstrip() for line in told.splitlines() if line.strip()]
+    at = next(n for n, line in enumerate(lines) if line.startswith("total"))
+    assert re.fullmatch(r"total      8 jobs: 7 succeeded, 1 failed; 14 covers in \d+(\.\d)? s", lines[at])
+    assert " ".join(" ".join(lines[at + 1 :]).split()) == (
+        "error sandbox-failed-501: the service ended the job: cover generation failed "
+        "Run the same command again; if it fails again, try another music task."
+    )
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -155,14 +169,15 @@ def test_what_happened_is_folded_at_blanks(cli: Cli, columns: int) -> None:
     """On a terminal no line reaches the edge, and what is folded stands below its text, not below its label."""
     ids = ["5c79be8e10f14bb28a4a5e5fd5b1f3a0", "sandbox-failed-501", "sandbox-image-404"]
     _, sent, _ = run_on_terminal(cli, "generate", "--sandbox", *ids, "--preview", "off", columns=columns)
-    labels = {"callback", "submitted", "error", "image", "failed", "partial", "done", ""}
+    labels = {"callback", "submitted", "error", "retry", "failed", "partial", "done", "total", ""}
     lines = [line for line in re.split(r"[\r\n]+", strip_escapes(sent)) if line[:10].strip() in labels]
     assert max(map(len, lines)) < columns
     assert any(line.startswith(" " * 11 + "Run the same command again") for line in lines)
     assert all(line[10] == " " and line[11] != " " for line in lines if line[11:].strip())
     whole = " ".join(line.strip() for line in lines)
     assert "if it fails again, try another music task." in whole
-    assert "callback received for sandbox-failed-501 (code 501); asking the service" in re.sub(" +", " ", whole)
+    assert "callback sandbox-failed-501: received (code 501); asking the service" in re.sub(" +", " ", whole)
+    assert "failed sandbox-image-404: image 2: 127.0.0.1 answered 404" in re.sub(" +", " ", whole)
 
 
 def test_an_error_is_folded_below_its_text(cli: Cli) -> None:

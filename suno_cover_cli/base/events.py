@@ -1,7 +1,7 @@
 """What happens while a job runs, as facts in the past tense. Sinks decide what to show of it.
 
-``--events`` prints each as one JSON line, ``{"type": ..., "ts": <epoch seconds>, ...}``; the sink
-stamps them.
+``--events`` prints each as one JSON line, ``{"v": 1, "type": ..., "ts": <epoch seconds>, ...}``; the sink
+stamps them. The reference's table of events is made of these classes, their first paragraphs included.
 """
 
 from typing import Protocol
@@ -24,7 +24,9 @@ class JobEvent(Event, frozen=True, kw_only=True):
 
 
 class JobStarted(JobEvent, frozen=True, kw_only=True, tag="job_started"):
-    """A job of the batch is about to be submitted or waited for."""
+    """A job is about to be submitted or waited for. ``name``: how the command calls it, as you typed it."""
+
+    name: str = ""
 
 
 class JobFound(JobEvent, frozen=True, kw_only=True, tag="job_found"):
@@ -34,7 +36,7 @@ class JobFound(JobEvent, frozen=True, kw_only=True, tag="job_found"):
 class JobSubmitted(JobEvent, frozen=True, kw_only=True, tag="job_submitted"):
     """The cover task id of a music task is known.
 
-    ``is_existing``: the service or the journal had this job already. ``callback``: the service can call.
+    ``is_existing``: it was submitted before; ``callback``: the service can call.
     """
 
     is_existing: bool = False
@@ -42,14 +44,18 @@ class JobSubmitted(JobEvent, frozen=True, kw_only=True, tag="job_submitted"):
 
 
 class JobPolled(JobEvent, frozen=True, kw_only=True, tag="job_polled"):
-    """The service was read. ``next_s``: seconds until the next read, ``None`` after the last."""
+    """The service was read.
+
+    ``next_s``: seconds until the next read, null after the last; ``images``: how many the record names.
+    """
 
     state: str
     next_s: float | None = None
+    images: int = 0
 
 
 class CallbackReceived(JobEvent, frozen=True, kw_only=True, tag="callback_received"):
-    """The service called. Its word is not believed until a read confirms it."""
+    """The service called. Its word counts once a read confirms it."""
 
     code: int
     message: str = ""
@@ -63,7 +69,7 @@ class CallbackRejected(JobEvent, frozen=True, kw_only=True, tag="callback_reject
 
 
 class ImageProgressed(JobEvent, frozen=True, kw_only=True, tag="image_progressed"):
-    """Bytes of one image so far; ``total_bytes`` is ``None`` when the server does not say."""
+    """Bytes of one image so far. ``total_bytes`` is null when the server does not say."""
 
     n: int
     received_bytes: int
@@ -94,7 +100,7 @@ class ImageFailed(JobEvent, frozen=True, kw_only=True, tag="image_failed"):
 
 
 class JobEnded(JobEvent, frozen=True, kw_only=True, tag="job_ended"):
-    """The job is over for this run; ``result`` is the job object."""
+    """The job is over for this run; printed as the job object."""
 
     result: JobResult
 
@@ -107,15 +113,19 @@ class TunnelOpened(Event, frozen=True, kw_only=True, tag="tunnel_opened"):
 
 
 class TunnelFailed(Event, frozen=True, kw_only=True, tag="tunnel_failed"):
-    """No tunnel; jobs go on by polling."""
+    """There is no tunnel: jobs are polled, unless a callback is required.
+
+    ``is_expected``: nothing failed, no tunnel has been set up, which is a normal way to work.
+    """
 
     code: str
     message: str
     hint: str = ""
+    is_expected: bool = False
 
 
 class TunnelLost(Event, frozen=True, kw_only=True, tag="tunnel_lost"):
-    """The tunnel dropped while jobs were waiting; they poll at once."""
+    """The tunnel dropped while jobs were waiting; they are read at once."""
 
     reason: str
 
@@ -134,8 +144,16 @@ class RequestRetried(Event, frozen=True, kw_only=True, tag="request_retried"):
     delay_s: float
 
 
+class NoteRaised(Event, frozen=True, kw_only=True, tag="note"):
+    """Something worth a line, with nothing wrong about it."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
 class WarningRaised(Event, frozen=True, kw_only=True, tag="warning"):
-    """Something the user should know that stops nothing."""
+    """Something you should know that stops nothing."""
 
     code: str
     message: str
@@ -151,7 +169,7 @@ class Sink(Protocol):
 
 
 class NullSink:
-    """A sink for callers who do not care."""
+    """A sink that drops everything."""
 
     def emit(self, event: Event) -> None:
         """Drop the event."""

@@ -21,7 +21,7 @@ from suno_cover_cli.doctor.machine import check_folders, check_setup
 from suno_cover_cli.doctor.options import DoctorOptions
 from suno_cover_cli.doctor.service import check_images, check_service
 from suno_cover_cli.doctor.subject import Subject
-from suno_cover_cli.ui.choice import wants_colour
+from suno_cover_cli.ui.choice import choose_paint
 from suno_cover_cli.ui.output import Output, json_line
 from suno_cover_cli.ui.words import format_count
 from suno_cover_cli.wiring.context import Context
@@ -110,14 +110,10 @@ class _Printer:
         self._output = output
         self._group = ""
         self._width = 0
-        self._paint: Callable[[str, str], str] = lambda text, _tone: text
         streams = output.streams
         if streams.stdout_is_terminal:
             self._width = output.product_columns
-        if wants_colour(streams.environ, is_terminal=streams.stdout_is_terminal):
-            from suno_cover_cli.ui.screen import make_paint
-
-            self._paint = make_paint()
+        self._paint = choose_paint(streams.environ, is_terminal=streams.stdout_is_terminal)
 
     def print_result(self, result: CheckResult) -> None:
         if self._output.is_json:

@@ -107,7 +107,7 @@ class CoverWorkflow:
     async def run_job(self, request: JobRequest) -> JobOutcome:
         """Run one job to its end, its deadline or the error that ends it. Never raises a SunoCoverError."""
         run = JobRun(request, awake=self._awake, timeout_s=self._timing.timeout_s)
-        self._sink.emit(JobStarted(**run.ids))
+        self._sink.emit(JobStarted(**run.ids, name=request.name))
         try:
             outcome = await self._run_steps(run)
         except TimeoutError as error:
@@ -232,7 +232,8 @@ class CoverWorkflow:
     async def _poll(self, run: JobRun) -> tuple[JobRecord, Via]:
         def report_read(record: JobRecord, next_s: float | None) -> None:
             run.state = record.state
-            self._sink.emit(JobPolled(**run.ids, state=record.state, next_s=next_s))
+            images = len(record.image_urls)
+            self._sink.emit(JobPolled(**run.ids, state=record.state, next_s=next_s, images=images))
 
         def report_callback(callback: ReceivedCallback, is_ours: bool) -> None:  # noqa: FBT001 -- called by position
             if not is_ours:

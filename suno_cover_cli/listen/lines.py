@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Literal
 
 import msgspec
 
@@ -19,11 +18,8 @@ from suno_cover_cli.callbacks.exchanges import Exchange
 from suno_cover_cli.journal.recordings import Recording
 from suno_cover_cli.listen.events import Forwarded, ListenEvent
 from suno_cover_cli.service.codes import CODE_OK, describe_code
-from suno_cover_cli.ui.words import format_bytes, format_duration
-
-Tone = Literal["good", "warning", "bad", "faint", "plain"]
-Paint = Callable[[str, Tone], str]
-"""Colours a text for where it is printed."""
+from suno_cover_cli.ui.choice import Paint
+from suno_cover_cli.ui.words import Tone, format_bytes, format_duration
 
 _INDENT = " " * 13
 _SECRET_NAME = re.compile(r"auth|cookie|token|secret|password|api-?key", re.IGNORECASE)
@@ -38,7 +34,7 @@ class LinesView:
 
     Args:
         write: Prints lines.
-        paint: See :data:`Paint`.
+        paint: Colours a text for a tone.
         clock: Keeps strangers from flooding the screen.
         verbosity: 1 adds headers and strangers, 2 bodies.
         columns: Tells how many columns there are to fit in; 0 where it does not matter.

@@ -12,9 +12,10 @@ from suno_cover_cli.listen.events import EventLog, EventView
 from suno_cover_cli.listen.lines import LinesView
 from suno_cover_cli.listen.ndjson import EndLine, JsonView, ReadyLine, ReconnectingLine, ascii_line
 from suno_cover_cli.listen.options import ListenOptions
-from suno_cover_cli.listen.printers import MAX_WORDS_BYTES, ProductPrinter, WordsPrinter, choose_paint
+from suno_cover_cli.listen.printers import MAX_WORDS_BYTES, ProductPrinter, WordsPrinter
+from suno_cover_cli.ui.choice import choose_paint
 from suno_cover_cli.ui.output import Output, error_object
-from suno_cover_cli.ui.words import Line, lines_of
+from suno_cover_cli.ui.words import EventLines, Line
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,9 +54,11 @@ class ListenPresenter:
         self._output = output
         self._clock = clock
         self._was_ready = False
+        # --save may find any number of jobs, so each line names its own.
+        self._lines = EventLines(2, sums_up=False)
         streams = output.streams
         is_one_terminal = streams.stdout_is_terminal and streams.stderr_is_terminal
-        words_paint = choose_paint(streams, is_terminal=streams.stderr_is_terminal)
+        words_paint = choose_paint(streams.environ, is_terminal=streams.stderr_is_terminal)
         self._words = WordsPrinter(output, paint=words_paint)
         self.view: EventView
         if options.json:
@@ -73,7 +76,7 @@ class ListenPresenter:
             )
         else:
             self._printer = self._product_printer()
-            paint = choose_paint(streams, is_terminal=streams.stdout_is_terminal)
+            paint = choose_paint(streams.environ, is_terminal=streams.stdout_is_terminal)
             if is_one_terminal:
                 # Two writers of one terminal would overtake each other.
                 self._words = WordsPrinter(output, paint=words_paint, print_text=output.write_line)
@@ -149,7 +152,7 @@ class ListenPresenter:
             return
         if isinstance(event, JobEnded) and self._options.json:
             self._output.write_line(ascii_line(event.result))
-        for line in lines_of(event):
+        for line in self._lines.lines_of(event):
             self._words.say(line)
 
     async def report_end(self, reason: str, book: EventLog, error: SunoCoverError | None = None) -> None:

@@ -7,8 +7,8 @@ Both streams are therefore written by threads, and what waits for them is bounde
 from collections.abc import Callable
 from typing import TextIO
 
-from suno_cover_cli.listen.lines import Paint, Tone
-from suno_cover_cli.ui.output import LineWriter, Output, Streams
+from suno_cover_cli.ui.choice import Paint
+from suno_cover_cli.ui.output import LineWriter, Output
 from suno_cover_cli.ui.words import LABEL_CHARS, Line
 
 _MAX_PRODUCT_BYTES = 16 * 1024 * 1024
@@ -127,18 +127,3 @@ class _Encoded:
     def fileno(self) -> int:
         """Return the descriptor behind it."""
         return self._stream.fileno()
-
-
-def choose_paint(streams: Streams, *, is_terminal: bool) -> Paint:
-    """Return colours for a terminal, or for whoever insists on them, and none for everybody else."""
-    environ = streams.environ
-    wants = is_terminal and environ.get("TERM") != "dumb"
-    if environ.get("NO_COLOR") or not (wants or environ.get("FORCE_COLOR")):
-        return _plain
-    from suno_cover_cli.ui.screen import make_paint
-
-    return make_paint()
-
-
-def _plain(text: str, tone: Tone) -> str:  # noqa: ARG001 -- the shape of a Paint
-    return text

@@ -1,4 +1,4 @@
-"""Chooses what a person sees: nothing, plain lines, or a live display."""
+"""Chooses what a person sees: nothing, plain lines, or a live display; colours or none."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -9,7 +9,30 @@ from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.events import Sink
 from suno_cover_cli.ui.output import Output
 from suno_cover_cli.ui.plain import PlainScreen
-from suno_cover_cli.ui.words import HANG_CHARS, Line
+from suno_cover_cli.ui.words import HANG_CHARS, EventLines, Line
+
+Paint = Callable[[str, str], str]
+"""Colours a text for a tone of :data:`ui.words.Tone`."""
+
+
+class ScreenOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a screen has to know of its command.
+
+    Attributes:
+        job_count: Jobs of the command.
+        poll_interval_s: Between reads of one job, in seconds.
+        usual_s: How long a job usually takes, or ``None`` where only the documentation says.
+        is_verbose: Say more.
+        waits: Jobs are waited for.
+        needs_tunnel: Without a tunnel the command ends.
+    """
+
+    job_count: int
+    poll_interval_s: float
+    usual_s: float | None = None
+    is_verbose: bool = False
+    waits: bool = True
+    needs_tunnel: bool = False
 
 
 class ChosenScreen(msgspec.Struct, frozen=True):
@@ -19,39 +42,35 @@ class ChosenScreen(msgspec.Struct, frozen=True):
     write_product: Callable[[str], None]
 
 
-def choose_screen(
-    output: Output, *, clock: Clock, job_count: int, poll_interval_s: float, is_verbose: bool = False
-) -> ChosenScreen:
-    """Choose by the terminal: live only where stderr can be drawn on and nobody asked for quiet.
-
-    Args:
-        output: Streams and wishes.
-        clock: Time.
-        job_count: Jobs of the command.
-        poll_interval_s: For the count-down to the first read, in seconds.
-        is_verbose: Say more.
-    """
+def choose_screen(output: Output, options: ScreenOptions, *, clock: Clock) -> ChosenScreen:
+    """Choose by the terminal: live only where stderr can be drawn on, and not with ``--quiet``."""
     streams = output.streams
+    lines = EventLines(
+        options.job_count,
+        is_verbose=options.is_verbose,
+        waits=options.waits,
+        needs_tunnel=options.needs_tunnel,
+        poll_interval_s=options.poll_interval_s,
+        sums_up=not output.is_quiet,
+    )
     if streams.stderr_is_terminal and not output.is_quiet:
         from suno_cover_cli.ui.screen import LiveScreen, make_console
 
         live = LiveScreen(
             make_console(streams.stderr),
+            lines,
             clock=clock,
             redactor=output.redactor,
-            job_count=job_count,
-            poll_interval_s=poll_interval_s,
+            job_count=options.job_count,
+            poll_interval_s=options.poll_interval_s,
+            usual_s=options.usual_s,
             shows_product=streams.stdout_is_terminal and not output.is_json,
-            is_verbose=is_verbose,
+            is_verbose=options.is_verbose,
         )
         # Two writers on one terminal would draw over each other, so there the display prints the paths.
         return ChosenScreen(live, live.write_product if live.shows_product else output.write_line)
     plain = PlainScreen(
-        plain_writer(output),
-        clock=clock,
-        job_count=job_count,
-        is_quiet=output.is_quiet,
-        is_verbose=is_verbose,
+        plain_writer(output), lines, clock=clock, job_count=options.job_count, is_quiet=output.is_quiet
     )
     return ChosenScreen(plain, output.write_line)
 
@@ -61,6 +80,15 @@ def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
     if environ.get("NO_COLOR"):
         return False
     return bool(environ.get("FORCE_COLOR")) or (is_terminal and environ.get("TERM") != "dumb")
+
+
+def choose_paint(environ: Mapping[str, str], *, is_terminal: bool) -> Paint:
+    """Return what colours texts for a terminal, or for whoever insists on colours; else what leaves them alone."""
+    if not wants_colour(environ, is_terminal=is_terminal):
+        return lambda text, _tone: text
+    from suno_cover_cli.ui.screen import make_paint
+
+    return make_paint()
 
 
 def plain_writer(output: Output) -> Callable[[Line], None]:

@@ -121,7 +121,9 @@ class LineWriter:
                     self.failure = error
                 self.is_closed = True
                 self._silence()
-                self._on_closed()
+                # A stream that was closed from the start: whoever did that may still want what is saved.
+                if not (isinstance(error, OSError) and error.errno == errno.EBADF):
+                    self._on_closed()
                 return
             self._written_bytes += len(line)
 

@@ -1,4 +1,4 @@
-"""What a person sees on stderr: plain lines in a log, a live display on a terminal. The owner of Rich.
+"""What a person sees on a terminal: lines of what has happened, and below them what runs. The owner of Rich.
 
 Foreign text reaches Rich only as plain ``Text``, never as markup.
 """
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.events import (
+    CallbackReceived,
     Event,
     ImageFailed,
     ImageProgressed,
@@ -34,34 +35,83 @@ from suno_cover_cli.base.events import (
     TunnelOpened,
     TunnelRestored,
 )
-from suno_cover_cli.base.text import Redactor
-from suno_cover_cli.ui.words import BatchTotals, Line, format_bytes, format_duration, lines_of
+from suno_cover_cli.base.models import JobState
+from suno_cover_cli.base.text import Redactor, cells_of, clean, cut, pad
+from suno_cover_cli.ui.words import EventLines, Line, format_bytes, format_duration
 
-_STYLES = {"plain": "", "good": "green", "warning": "yellow", "bad": "red"}
+_STYLES = {"plain": "", "good": "green", "warning": "yellow", "bad": "red", "faint": "dim"}
 _MAX_ROWS = 6
-_ROW_MARGIN = 5  # spinner, gaps and the last column, which some terminals wrap at
-_LEAST_NAME = 8
+_LEFT = 2  # the spinner and a blank
+_BAR_CELLS = 24
+_LEAST_BAR_CELLS = 8
+_LEAST_NAME_CELLS = 8
 _IDLE_REFRESH_S = 1.0
 _BUSY_REFRESH_S = 0.125
+_DOCUMENTED_S = 120.0
+"""A cover takes one to three minutes (documented)."""
 
 
 def styled(line: Line, columns: int = 0) -> Text:
     """Make Rich text of a line, folded for so many columns: the label coloured, the rest as it is."""
     text = Text("\n".join(line.folded(columns)))
-    text.stylize(_STYLES[line.tone], 0, len(line.label))
+    text.stylize(_STYLES[line.tone], 0, None if line.tone == "faint" else len(line.label))
     return text
 
 
+def progress_of(elapsed_s: float, usual_s: float) -> float:
+    """Return how full a bar is for time gone against the usual time: nine tenths by then, and never 1."""
+    if elapsed_s <= usual_s:
+        return 0.9 * elapsed_s / usual_s
+    return 0.9 + 0.09 * (1 - usual_s / elapsed_s)
+
+
 class _JobView:
-    """What the live display knows of one running job."""
+    """What the live display knows of one running job.
+
+    Attributes:
+        name: How the command calls it.
+        phase: ``submitting``, ``waiting`` or ``saving``: a word of the counts.
+        submitted_at: When this run submitted it, in the clock's seconds; ``None`` for a job that was begun before.
+        next_read_at: When the service is read next.
+    """
 
     def __init__(self, name: str, started: float) -> None:
         self.name = name
         self.started = started
-        self.state = "submitting"
+        self.phase = "submitting"
+        self.submitted_at: float | None = None
         self.next_read_at: float | None = None
-        self.has_callback = False
-        self.images: dict[int, tuple[int, int | None]] = {}
+        self._detail = ""
+        self._image_count = 0
+        self._saved_count = 0
+        self.arriving: dict[int, tuple[int, int | None]] = {}
+
+    @property
+    def doing(self) -> str:
+        """What the job does now, in a word or three."""
+        if self.phase == "saving" and self._saved_count:
+            return f"saved {self._saved_count}" + (f" of {self._image_count}" if self._image_count else "")
+        return self._detail or self.phase
+
+    def follow(self, event: JobEvent, now: float, poll_interval_s: float) -> None:
+        """Take in what has happened to the job."""
+        if isinstance(event, JobSubmitted | JobFound):
+            self.phase = "waiting"
+            if isinstance(event, JobSubmitted) and not event.is_existing:
+                self.submitted_at, self.next_read_at = now, now + poll_interval_s
+        elif isinstance(event, CallbackReceived):
+            self._detail, self.next_read_at = "called back", None
+        elif isinstance(event, JobPolled):
+            self._detail = {"running": "running", "absent": "not known yet"}.get(event.state, "")
+            self.next_read_at = now + event.next_s if event.next_s is not None else None
+            if event.state == "succeeded" and event.images:
+                self.phase, self._image_count = "saving", event.images
+        elif isinstance(event, ImageProgressed | ImageSaved | ImageFailed):
+            self.phase, self.next_read_at, self._detail = "saving", None, ""
+            self.arriving.pop(event.n, None)
+            if isinstance(event, ImageProgressed):
+                self.arriving[event.n] = (event.received_bytes, event.total_bytes)
+            self._saved_count += isinstance(event, ImageSaved)
 
 
 class LiveScreen:
@@ -71,36 +121,40 @@ class LiveScreen:
 
     Args:
         console: Of stderr.
+        lines: Says events in words.
         clock: For elapsed times.
         redactor: Applied to every line.
         job_count: Jobs of the command; above a handful only counts are drawn.
         poll_interval_s: For the count-down to the first read, in seconds.
+        usual_s: How long a job usually takes, or ``None`` where only the documentation says.
         shows_product: Saved paths are printed here, because stdout is the same terminal.
-        is_verbose: Every read is a line too, and so is every step of many jobs.
+        is_verbose: Every read is a line too.
     """
 
     def __init__(
         self,
         console: Console,
+        lines: EventLines,
         *,
         clock: Clock,
         redactor: Redactor,
         job_count: int,
         poll_interval_s: float,
+        usual_s: float | None = None,
         shows_product: bool = False,
         is_verbose: bool = False,
     ) -> None:
         self._console = console
+        self._lines = lines
         self._clock = clock
         self._redactor = redactor
         self._job_count = job_count
-        self._is_batch = job_count > _MAX_ROWS
         self._poll_interval_s = poll_interval_s
+        self._usual_s = usual_s
         self.shows_product = shows_product
         self._is_verbose = is_verbose
         self._started = clock.monotonic()
         self._jobs: dict[int, _JobView] = {}
-        self._totals = BatchTotals(job_count)
         self._channel = ""
         self._spinner = Spinner("dots" if console.encoding.lower().startswith("utf") else "line")
         self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stderr=False)
@@ -119,17 +173,17 @@ class LiveScreen:
             await asyncio.wait({self._refreshing})
         self._live.update(Text(""))
         self._live.stop()
-        if self._is_batch:
-            self._print(self._totals.line(self._clock.monotonic() - self._started))
+        if self._job_count > 1:
+            for line in self._lines.summary.lines(self._clock.monotonic() - self._started):
+                self._print(line)
 
     def emit(self, event: Event) -> None:
         """See :class:`base.events.Sink`."""
         self._follow(event)
-        if isinstance(event, ImageSaved) and self.shows_product:
-            return
-        if self._is_verbose or not isinstance(event, JobPolled):
-            is_brief = self._is_batch and not self._is_verbose
-            for line in lines_of(event, is_batch=is_brief, names_jobs=self._job_count > 1):
+        lines = self._lines.lines_of(event)
+        is_product = isinstance(event, ImageSaved) and self.shows_product
+        if not is_product and (self._is_verbose or not isinstance(event, JobPolled)):
+            for line in lines:
                 self._print(line)
 
     def _print(self, line: Line) -> None:
@@ -141,91 +195,148 @@ class LiveScreen:
         self._console.print(Text(line), soft_wrap=True)
 
     def _follow(self, event: Event) -> None:
+        now = self._clock.monotonic()
         if isinstance(event, TunnelOpened | TunnelRestored):
             self._channel = "callback open"
         elif isinstance(event, TunnelFailed | TunnelLost):
-            self._channel = "polling only"
+            self._channel = "polling"
         elif isinstance(event, JobStarted):
-            name = event.music_task_id or event.task_id or ""
-            self._jobs[event.job] = _JobView(name, self._clock.monotonic())
+            name = clean(event.name or event.music_task_id or event.task_id or "job", 128)
+            self._jobs[event.job] = _JobView(name, now)
         elif isinstance(event, JobEnded):
             self._jobs.pop(event.job, None)
-            self._totals.add(event.result)
         elif isinstance(event, JobEvent) and (view := self._jobs.get(event.job)) is not None:
-            self._follow_job(view, event)
+            view.follow(event, now, self._poll_interval_s)
 
-    def _follow_job(self, view: _JobView, event: JobEvent) -> None:
-        now = self._clock.monotonic()
-        if isinstance(event, JobFound):
-            view.state = "waiting"
-        elif isinstance(event, JobSubmitted):
-            view.name = event.task_id or view.name
-            view.state = "waiting"
-            view.has_callback = event.callback
-            view.next_read_at = None if event.is_existing else now + self._poll_interval_s
-        elif isinstance(event, JobPolled):
-            view.state = event.state
-            view.next_read_at = now + event.next_s if event.next_s is not None else None
-        elif isinstance(event, ImageProgressed):
-            view.state = "saving"
-            view.next_read_at = None
-            view.images[event.n] = (event.received_bytes, event.total_bytes)
-        elif isinstance(event, ImageSaved | ImageFailed):
-            view.images.pop(event.n, None)
+    # --- what is drawn ----------------------------------------------------------------------------
 
     async def _refresh_often(self) -> None:
         while True:
             self._live.update(self._draw(), refresh=True)
-            is_busy = any(view.images for view in self._jobs.values())
+            is_busy = any(view.arriving for view in self._jobs.values())
             await self._clock.sleep(_BUSY_REFRESH_S if is_busy else _IDLE_REFRESH_S)
 
     def _draw(self) -> RenderableType:
         if not self._jobs:
             return Text("")
-        if self._is_batch:
-            return self._row(Text(self._counts()))
-        rows: list[RenderableType] = []
-        for view in self._jobs.values():
-            rows.append(self._row(self._describe(view)))
-            rows.extend(_draw_image(n, *progress) for n, progress in sorted(view.images.items()))
+        if self._job_count == 1:
+            (view,) = self._jobs.values()
+            return self._draw_one(view)
+        first, *more = _packed(self._describe_all(), self._console.width - _LEFT - 1)
+        rows: list[RenderableType] = [_beside(self._spinner, Text(first))]
+        rows += [_beside(Text(" "), Text(line)) for line in more]
+        if self._job_count > _MAX_ROWS:
+            bar = ProgressBar(
+                total=self._job_count, completed=self._lines.summary.ends.total(), width=self._bar_cells
+            )
+            rows.append(_beside(Text(" "), bar))
+        else:
+            rows += self._draw_rows()
         return Group(*rows)
 
-    def _row(self, text: Text) -> RenderableType:
-        row = Table.grid(padding=(0, 1))
-        text.no_wrap = True
-        text.overflow = "ellipsis"
-        row.add_row(self._spinner, text)
-        return row
-
-    def _describe(self, view: _JobView) -> Text:
+    def _draw_one(self, view: _JobView) -> RenderableType:
+        """Name and what is done now; below it the time against the usual, or the images as they arrive."""
         now = self._clock.monotonic()
-        parts = [view.state, format_duration(round(now - view.started))]
-        if view.has_callback or self._channel:
-            parts.append(self._channel or "callback open")
-        if view.next_read_at is not None:
-            parts.append(f"next check in {max(0, round(view.next_read_at - now))} s")
-        news = "  ".join(parts)
+        news = "  ".join([view.doing, *filter(None, ["; ".join(self._next_of(view, now))])])
         # On a narrow terminal the id gives way, not the news.
-        name = Text(view.name)
-        name.truncate(max(self._console.width - len(news) - _ROW_MARGIN, _LEAST_NAME), overflow="ellipsis")
-        return Text.assemble(name, "  ", news)
+        room = self._console.width - _LEFT - cells_of(news) - 3
+        name = cut(view.name, max(room, _LEAST_NAME_CELLS))
+        rows: list[RenderableType] = [
+            _beside(self._spinner, Text(cut(f"{name}  {news}", self._console.width - _LEFT - 1)))
+        ]
+        if view.arriving:
+            rows += [_draw_image(n, *progress) for n, progress in sorted(view.arriving.items())]
+        else:
+            rows.append(self._draw_time(view, now))
+        return Group(*rows)
 
-    def _counts(self) -> str:
-        ends = self._totals.ends
+    def _next_of(self, view: _JobView, now: float) -> list[str]:
+        told = [self._channel] if self._channel and view.phase == "waiting" else []
+        if view.next_read_at is not None:
+            told.append(f"check in {max(0, round(view.next_read_at - now))} s")
+        return told
+
+    def _draw_time(self, view: _JobView, now: float) -> RenderableType:
+        elapsed = _format_time(now - view.started)
+        if view.submitted_at is None:
+            return _beside(Text(" "), Text(elapsed, "dim"))
+        gone_s = now - view.submitted_at
+        usual = "1 to 3 min" if self._usual_s is None else f"about {format_duration(self._usual_s)}"
+        usual_s = self._usual_s or _DOCUMENTED_S
+        text = f"{elapsed} of {usual}" if gone_s <= usual_s else f"{elapsed}; usually {usual}"
+        bar = ProgressBar(total=1.0, completed=progress_of(gone_s, usual_s), width=self._bar_cells)
+        return _beside(Text(" "), bar, Text(text, "dim"))
+
+    @property
+    def _bar_cells(self) -> int:
+        return max(min(_BAR_CELLS, self._console.width // 3), _LEAST_BAR_CELLS)
+
+    def _describe_all(self) -> list[str]:
+        """Count the jobs, each once: those that have ended, those that run, those to come."""
+        ends = self._lines.summary.ends
         parts = [f"{ends.total()}/{self._job_count} jobs"]
-        parts += [f"{count} {state}" for state, count in sorted(ends.items())]
-        states = Counter(view.state for view in self._jobs.values())
-        parts += [f"{count} {state}" for state, count in sorted(states.items())]
-        parts.append(format_duration(round(self._clock.monotonic() - self._started)))
-        return "  ".join(parts)
+        parts += [f"{ends[state]} {state}" for state in JobState if ends[state]]
+        phases = Counter(view.phase for view in self._jobs.values())
+        parts += [f"{phases[phase]} {phase}" for phase in ("submitting", "waiting", "saving") if phases[phase]]
+        to_come = self._job_count - ends.total() - len(self._jobs)
+        parts += [f"{to_come} to come"] if to_come else []
+        parts.append(_format_time(self._clock.monotonic() - self._started))
+        return [*parts, *filter(None, [self._channel])]
+
+    def _draw_rows(self) -> list[RenderableType]:
+        """One line a job: its name, what it does, the time against the usual, the next read."""
+        now = self._clock.monotonic()
+        views = list(self._jobs.values())
+        doing = max(cells_of(view.doing) for view in views)
+        times = [_format_time(now - view.started) for view in views]
+        time_cells = max(map(len, times))
+        reads = [next((one for one in reversed(self._next_of(view, now)) if "check" in one), "") for view in views]
+        bar_cells = self._bar_cells // 2 if self._console.width >= 80 else 0  # noqa: PLR2004 -- a usual terminal
+        taken = _LEFT + doing + time_cells + max(map(len, reads)) + (bar_cells + 2 if bar_cells else 0) + 7
+        room = max(self._console.width - taken, _LEAST_NAME_CELLS)
+        name_cells = min(max(cells_of(view.name) for view in views), room)
+        rows: list[RenderableType] = []
+        for view, time, read in zip(views, times, reads, strict=True):
+            cells: list[RenderableType] = [Text(" "), Text(pad(cut(view.name, name_cells), name_cells) + " ")]
+            cells.append(Text(pad(view.doing, doing) + " "))
+            if bar_cells:
+                gone_s = now - view.submitted_at if view.submitted_at is not None else 0.0
+                done = progress_of(gone_s, self._usual_s or _DOCUMENTED_S)
+                cells.append(ProgressBar(total=1.0, completed=done, width=bar_cells))
+            cells += [Text(f" {time:>{time_cells}}", "dim"), Text(f" {read}", "dim")]
+            rows.append(_beside(*cells))
+        return rows
+
+
+def _format_time(seconds: float) -> str:
+    """Write seconds that are drawn over and over: whole ones, or they would flicker."""
+    return f"{int(seconds)} s" if seconds < 60 else format_duration(seconds)  # noqa: PLR2004 -- a minute
+
+
+def _packed(parts: list[str], cells: int) -> list[str]:
+    """Put parts on as few lines as hold them, two blanks between them."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if cells_of(lines[-1]) + 2 + cells_of(part) <= cells:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(part)
+    return lines
+
+
+def _beside(*cells: RenderableType) -> Table:
+    row = Table.grid(padding=(0, 1))
+    for cell in cells:
+        if isinstance(cell, Text):
+            cell.no_wrap, cell.overflow = True, "ellipsis"
+    row.add_row(*cells)
+    return row
 
 
 def _draw_image(n: int, received_bytes: int, total_bytes: int | None) -> RenderableType:
-    row = Table.grid(padding=(0, 1))
-    of = f"of {format_bytes(total_bytes)}" if total_bytes else ""
-    bar = ProgressBar(total=total_bytes, completed=received_bytes, width=24, pulse=total_bytes is None)
-    row.add_row(Text(f"  image {n}"), bar, Text(f"{format_bytes(received_bytes)} {of}"))
-    return row
+    of = f" of {format_bytes(total_bytes)}" if total_bytes else ""
+    bar = ProgressBar(total=total_bytes, completed=received_bytes, width=_BAR_CELLS, pulse=total_bytes is None)
+    return _beside(Text(" "), Text(f"image {n}"), bar, Text(f"{format_bytes(received_bytes)}{of}", "dim"))
 
 
 def make_console(stream: object, *, width: int | None = None) -> Console:
@@ -240,7 +351,7 @@ def make_paint() -> Callable[[str, str], str]:
     """
     console = Console(file=io.StringIO(), force_terminal=True, color_system="standard")
     codes: dict[str, tuple[str, str]] = {}
-    for tone, style in {**_STYLES, "faint": "dim"}.items():
+    for tone, style in _STYLES.items():
         with console.capture() as capture:
             console.print(Text("|", style), end="")
         before, _, after = capture.get().partition("|")

@@ -16,7 +16,9 @@ from suno_cover_cli.base.events import (
     JobEvent,
     JobFound,
     JobPolled,
+    JobStarted,
     JobSubmitted,
+    NoteRaised,
     RequestRetried,
     TunnelFailed,
     TunnelLost,
@@ -31,7 +33,12 @@ LABEL_CHARS = 10
 HANG_CHARS = LABEL_CHARS + 1
 """Columns before a line's text."""
 
-Tone = Literal["plain", "good", "warning", "bad"]
+_BATCH_JOBS = 6
+"""Above this, only the ends of jobs and what is wrong are worth a line each."""
+
+_MAX_NAMED_FAILURES = 20
+
+Tone = Literal["plain", "good", "warning", "bad", "faint"]
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -82,112 +89,198 @@ def describe_image(image: SavedImage) -> str:
     return f"{image.width}x{image.height} {image.format.upper()}, {format_bytes(image.bytes)}"
 
 
-def lines_of(  # noqa: PLR0911 -- one case an event
-    event: Event, *, is_batch: bool = False, names_jobs: bool = False
-) -> list[Line]:
-    """Say an event in words; nothing for events that only a live display shows.
+class EventLines:
+    """Says the events of one command in words. Every line of one of several jobs begins with the job's name.
 
     Args:
-        event: What happened.
-        is_batch: Many jobs run: only their ends and what is wrong are worth a line each.
-        names_jobs: There are several jobs, so each line has to say which one it is about.
+        job_count: Jobs of the command. Of more than a handful only the ends are said, and what is wrong.
+        is_verbose: Every step of many jobs is said, and every read.
+        waits: Jobs are waited for: polled, or called back.
+        needs_tunnel: Without a tunnel the command ends, so it does not go on by polling.
+        poll_interval_s: Seconds between reads of one job.
+        sums_up: The failed jobs of several stand at the end once more, with their next steps.
+
+    Attributes:
+        summary: Of the jobs that have ended.
     """
-    match event:
-        case JobEnded():
-            return _end_lines(event.result)
-        case WarningRaised():
-            return _with_hint(Line("warning", clean(event.message), "warning"), event.hint)
-        case TunnelOpened():
-            return [Line("callback", f"reachable at {clean(event.url)}", "good")]
-        case TunnelFailed():
-            return _with_hint(
-                Line("callback", f"{clean(event.message)}; going on by polling", "warning"), event.hint
-            )
-        case TunnelLost():
-            return [Line("callback", f"lost ({clean(event.reason)}); going on by polling", "warning")]
-        case TunnelRestored():
-            return [Line("callback", f"reachable again at {clean(event.url)}", "good")]
-        case RequestRetried():
-            delay = format_duration(event.delay_s)
-            return [Line("service", f"{clean(event.reason)}; trying again in {delay}", "warning")]
-        case ImageFailed():
-            of = _name_of(event, " of ") if names_jobs else ""
-            return [Line("failed", f"image {event.n}{of}: {clean(event.error)}", "bad")]
-        case _ if not is_batch:
-            return _job_lines(event, names_jobs=names_jobs)
-    return []
+
+    def __init__(
+        self,
+        job_count: int,
+        *,
+        is_verbose: bool = False,
+        waits: bool = True,
+        needs_tunnel: bool = False,
+        poll_interval_s: float = 30.0,
+        sums_up: bool = True,
+    ) -> None:
+        self.summary = BatchSummary(job_count)
+        self._names_jobs = job_count > 1
+        self._is_brief = job_count > _BATCH_JOBS and not is_verbose
+        self._is_verbose = is_verbose
+        self._waits = waits
+        self._needs_tunnel = needs_tunnel
+        self._poll_interval_s = poll_interval_s
+        self._sums_up = sums_up and job_count > 1
+        self._names: dict[int, str] = {}
+        self._states: dict[int, str] = {}
+
+    def lines_of(self, event: Event) -> list[Line]:  # noqa: PLR0911 -- one case an event
+        """Return the lines for an event; none for what only a live display shows."""
+        match event:
+            case JobStarted():
+                self._names[event.job] = clean(event.name or event.music_task_id or event.task_id or "job", 128)
+            case JobEnded():
+                self._states.pop(event.job, None)
+                name = self._name_of(event)
+                self._names.pop(event.job, None)
+                self.summary.add(event, name)
+                return _end_lines(name, event.result, has_hint=not self._sums_up)
+            case WarningRaised():
+                return _with_hint(Line("warning", clean(event.message), "warning"), event.hint)
+            case NoteRaised():
+                return _with_hint(Line("note", clean(event.message), "faint"), event.hint)
+            case RequestRetried():
+                delay = format_duration(event.delay_s)
+                return [Line("service", f"{clean(event.reason)}; trying again in {delay}", "warning")]
+            case ImageFailed():
+                return [self._line("failed", event, f"image {event.n}: {clean(event.error)}", "bad")]
+            case JobEvent() if not self._is_brief:
+                return self._job_lines(event)
+            case _:
+                return self._tunnel_lines(event)
+        return []
+
+    def _tunnel_lines(self, event: Event) -> list[Line]:  # noqa: PLR0911 -- one case an event
+        match event:
+            case TunnelOpened():
+                return [Line("callback", f"reachable at {clean(event.url)}", "good")]
+            case TunnelRestored():
+                return [Line("callback", f"reachable again at {clean(event.url)}", "good")]
+            case TunnelFailed() if self._needs_tunnel:
+                return []  # the command ends with it and says so
+            case TunnelFailed(is_expected=True):
+                every = format_duration(self._poll_interval_s)
+                return [Line("callback", f"{clean(event.message)}: checking every {every} instead", "faint")]
+            case TunnelFailed():
+                text = f"{clean(event.message)}; going on by polling"
+                return _with_hint(Line("callback", text, "warning"), event.hint)
+            case TunnelLost():
+                return [Line("callback", f"lost ({clean(event.reason)}); going on by polling", "warning")]
+        return []
+
+    def _job_lines(self, event: JobEvent) -> list[Line]:  # noqa: PLR0911 -- one case an event
+        match event:
+            case JobSubmitted() if event.is_existing:
+                return [Line("found", f"{self._name_of(event)} as {event.task_id}, made before")]
+            case JobSubmitted():
+                how = "; waiting for its callback" if event.callback else "; polling"
+                then = how if self._waits else ""
+                return [Line("submitted", f"{self._name_of(event)} as {event.task_id}{then}")]
+            case JobFound():
+                name = self._name_of(event)
+                cover = f" as {event.task_id}" if event.task_id != name else ""
+                return [Line("waiting", f"for {name}{cover}")]
+            case JobPolled():
+                is_news = self._states.get(event.job) != event.state
+                self._states[event.job] = event.state
+                if not (is_news or self._is_verbose):
+                    return []
+                then = "" if event.next_s is None else f"; next check in {format_duration(event.next_s)}"
+                return [
+                    Line("state", f"{self._name_of(event)} is {_STATE_WORDS.get(event.state, event.state)}{then}")
+                ]
+            case CallbackReceived():
+                return [self._line("callback", event, f"received (code {event.code}); asking the service")]
+            case CallbackRejected():
+                return [self._line("callback", event, f"ignored: {clean(event.reason)}", "warning")]
+            case ImageRetried():
+                text = f"image {event.n}: {clean(event.reason)}; trying again"
+                return [self._line("retry", event, text, "warning")]
+            case ImageSaved():
+                known = ", already there" if event.is_existing else ""
+                text = f"{event.image.path} ({describe_image(event.image)}{known})"
+                return [self._line("saved", event, text, "good")]
+        return []
+
+    def _name_of(self, event: JobEvent) -> str:
+        return self._names.get(event.job, "") or clean(event.music_task_id or event.task_id or "job", 128)
+
+    def _line(self, label: str, event: JobEvent, text: str, tone: Tone = "plain") -> Line:
+        return Line(label, f"{self._name_of(event)}: {text}" if self._names_jobs else text, tone)
 
 
-def _name_of(event: JobEvent, before: str) -> str:
-    name = event.music_task_id or event.task_id
-    return f"{before}{clean(name, 128)}" if name else ""
+_STATE_WORDS = {"absent": "not known to the service yet", "succeeded": "done"}
 
 
-def _job_lines(event: Event, *, names_jobs: bool) -> list[Line]:  # noqa: PLR0911 -- one case an event
-    match event:
-        case JobSubmitted() if event.is_existing:
-            return [Line("found", f"{event.task_id}, made before for {clean(event.music_task_id)}")]
-        case JobSubmitted():
-            how = "waiting for its callback" if event.callback else "polling"
-            return [Line("submitted", f"{clean(event.music_task_id)} as {event.task_id}; {how}")]
-        case JobFound():
-            return [Line("waiting", f"for {event.task_id}")]
-        case JobPolled():
-            then = "" if event.next_s is None else f"; next check in {format_duration(event.next_s)}"
-            return [Line("state", f"{event.task_id} is {event.state}{then}")]
-        case CallbackReceived():
-            of = _name_of(event, " for ") if names_jobs else ""
-            return [Line("callback", f"received{of} (code {event.code}); asking the service")]
-        case CallbackRejected():
-            of = _name_of(event, " for ") if names_jobs else ""
-            return [Line("callback", f"ignored{of}: {clean(event.reason)}", "warning")]
-        case ImageRetried():
-            of = _name_of(event, " of ") if names_jobs else ""
-            return [Line("image", f"{event.n}{of}: {clean(event.reason)}; trying again", "warning")]
-        case ImageSaved():
-            said = ", already there" if event.is_existing else ""
-            return [Line("saved", f"{event.image.path} ({describe_image(event.image)}{said})", "good")]
-    return []
-
-
-def _end_lines(result: JobResult) -> list[Line]:
-    name = clean(result.music_task_id or result.task_id or "job")
+def _end_lines(name: str, result: JobResult, *, has_hint: bool) -> list[Line]:
     if result.error is not None:
-        tone: Tone = "warning" if result.state is JobState.PENDING else "bad"
-        label = {JobState.PENDING: "pending", JobState.PARTIAL: "partial"}.get(result.state, "error")
-        return _with_hint(Line(label, f"{name}: {clean(result.error.message)}", tone), result.error.hint)
+        line = Line(_END_LABELS[result.state], f"{name}: {clean(result.error.message)}", _END_TONES[result.state])
+        return _with_hint(line, result.error.hint if has_hint else "")
     if result.state is JobState.PENDING:
         return []
     covers = format_count(len(result.images), "cover")
     return [Line("done", f"{name}: {covers} in {format_duration(result.elapsed_s)} (via {result.via})", "good")]
 
 
-class BatchTotals:
-    """Counts what became of the jobs of a batch, for its last line."""
+_END_LABELS = {
+    JobState.SUCCEEDED: "done",
+    JobState.PENDING: "pending",
+    JobState.PARTIAL: "partial",
+    JobState.FAILED: "error",
+    JobState.REJECTED: "error",
+}
+_END_TONES: dict[JobState, Tone] = {
+    JobState.SUCCEEDED: "good",
+    JobState.PENDING: "warning",
+    JobState.PARTIAL: "bad",
+    JobState.FAILED: "bad",
+    JobState.REJECTED: "bad",
+}
+
+
+class BatchSummary:
+    """What became of the jobs of a batch: counts, and the jobs that need another step.
+
+    Args:
+        job_count: Jobs of the command.
+
+    Attributes:
+        ends: How many jobs ended in each state.
+    """
 
     def __init__(self, job_count: int) -> None:
         self._job_count = job_count
         self.ends: Counter[str] = Counter()
         self._covers = 0
+        self._failures: dict[int, list[Line]] = {}
+        self._unnamed_failures = 0
 
-    def add(self, result: JobResult) -> None:
-        """Count one job that has ended."""
-        self.ends[result.state] += 1
-        self._covers += len(result.images)
+    def add(self, event: JobEnded, name: str) -> None:
+        """Take in one job that has ended."""
+        self.ends[event.result.state] += 1
+        self._covers += len(event.result.images)
+        if event.result.error is None:
+            return
+        if len(self._failures) < _MAX_NAMED_FAILURES:
+            self._failures[event.job] = _end_lines(name, event.result, has_hint=True)
+        else:
+            self._unnamed_failures += 1
 
-    def line(self, elapsed_s: float) -> Line:
-        """Sum up: ``12 jobs: 11 succeeded, 1 failed; 22 covers in 1.4 s``."""
-        told = [f"{count} {state}" for state, count in sorted(self.ends.items(), reverse=True)]
+    def lines(self, elapsed_s: float) -> list[Line]:
+        """Sum up: ``12 jobs: 11 succeeded, 1 failed; 22 covers in 1.4 s``, then the failed ones in their order."""
+        told = [f"{self.ends[state]} {state}" for state in JobState if self.ends[state]]
         left = self._job_count - self.ends.total()
-        told += [f"{left} under way"] if left else []
+        told += [f"{left} not ended"] if left else []
         is_good = self.ends[JobState.SUCCEEDED] == self._job_count
         jobs, covers = format_count(self._job_count, "job"), format_count(self._covers, "cover")
-        return Line(
-            "total",
-            f"{jobs}: {', '.join(told)}; {covers} in {format_duration(elapsed_s)}",
-            "good" if is_good else "warning",
-        )
+        text = f"{jobs}: {', '.join(told)}; {covers} in {format_duration(elapsed_s)}"
+        total = Line("total", text, "good" if is_good else "warning")
+        failures = [line for _, lines in sorted(self._failures.items()) for line in lines]
+        if self._unnamed_failures:
+            failures += [Line("", f"and {self._unnamed_failures} more; see them all with: suno-cover history")]
+        return [total, *failures]
 
 
 def _with_hint(line: Line, hint: str) -> list[Line]:
-    return [line, Line("", clean(hint), "plain")] if hint else [line]
+    return [line, Line("", clean(hint), line.tone)] if hint else [line]

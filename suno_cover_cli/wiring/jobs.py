@@ -18,7 +18,7 @@ from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.journal.rows import JobOptions
 from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.service.limiter import RequestLimiter
-from suno_cover_cli.ui.choice import choose_screen
+from suno_cover_cli.ui.choice import ScreenOptions, choose_screen
 from suno_cover_cli.ui.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.details import report_details
@@ -250,10 +250,14 @@ async def open_sink(
     )
     chosen = choose_screen(
         context.output,
+        ScreenOptions(
+            job_count=job_count,
+            poll_interval_s=options.poll_interval_s,
+            is_verbose=options.verbosity > 0,
+            waits=not options.no_wait,
+            needs_tunnel=settings.callback == "required",
+        ),
         clock=context.clock,
-        job_count=job_count,
-        poll_interval_s=options.poll_interval_s,
-        is_verbose=options.verbosity > 0,
     )
     product: Sink
     if options.events:

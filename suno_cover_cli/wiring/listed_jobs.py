@@ -60,7 +60,8 @@ def prepare_listed_jobs(
             "--no-wait leaves before a callback can come, so --callback required cannot be kept",
             hint="Leave one of the two out.",
         )
-    context.output.check_product()
+    if options.no_wait:
+        context.output.check_product()
     ids = collect_task_ids(
         options.task_ids or (),
         options.input_file,

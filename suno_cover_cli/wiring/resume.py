@@ -65,7 +65,6 @@ def prepare_resumption(
     Raises:
         UsageError: A value that cannot be.
     """
-    context.output.check_product()
     settings, sources = context.settings(options)
     if options.verbosity:
         report_details(context.output, settings)

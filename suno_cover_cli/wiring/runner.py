@@ -106,7 +106,8 @@ def _finish(code: int, output: Output, on_interrupt: Callable[[], str | None]) -
     """Leave when the product is written; when it could not be, no ``code`` may say that all went well."""
     output.finish()
     if output.failure is not None:
-        code = _report_unwritten(output.failure, output, on_interrupt())
+        unwritten = _report_unwritten(output.failure, output, on_interrupt())
+        code = code or unwritten
     elif output.is_closed and hasattr(signal, "SIGPIPE"):
         _end_by(signal.SIGPIPE)
     raise ToldExit(code)
