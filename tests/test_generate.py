@@ -52,16 +52,27 @@ def test_a_missing_cover_is_fetched_and_the_rest_left_alone(cli: Cli) -> None:
 def test_a_file_of_the_users_is_not_overwritten(cli: Cli) -> None:
     """Something else under the final name is kept, told with exit 7, and replaced only on demand."""
     first = cli.run("generate", "--sandbox", "sandbox-instant")
-    mine = cli.cwd / first.lines[0]
+    mine = cli.cwd / min(first.lines)
     mine.write_text("my notes")
     run = cli.run("generate", "--sandbox", "sandbox-instant", "--json")
     assert run.code == 7
     assert run.objects[0]["state"] == "partial"
+    assert [image["n"] for image in run.objects[0]["images"]] == [2], "the second variant stays the second"
     assert mine.read_text() == "my notes"
     assert "--overwrite" in run.stderr
     assert cli.run("generate", "--sandbox", "sandbox-instant", "--overwrite").code == 0
     with Image.open(mine) as image:
         image.load()
+
+
+def test_a_title_that_was_asked_for_is_kept(cli: Cli) -> None:
+    """The job object has the title that names files, also where a later run finds everything there."""
+    for _ in range(2):
+        run = cli.run("generate", "--sandbox", "sandbox-instant", "--name", "{title}_{n}", "--json")
+        assert run.objects[0]["title"] == "Music sandbox-instant"
+        assert [image["n"] for image in run.objects[0]["images"]] == [1, 2]
+    other = cli.run("generate", "--sandbox", "sandbox-instant-2", "--json")
+    assert other.objects[0]["title"] is None
 
 
 def test_no_wait_prints_the_cover_task_id_alone(cli: Cli) -> None:
@@ -110,7 +121,7 @@ def test_json_is_json(cli: Cli) -> None:
         "v", "type", "music_task_id", "task_id", "state", "code", "message", "via",
         "images", "failed_images", "elapsed_s", "error",
     }  # fmt: skip
-    assert set(job["images"][0]) == {"url", "path", "bytes", "format", "width", "height", "sha256"}
+    assert set(job["images"][0]) == {"url", "path", "bytes", "format", "width", "height", "sha256", "n"}
     assert Path(cli.cwd / job["images"][0]["path"]).stat().st_size == job["images"][0]["bytes"]
 
 

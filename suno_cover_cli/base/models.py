@@ -108,7 +108,18 @@ class SignatureState(StrEnum):
 
 
 class SavedImage(msgspec.Struct, frozen=True, kw_only=True):
-    """One checked file. ``bytes`` is its size; ``width`` and ``height`` are pixels; ``sha256`` is hex."""
+    """One checked file.
+
+    Attributes:
+        url: Where it came from.
+        path: Of the file.
+        bytes: Its size.
+        format: ``png``, ``jpeg``, ``webp`` or ``avif``.
+        width: Pixels.
+        height: Pixels.
+        sha256: Of the file, hex.
+        n: Which variant it is, from 1 as in the service's list; 0 in results of versions that did not keep it.
+    """
 
     url: str
     path: str
@@ -117,6 +128,7 @@ class SavedImage(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     height: int
     sha256: str
+    n: int = 0
 
 
 class FailedImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +164,7 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
         via: How the end was learnt, or ``None`` while pending.
         images: Saved and checked files.
         failed_images: What could not be saved.
+        title: Of the piece of music, cleaned, where it was asked for.
         picked: What was chosen of the images before this run ended; see :data:`Picked`.
         elapsed_s: Seconds from the start of this run of the job to its end.
         error: ``None`` when all went well.
@@ -167,9 +180,15 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     via: Via | None = None
     images: tuple[SavedImage, ...] = ()
     failed_images: tuple[FailedImage, ...] = ()
+    title: str | None = None
     picked: Picked = None
     elapsed_s: float = 0.0
     error: JobError | None = None
+
+    @property
+    def variants(self) -> dict[int, SavedImage]:
+        """Saved images by the number of the variant; where that was not kept, they count from 1."""
+        return {image.n or place: image for place, image in enumerate(self.images, 1)}
 
 
 # --- the wire ---------------------------------------------------------------------------------------

@@ -21,11 +21,19 @@ CODE_GONE = "image_gone"
 
 
 class SavedCovers(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the images of one job, both lists in the order of the service's list."""
+    """What became of the images of one job, both lists in the order of the service's list.
+
+    Attributes:
+        saved: Checked files.
+        failed: The others.
+        hint: What would save those.
+        title: Of the piece of music, if it was asked for.
+    """
 
     saved: tuple[SavedImage, ...]
     failed: tuple[FailedImage, ...]
     hint: str = ""
+    title: str | None = None
 
 
 class CoverSaver:
@@ -74,13 +82,19 @@ class CoverSaver:
             fresh = await self._fetch_fresh(record.task_id, urls, gone)
             urls |= fresh
             ends |= await self._save_all(job, record.task_id, folder, fresh, stem_of, overwrite=options.overwrite)
-        covers = self._sum_up(job, record.task_id, urls, ends)
+        covers = self._sum_up(job, record.task_id, urls, ends, title=clean(title, 200) if title else None)
         if options.write_metadata:
             await self._write_metadata(folder, record, row, covers, title)
         return covers
 
     def _sum_up(
-        self, job: int, task_id: str, urls: dict[int, str], ends: dict[int, SavedImage | ImageError]
+        self,
+        job: int,
+        task_id: str,
+        urls: dict[int, str],
+        ends: dict[int, SavedImage | ImageError],
+        *,
+        title: str | None,
     ) -> SavedCovers:
         saved, failed, hint = [], [], ""
         for n, end in sorted(ends.items()):
@@ -91,7 +105,7 @@ class CoverSaver:
             hint = hint or end.hint
             failed.append(FailedImage(url=urls[n], error=error))
             self._sink.emit(ImageFailed(job=job, task_id=task_id, n=n, url=urls[n], error=error))
-        return SavedCovers(saved=tuple(saved), failed=tuple(failed), hint=hint)
+        return SavedCovers(saved=tuple(saved), failed=tuple(failed), hint=hint, title=title)
 
     async def _fetch_title(self, music_task_id: str | None) -> str | None:
         """Read the title of the music; without one, its id names the files, and that is said once a job."""
@@ -137,13 +151,13 @@ class CoverSaver:
     ) -> SavedCovers | None:
         """Return the covers an earlier run saved, if every one of them is still there and whole."""
         found: list[SavedImage] = []
-        for image in images:
+        for n, image in enumerate(images, 1):
             there = await self._saver.find_saved(output / task_id, Path(image.path).stem, image.url)
             if there is None or there.sha256 != image.sha256:
                 return None
-            found.append(there)
-        for n, image in enumerate(found, 1):
-            self._sink.emit(ImageSaved(job=job, task_id=task_id, n=n, image=image, is_existing=True))
+            found.append(msgspec.structs.replace(there, n=image.n or n))
+        for image in found:
+            self._sink.emit(ImageSaved(job=job, task_id=task_id, n=image.n, image=image, is_existing=True))
         return SavedCovers(saved=tuple(found), failed=())
 
     async def _fetch_fresh(self, task_id: str, urls: dict[int, str], gone: set[int]) -> dict[int, str]:
@@ -200,8 +214,9 @@ class CoverSaver:
             self._sink.emit(ImageRetried(job=job, task_id=task_id, n=n, reason=clean(reason, 200)))
 
         # The saver looks for itself whether the image is there; then no byte of it arrives.
-        image = await self._saver.save(
+        saved = await self._saver.save(
             url, folder, stem, overwrite=overwrite, on_progress=report_progress, on_retry=report_retry
         )
+        image = msgspec.structs.replace(saved, n=n)
         self._sink.emit(ImageSaved(job=job, task_id=task_id, n=n, image=image, is_existing=is_existing))
         return image

@@ -343,7 +343,7 @@ def _record_images(connection: sqlite3.Connection, job_id: int, result: JobResul
     connection.execute("DELETE FROM images WHERE job_id = ?", (job_id,))
     connection.executemany(
         "INSERT INTO images (job_id, n, path, sha256) VALUES (?, ?, ?, ?)",
-        [(job_id, n, image.path, image.sha256) for n, image in enumerate(result.images, 1)],
+        [(job_id, n, image.path, image.sha256) for n, image in result.variants.items()],
     )
     same: dict[str, str] = {}
     for image in result.images:
