@@ -201,6 +201,7 @@ class JobRun:
             images=covers.saved if covers is not None else (),
             failed_images=covers.failed if covers is not None else (),
             title=title or (earlier.title if earlier is not None else None),
+            picked=self.row.pick.picked if self.row is not None and self.row.pick is not None else None,
             elapsed_s=round(self._awake.now() - self._started, 3),
             error=error,
         )
