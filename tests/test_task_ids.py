@@ -7,6 +7,9 @@ import pytest
 
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.task_ids import collect_task_ids
+from suno_cover_cli.cli.status import StatusOptions, read_status
+from suno_cover_cli.sandbox.app import Sandbox
+from tests.command_fixtures import Commands
 
 
 def collect(*arguments: str, raw: bytes | None = None) -> tuple[str, ...]:
@@ -59,5 +62,65 @@ def test_a_list_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
 def test_a_song_id_is_noticed() -> None:
     """A dashed UUID is taken, and known to be the likely wrong kind of id."""
     song = "0f3d1c52-7a3e-4b6e-9a53-1f2e3d4c5b6a"
-    assert collect_task_ids([song], None, io.BytesIO(), what="x").looks_like_song == song
-    assert collect_task_ids(["0f3d1c527a3e"], None, io.BytesIO(), what="x").looks_like_song is None
+    assert collect_task_ids([song], None, io.BytesIO(), what="music task id").looks_like_song == song
+    assert collect_task_ids(["0f3d1c527a3e"], None, io.BytesIO(), what="music task id").looks_like_song is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "said", "hint"),
+    [
+        ("https://suno.com/song/e2310000-0000-0000-0000-00008cadc7dc", "address", "data.taskId"),
+        ("suno.com/song/abc", "address", "data.taskId"),
+        ("www.example.com/x", "address", "data.taskId"),
+        ("MUSIC_TASK_ID", "stands for", "data.taskId"),
+        ("<music-task-id>", "stands for", "data.taskId"),
+        ("...", "stands for", "data.taskId"),
+        ("ID", "stands for", "data.taskId"),
+        ("音乐任务ID", "stands for", "data.taskId"),
+        ("夜行", "text", "data.taskId"),
+        ("ids.txt", "it is a file", "suno-cover generate --input ids.txt"),
+        ("./my ids.csv", "it is a file", "suno-cover generate --input './my ids.csv'"),
+        ("song.MP3", "song file", "data.taskId"),
+    ],
+)
+def test_what_is_not_an_id_is_recognised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, said: str, hint: str
+) -> None:
+    """An address, a placeholder, a file or a title is named as what it is, with where the right id is."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ids.txt", "my ids.csv", "song.MP3"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(UsageError) as caught:
+        collect(typed)
+    assert said in caught.value.message
+    assert typed[:20] in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_ids_that_only_look_odd_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody relies on the shape of an id: one with a dot, one that a folder bears, one that ends like a word."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "abc").write_text("a file that bears the name of an id")
+    assert collect("a.b", "abc", "solid", "candid-1") == ("a.b", "abc", "solid", "candid-1")
+
+
+async def test_ids_of_the_other_kind_are_set_right(tmp_path: Path) -> None:
+    """A known cover task id is not submitted; a known music task id finds its cover task in wait and status."""
+    commands = Commands(tmp_path)
+    async with Sandbox(generation_s=0.1) as sandbox:
+        environ = {"SUNO_BASE_URL": sandbox.url, "SUNO_API_KEY": sandbox.api_key}
+        made = await commands.begin("song-1", environ=environ)
+        (job,) = made.objects
+        submits = [logged.path for logged in sandbox.request_log if logged.path.endswith("generate")]
+        wrong = await commands.begin(job["task_id"], environ=environ)
+        assert (wrong.code, wrong.objects[0]["code"]) == (2, "bad_id")
+        assert f"suno-cover wait {job['task_id']}" in wrong.stderr
+        assert [logged.path for logged in sandbox.request_log if logged.path.endswith("generate")] == submits
+        found = await commands.wait("song-1", job["task_id"], environ=environ)
+        assert found.code == 0
+        assert [one["task_id"] for one in found.objects] == [job["task_id"]]
+        assert f"its cover task is {job['task_id']}" in found.stderr
+        read = await commands.run(
+            lambda context: read_status(StatusOptions(task_id="song-1"), context), environ=environ
+        )
+        assert (read.code, read.lines[0]) == (0, "succeeded")

@@ -1,9 +1,10 @@
 """Task ids as users give them: from arguments, a file or standard input. Everything wrong is told at once."""
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -16,6 +17,15 @@ _MAX_INPUT_BYTES = 64 * 1024 * 1024
 _MAX_TOLD = 10
 _USABLE = re.compile(r"[A-Za-z0-9_.:-]+")
 _USABLE_AS_FOLDER = re.compile(r"[A-Za-z0-9_-]+")
+_ADDRESS = re.compile(r"https?://|www\.|(?:^|[/.])suno\.(?:com|ai)\b", re.IGNORECASE)
+_PLACEHOLDER = re.compile(
+    r"<[^>]*>|\[[^\]]*\]|\.\.\.|(?:MUSIC|COVER|YOUR)?[_-]?(?:TASK)?[_-]?ID|音乐任务ID|封面任务ID", re.IGNORECASE
+)
+_AUDIO = frozenset({".mp3", ".wav", ".flac", ".m4a", ".ogg", ".opus", ".aiff", ".aif", ".aac", ".wma"})
+_SOURCES = {
+    "music task id": "It is data.taskId of the music generation's answer; the provider's log lists it.",
+    "cover task id": "It is what generate --no-wait prints; suno-cover history lists those you have.",
+}
 _SONG_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -46,17 +56,49 @@ def find_fault(task_id: str, *, names_folder: bool = False) -> str | None:
     return None
 
 
+class _Mistake(NamedTuple):
+    """Something that is not an id but can be recognised: what it is, and what to do with it."""
+
+    fault: str
+    hint: str
+
+
+def _recognise(text: str, what: str, *, may_be_file: bool) -> _Mistake | None:
+    """Recognise what people type instead of an id, by its shape or because a file bears the name."""
+    sources = _SOURCES[what]
+    if _PLACEHOLDER.fullmatch(text.strip()):
+        return _Mistake("it stands for an id of your own", sources)
+    if _ADDRESS.search(text):
+        return _Mistake("it is an address, and the API has ids of its own", sources)
+    if may_be_file and re.search(r"[./\\]", text) and text.isprintable() and _is_file(text):
+        if Path(text).suffix.lower() in _AUDIO:
+            return _Mistake("it is a song file", sources)
+        command = "generate" if what == "music task id" else "wait"
+        return _Mistake("it is a file", f"To read ids from it: suno-cover {command} --input {shlex.quote(text)}")
+    if text.strip() and not text.isascii() and text.isprintable():
+        return _Mistake("it is text, not an id", sources)
+    return None
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def checked_cover_task_id(task_id: str) -> str:
     """Return an id that may be a cover task's.
 
     Raises:
         UsageError: It cannot be one.
     """
-    if not is_safe_task_id(task_id):
+    mistake = _recognise(task_id, "cover task id", may_be_file=True)
+    if mistake is not None or not is_safe_task_id(task_id):
         raise UsageError(
-            f'not a cover task id: "{clean(task_id, 60)}"',
+            f'not a cover task id: "{clean(task_id, 60)}"{f": {mistake.fault}" if mistake is not None else ""}',
             code="bad_id",
-            hint="Ids have letters, digits, - and _, at most 128.",
+            hint=mistake.hint if mistake is not None else "Ids have letters, digits, - and _, at most 128.",
         )
     return task_id
 
@@ -84,21 +126,21 @@ def collect_task_ids(
     """
     found: list[str] = []
     faults: list[str] = []
-    for task_id in arguments:
-        if fault := find_fault(task_id, names_folder=names_folder):
-            faults.append(f'"{clean(task_id, 40)}": {fault}')
+    hint = ""
+    listed = _read_list(input_path, stdin) if input_path is not None else ()
+    for where, task_id in (*(("", task_id) for task_id in arguments), *listed):
+        mistake = _recognise(task_id, what, may_be_file=not where)
+        fault = mistake.fault if mistake is not None else find_fault(task_id, names_folder=names_folder)
+        if fault is not None:
+            faults.append(f'{where}{", " if where else ""}"{clean(task_id, 40)}": {fault}')
+            hint = hint or (mistake.hint if mistake is not None else "")
         found.append(task_id)
-    if input_path is not None:
-        for where, task_id in _read_list(input_path, stdin):
-            if fault := find_fault(task_id, names_folder=names_folder):
-                faults.append(f'{where}, "{clean(task_id, 40)}": {fault}')
-            found.append(task_id)
     if faults:
         more = f" (and {len(faults) - _MAX_TOLD} more)" if len(faults) > _MAX_TOLD else ""
         raise UsageError(
             f"not a {what}: " + "; ".join(faults[:_MAX_TOLD]) + more,
             code="bad_id",
-            hint="Nothing was submitted. Ids have letters, digits, - and _, at most 128.",
+            hint=hint or "Nothing was submitted. Ids have letters, digits, - and _, at most 128.",
         )
     if not found:
         raise UsageError(f"no {what} was given", hint="Name at least one, or use --input FILE.")

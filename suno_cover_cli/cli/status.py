@@ -41,9 +41,14 @@ def read_status(options: StatusOptions, context: "Context") -> "Coroutine[Any, A
         SunoCoverError: No key, a bad id, or the service cannot be read.
     """
     from suno_cover_cli.base.task_ids import checked_cover_task_id
+    from suno_cover_cli.journal.known_ids import find_covers
 
     task_id = checked_cover_task_id(options.task_id)
     settings, sources = context.settings(options)
+    known = find_covers(settings.state_dir / "journal.sqlite3", [task_id]).get(task_id)
+    if known is not None:
+        context.output.write_words(f"{task_id} is a music task id; its cover task is {known}")
+        task_id = known
     key = context.api_key(settings, sources, options)
     return _read_status(task_id, settings, key, context)
 

@@ -15,6 +15,7 @@ from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.task_ids import TaskIds, collect_task_ids
 from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.job_run import JobRequest
+from suno_cover_cli.journal.known_ids import find_cover_tasks, find_covers
 from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.failed_ids import failed_ids, open_failed_to
@@ -70,6 +71,7 @@ def prepare_listed_jobs(
         names_folder=not options.submits,
     )
     start = prepare_jobs(context, options)
+    ids = _sorted_out(ids, start.settings.state_dir / "journal.sqlite3", options, context)
     check_output_folder(start.settings.output)
     failed_to = open_failed_to(options.failed_to)
     return _run(ids, start, options, context, unfinished=unfinished, failed_to=failed_to)
@@ -129,6 +131,34 @@ def _report_oddities(ids: TaskIds, options: JobCommandOptions, sink: Sink) -> No
                 hint="A music task id is what the generation call returned as data.taskId.",
             )
         )
+
+
+def _sorted_out(ids: TaskIds, journal: Path, options: JobCommandOptions, context: Context) -> TaskIds:
+    """Set right ids of the other kind, as far as the journal knows them.
+
+    Raises:
+        UsageError: A cover task id where a music task id is wanted, or a music task that was not submitted yet.
+    """
+    if options.submits:
+        if swapped := find_cover_tasks(journal, ids.ids):
+            first = next(task_id for task_id in ids.ids if task_id in swapped)
+            raise UsageError(
+                f"{first} is a cover task id: its music task was submitted already",
+                code="bad_id",
+                hint=f"Wait for it, or find its files: suno-cover wait {first}",
+            )
+        return ids
+    covers = find_covers(journal, ids.ids)
+    for music_task_id, task_id in covers.items():
+        if task_id is None:
+            raise UsageError(
+                f"{music_task_id} is a music task id, and its cover job was not submitted yet",
+                code="bad_id",
+                hint=f"Submit it: suno-cover generate {music_task_id}",
+            )
+        context.output.write_words(f"{music_task_id} is a music task id; its cover task is {task_id}")
+    found = tuple(dict.fromkeys(covers.get(task_id) or task_id for task_id in ids.ids))
+    return TaskIds(found, ids.repeats + len(ids.ids) - len(found))
 
 
 def check_output_folder(folder: Path) -> None:
