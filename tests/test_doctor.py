@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from aiohttp import ClientSession, web
 
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import UnavailableError
-from suno_cover_cli.doctor.checks import Doctor, Finding
+from suno_cover_cli.doctor.checks import CheckResult, Doctor, Finding
 from suno_cover_cli.doctor.options import DoctorOptions
 from suno_cover_cli.doctor.report import examine
 from suno_cover_cli.sandbox.app import Sandbox
@@ -151,10 +151,7 @@ def test_a_newcomer_is_told_every_next_step(cli: Cli) -> None:
     assert shown.code == 1
     assert "fix: Get one at https://sunoapi.org/api-key" in shown.stdout
     assert "fix: Is the sandbox still running?" in shown.stdout
-    lines = shown.stdout.splitlines()
-    assert "Setup      4 passed: python, packages, settings, webhook key; 1 failed: api key" in lines
-    assert "In all     18 passed, 2 skipped, 3 failed" in lines
-    assert lines[-1].startswith("      fix: "), "what needs a hand stands last"
+    assert shown.stdout.splitlines()[-1].endswith("failed")
     as_json = cli.run("doctor", "--json", SUNO_BASE_URL=url)
     (report,) = as_json.objects
     assert as_json.code == 1
@@ -168,7 +165,7 @@ def test_a_newcomer_is_told_every_next_step(cli: Cli) -> None:
 def test_set_up_as_told_it_passes_without_a_terminal(cli: Cli) -> None:
     """The same command with the fixes applied, run by the sandbox, ends with 0 and plain text."""
     done = subprocess.run(
-        cli.command("sandbox", "--", *cli.command("doctor", "-v")),
+        cli.command("sandbox", "--", *cli.command("doctor")),
         cwd=cli.cwd,
         env=cli.environ,
         stdin=subprocess.DEVNULL,
@@ -386,7 +383,7 @@ async def test_each_trouble_with_ngrok_names_its_fix(
     variant: str | None,
     said: str,
 ) -> None:
-    """Whatever keeps the tunnel from opening is a warning with its fix; jobs would be polled."""
+    """Whatever keeps the tunnel from opening is a warning with its fix, not mended: jobs would be polled."""
     standin = ngrok_standin(variant) if variant is not None else None
     if standin is not None:
         monkeypatch.setenv("SSL_CERT_FILE", str(standin.ca_file))
@@ -398,7 +395,7 @@ async def test_each_trouble_with_ngrok_names_its_fix(
     assert said in texts
     assert "suno-cover doctor" not in texts
     assert report["tunnel"][0] == "warn"
-    assert "checked every 30 s instead" in report["tunnel"][1]
+    assert "polled" in report["tunnel"][1]
     assert report.code == 0
     assert standin is None or standin.living() == []
 
@@ -448,14 +445,13 @@ async def test_a_way_that_lets_probes_through_and_callbacks_not_is_told(doctor: 
 
 async def test_nobody_is_sent_to_where_they_are() -> None:
     """Hints of other commands that point to the doctor lose that part here."""
-    doctor = Doctor("group", SystemClock())
+    results: list[CheckResult] = []
 
     async def fail() -> Finding:
         raise UnavailableError("no way", hint="Check the proxy; suno-cover doctor shows which step fails.")
 
-    assert not await doctor.check("name", fail)
-    found = [(one.finding.message, one.finding.hint) for one in doctor.results]
-    assert found == [("no way", "Check the proxy")]
+    assert not await Doctor("group", SystemClock(), results.append).check("name", fail)
+    assert [(result.message, result.hint) for result in results] == [("no way", "Check the proxy")]
 
 
 async def test_a_port_in_use_is_told(doctor: DoctorRun) -> None:
@@ -515,7 +511,7 @@ def make_journal(doctor: DoctorRun, *states: str, created_at: float = 2_000_000_
         for state in states:
             journal.execute(
                 "INSERT INTO jobs (service, provider, state, output, options, created_at, updated_at)"
-                " VALUES ('s', 'sunoapi', ?, '', '{}', ?, 0)",
+                " VALUES ('s', 'sunoapi', ?, '/covers', '{}', ?, 0)",
                 (state, created_at),
             )
         if version:
@@ -535,16 +531,64 @@ async def test_a_sound_journal_tells_what_is_left_to_do(doctor: DoctorRun) -> No
     assert "1 job with images missing" in report["links"][1]
 
 
-async def test_a_damaged_or_newer_journal_is_told(doctor: DoctorRun) -> None:
-    """A journal that is no database, is damaged, or was written by a newer version fails with the fix."""
+async def test_a_newer_journal_is_told(doctor: DoctorRun) -> None:
+    """A journal that was written by a newer version fails with the fix, and is not touched."""
     path = await asyncio.to_thread(make_journal, doctor, "succeeded", version=99)
-    assert "newer" in (await folders(doctor))["journal"][1]
+    before = path.read_bytes()
+    report = await folders(doctor)
+    assert report["journal"][0] == "fail"
+    assert "newer" in report["journal"][1]
+    assert report.code == 1
+    assert path.read_bytes() == before
+
+
+def spoil_pages(path: Path) -> None:
+    """Overwrite a page, and more."""
     content = bytearray(path.read_bytes())
     content[5000:9000] = b"\xff" * 4000
     path.write_bytes(content)
-    assert (await folders(doctor))["journal"][0] == "fail"
-    path.write_bytes(b"not a database at all, but long enough to be looked at as one" * 20)
-    report = await folders(doctor)
-    assert report["journal"][0] == "fail"
-    assert "Move it away" in report["journal"][1]
-    assert report.code == 1
+
+
+def change_with(script: str) -> Callable[[Path], None]:
+    """Return what changes a journal by statements no suno-cover makes."""
+
+    def change(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.executescript(script)
+
+    return change
+
+
+SPOILS: dict[str, Callable[[Path], object]] = {
+    "pages": spoil_pages,
+    "no database": lambda path: path.write_bytes(b"not a database at all, but as long as one" * 20),
+    "a row": change_with("UPDATE jobs SET options = 'junk' WHERE id = 2"),
+    "an index": change_with("PRAGMA writable_schema = ON; DELETE FROM sqlite_master WHERE name = 'jobs_by_state'"),
+    "a table": change_with("DROP TABLE recordings"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILS)
+async def test_a_damaged_journal_is_mended(doctor: DoctorRun, what: str) -> None:
+    """Damage to rows, indexes, tables or pages is mended, and the file from before is kept; then all is well."""
+    path = await asyncio.to_thread(make_journal, doctor, "succeeded", "submitted")
+    await asyncio.to_thread(SPOILS[what], path)
+    spoilt = path.read_bytes()
+    status, told = (await folders(doctor))["journal"]
+    assert (status, "was damaged" in told) == ("warn", True), told
+    if what != "a row":
+        (kept,) = path.parent.glob("journal.damaged-*.sqlite3")
+        assert kept.read_bytes() == spoilt
+        assert str(kept) in told
+    assert (await folders(doctor))["journal"][0] == "pass"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX has such files")
+async def test_a_pipe_in_place_of_the_journal_is_told(doctor: DoctorRun) -> None:
+    """What is not a file there is named, and the examination goes on."""
+    state = Path(doctor.environ["SUNO_COVER_STATE_DIR"])
+    await asyncio.to_thread(state.mkdir)
+    os.mkfifo(state / "journal.sqlite3")
+    status, told = (await folders(doctor))["journal"]
+    assert status == "fail"
+    assert "named pipe" in told

@@ -86,35 +86,34 @@ async def test_a_newer_journal_is_refused_and_not_touched(tmp_path: Path, *, is_
     assert await asyncio.to_thread(state) == before
 
 
-async def test_a_migration_that_fails_leaves_nothing_half_done(tmp_path: Path) -> None:
-    """A file in which a table of ours is in the way is refused as it is, each time."""
+@pytest.mark.parametrize("content", ["not a database at all, " * 50, "CREATE TABLE recordings (mine)"])
+async def test_a_file_that_is_no_journal_is_kept_and_a_new_one_made(tmp_path: Path, content: str) -> None:
+    """Text, or a database of something else, keeps every byte under another name; the job is written down."""
     path = tmp_path / "journal.sqlite3"
 
-    def make() -> None:
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            connection.execute("CREATE TABLE recordings (mine)")
+    def make() -> bytes:
+        if content.startswith("CREATE"):
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                connection.execute(content)
+        else:
+            path.write_text(content)
+        return path.read_bytes()
 
-    def tables() -> list[str]:
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-            return [name for (name,) in found]
-
-    await asyncio.to_thread(make)
-    for _ in range(2):
-        with pytest.raises(DatabaseError):
-            async with journal_in(tmp_path, required=True):
-                pass
-        assert await asyncio.to_thread(tables) == ["recordings"]
+    before = await asyncio.to_thread(make)
+    sink = Listening()
+    async with journal_in(tmp_path, sink, required=True) as journal:
+        assert (await journal.claim(music("m"))).row.id
+    (warning,) = sink.warnings
+    assert warning.code == "journal_mended"
+    kept = Path(warning.hint.rpartition(" ")[2])
+    assert await asyncio.to_thread(kept.read_bytes) == before
+    assert [state for state, _, _ in await asyncio.to_thread(rows_in, tmp_path)] == ["submitting"]
 
 
-@pytest.mark.parametrize("damage", ["not a database at all, " * 50, ""])
-async def test_a_journal_that_is_no_database_is_told_and_the_job_goes_on(tmp_path: Path, damage: str) -> None:
-    """A damaged file costs a warning with the way out; claims and steps answer as if it were there."""
+async def test_a_journal_that_cannot_be_opened_is_told_and_the_job_goes_on(tmp_path: Path) -> None:
+    """A folder in its place costs a warning with the way out; claims and steps answer as if it were there."""
     path = tmp_path / "journal.sqlite3"
-    if damage:
-        path.write_text(damage)
-    else:
-        path.mkdir()
+    path.mkdir()
     sink = Listening()
     async with journal_in(tmp_path, sink) as journal:
         await journal.enqueue([music("m")])
@@ -125,8 +124,9 @@ async def test_a_journal_that_is_no_database_is_told_and_the_job_goes_on(tmp_pat
         await journal.wait_released(1)
     unavailable, unwritten = sink.warnings
     assert unavailable.code == "journal_unavailable"
-    assert str(path) in unavailable.message
-    assert "SUNO_COVER_STATE_DIR" in unavailable.hint or "Move" in unavailable.hint
+    assert "history is not kept" in unavailable.message
+    assert f"{path} is a folder" in unavailable.message
+    assert "SUNO_COVER_STATE_DIR" in unavailable.message
     # What would have been kept is printed instead.
     assert "m" in unwritten.message
     assert "suno-cover wait c" in unwritten.hint
@@ -150,19 +150,6 @@ async def test_a_journal_that_fails_on_the_way_is_told_once(tmp_path: Path) -> N
             await journal.record_end(row, ended(JobState.SUCCEEDED, f"c{n}"), None)
     codes = [warning.code for warning in sink.warnings]
     assert codes == ["journal_unavailable", *["not_written_down"] * 3]
-
-
-async def test_a_damaged_row_is_told(tmp_path: Path) -> None:
-    """A row that no version of the program wrote is a message, not a hang and not a crash."""
-    sink = Listening()
-    async with journal_in(tmp_path, sink) as journal:
-        await journal.claim(music("m"))
-        await journal.database.run(lambda connection: connection.execute("UPDATE jobs SET options = 'junk'"))
-        claim = await asyncio.wait_for(journal.claim(music("m")), 5)
-        assert claim.row.id == 0
-        with pytest.raises(DatabaseError, match="damaged"):
-            await journal.claim_unfinished()
-    assert "damaged" in sink.warnings[0].message
 
 
 def dropped_rights() -> None:

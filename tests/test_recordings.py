@@ -224,13 +224,14 @@ async def test_a_file_that_fails_is_told_once(tmp_path: Path) -> None:
     """When the database fails, each event is told as unrecorded and the reason once; later ones may do better."""
     written = Written()
     async with open_store(tmp_path) as store, recorder_of(store, written) as recorder:
+        refuse = "CREATE TRIGGER refuse BEFORE INSERT ON recordings BEGIN SELECT RAISE(ABORT, 'no more'); END"
         with sqlite3.connect(tmp_path / "journal.sqlite3") as connection:
-            connection.execute("ALTER TABLE recordings RENAME TO gone")
+            connection.execute(refuse)
         for count in (1, 2):
             recorder.record(received())
             await written.wait_for(count)
         with sqlite3.connect(tmp_path / "journal.sqlite3") as connection:
-            connection.execute("ALTER TABLE gone RENAME TO recordings")
+            connection.execute("DROP TRIGGER refuse")
         recorder.record(received())
         await written.wait_for(3)
     assert written.numbers == [None, None, 1]

@@ -95,7 +95,7 @@ def prepare_history(options: HistoryOptions, context: "Context") -> "Coroutine[A
     if options.events:
         limit = _DEFAULT_LIMIT if options.limit is None and not context.output.is_json else options.limit
         return list_events(
-            settings.state_dir, context.output, limit=limit or None, task_id=options.task_id, newest_first=True
+            settings.state_dir, context, limit=limit or None, task_id=options.task_id, newest_first=True
         )
     return _history(options, settings.state_dir, context)
 
@@ -114,11 +114,10 @@ def _states() -> "dict[str, frozenset[RowState]]":
 
 async def _history(options: HistoryOptions, state_dir: Path, context: "Context") -> "ExitCode":
     from suno_cover_cli.base.exits import ExitCode
-    from suno_cover_cli.journal.database import Database
     from suno_cover_cli.journal.history import JobHistory, RowFilter
     from suno_cover_cli.journal.run_locks import RunLocks
 
-    async with Database(state_dir / "journal.sqlite3") as database:
+    async with context.open_journal(state_dir) as database:
         jobs = JobHistory(database, RunLocks(state_dir / "runs"))
         states = _states()[options.state] if options.state is not None else frozenset()
         wanted = RowFilter(states=states, task_id=options.task_id)

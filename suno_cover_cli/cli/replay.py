@@ -53,11 +53,10 @@ def prepare_replay(options: ReplayOptions, context: "Context") -> "Coroutine[Any
 
 async def _replay(event: str, url: str, state_dir: Path, context: "Context") -> "ExitCode":
     from suno_cover_cli.callbacks.delivery import CallbackSender
-    from suno_cover_cli.journal.database import Database
     from suno_cover_cli.journal.recordings import RecordingStore
     from suno_cover_cli.listen.deliveries import exit_code_of, write_delivery
 
-    async with Database(state_dir / "journal.sqlite3") as database:
+    async with context.open_journal(state_dir) as database:
         recording = await RecordingStore(database).find(event)
     async with CallbackSender(url, clock=context.clock) as sender:
         # The bytes and the sender's own headers, an old signature included: that is what a replay is for.

@@ -200,6 +200,8 @@ def _ids(kind: str, environ: Mapping[str, str]) -> list[Candidate]:
 
     try:
         path = state_folder(environ) / "journal.sqlite3"
+        if not path.is_file():
+            return []  # a pipe in its place would keep the shell waiting
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)
         try:
             rows = connection.execute(_QUERIES[kind], (_MAX_IDS,)).fetchall()

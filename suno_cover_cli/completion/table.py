@@ -314,7 +314,6 @@ COMMANDS: dict[str, Command] = {
             Option(
                 names=("--output", "-o"), kind="dirs", meaning="Folder that receives one folder per cover task"
             ),
-            Option(names=("--verbose", "-v"), kind=None, meaning="Show what passed, one line a check"),
             Option(
                 names=("--callback",), kind="auto|required|off", meaning="Open a tunnel for the service's callback"
             ),

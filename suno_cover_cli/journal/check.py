@@ -1,15 +1,23 @@
-"""Whether the journal is sound, looked at without changing or making anything. Blocks."""
+"""Whether the journal is sound, looked at without a change; and mended when it is not. Blocks."""
 
 import sqlite3
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.events import WarningRaised
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.journal.history import LINKS_LIVE_S
-from suno_cover_cli.journal.schema import SCHEMA_VERSION
+from suno_cover_cli.journal.journal_file import JournalFile
+from suno_cover_cli.journal.opening import LOG_SUFFIXES, JournalConnection, is_damage, refuse_odd_file
+from suno_cover_cli.journal.reading import SELECT_JOBS, count_damaged, read_jobs
+from suno_cover_cli.journal.schema import is_newer
 
 _BUSY_S = 2.0
+_PAGE = 500
 
 
 class JournalReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +26,7 @@ class JournalReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         is_there: Whether there is a journal at all.
         trouble: What is wrong with it, in SQLite's words; empty when it is sound.
+        is_damaged: Whether that can be mended; see :func:`mend_journal`.
         jobs: How many it knows.
         unfinished: Of these, how many have not ended.
         expired: Of these, how many miss images whose links are past their time.
@@ -26,6 +35,7 @@ class JournalReport(msgspec.Struct, frozen=True, kw_only=True):
 
     is_there: bool
     trouble: str = ""
+    is_damaged: bool = False
     jobs: int = 0
     unfinished: int = 0
     expired: int = 0
@@ -33,31 +43,79 @@ class JournalReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_journal(path: Path, now: float) -> JournalReport:
-    """Open the journal read-only, let SQLite look at every page, and count.
+    """Open the journal read-only, let SQLite look at every page, read every job, and count.
 
     Args:
         path: Of the journal.
         now: Epoch seconds.
     """
-    if not path.exists():
-        return JournalReport(is_there=False)
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)
-        try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > SCHEMA_VERSION:
-                return JournalReport(is_there=True, trouble="written by a newer suno-cover: upgrade this one")
-            (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-            if verdict != "ok":
-                return JournalReport(is_there=True, trouble=clean(verdict, 200))
-            jobs, unfinished, expired = connection.execute(
-                "SELECT count(*), count(*) FILTER (WHERE state NOT IN ('succeeded', 'failed', 'rejected')),"
-                " count(*) FILTER (WHERE state = 'partial' AND coalesce(completed_at, created_at) < ?) FROM jobs",
-                (now - LINKS_LIVE_S,),
-            ).fetchone()
-            (events,) = connection.execute("SELECT count(*) FROM recordings").fetchone()
-        finally:
-            connection.close()
+        refuse_odd_file(path)
+        if not path.exists():
+            return JournalReport(is_there=False)
+        if path.with_name(path.name + LOG_SUFFIXES[0]).exists():
+            return JournalReport(is_there=True, trouble="a repair was interrupted", is_damaged=True)
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_S, factory=JournalConnection)) as connection:
+            return _look(connection, now)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        return JournalReport(is_there=True, trouble=clean(error, 200), is_damaged=is_damage(error))
+    except OSError as error:
+        return JournalReport(is_there=True, trouble=clean(error.strerror or error, 200))
+
+
+def _look(connection: JournalConnection, now: float) -> JournalReport:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if is_newer(version):
+        return JournalReport(is_there=True, trouble="written by a newer suno-cover: upgrade this one")
+    (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if verdict != "ok":
+        return JournalReport(is_there=True, trouble=clean(verdict, 200), is_damaged=True)
+    try:
+        jobs, unfinished, expired = connection.execute(
+            "SELECT count(*), count(*) FILTER (WHERE state NOT IN ('succeeded', 'failed', 'rejected')),"
+            " count(*) FILTER (WHERE state = 'partial' AND coalesce(completed_at, created_at) < ?) FROM jobs",
+            (now - LINKS_LIVE_S,),
+        ).fetchone()
+        (events,) = connection.execute("SELECT count(*) FROM recordings").fetchone()
+        damaged = count_damaged(connection)
     except sqlite3.Error as error:
-        return JournalReport(is_there=True, trouble=clean(error, 200))
-    return JournalReport(is_there=True, jobs=jobs, unfinished=unfinished, expired=expired, events=events)
+        return JournalReport(is_there=True, trouble=clean(error, 200), is_damaged=is_damage(error, connection))
+    trouble = f"{damaged} {'job is' if damaged == 1 else 'jobs are'} damaged" if damaged else ""
+    return JournalReport(
+        is_there=True,
+        trouble=trouble,
+        is_damaged=damaged > 0,
+        jobs=jobs,
+        unfinished=unfinished,
+        expired=expired,
+        events=events,
+    )
+
+
+def mend_journal(path: Path, clock: Clock) -> list[WarningRaised]:
+    """Mend a damaged journal: its file if that is damaged, and every job in it that is.
+
+    Returns:
+        What was found and done, in words.
+
+    Raises:
+        DatabaseError: It cannot be mended; it is as it was.
+        UsageError: A newer version wrote it.
+    """
+    notes: list[WarningRaised] = []
+    file = JournalFile(path, clock=clock, report=notes.append)
+    try:
+        file.mend_if_damaged()
+        last_id: int | None = 0
+        while last_id is not None:
+            last_id = file.run(partial(_read_page, last_id))
+    finally:
+        file.close()
+    return notes
+
+
+def _read_page(after: int, connection: JournalConnection) -> int | None:
+    """Read some jobs, which mends them; return the id of the last one."""
+    page = read_jobs(connection, f"{SELECT_JOBS} WHERE id > ? ORDER BY id LIMIT ?", (after, _PAGE))
+    return page[-1].id if page else None

@@ -1,48 +1,25 @@
-"""The SQLite file: one thread, one connection, commits shared by whoever writes at the same moment.
+"""The journal's thread: one thread, one connection, commits shared by whoever writes at the same moment.
 
 Nothing is reported as kept before it is on disk (WAL, ``synchronous=FULL``). A commit costs one fsync however
 many steps it carries, so steps that arrive while one is under way go together into the next.
 """
 
 import asyncio
-import os
 import queue
-import sqlite3
 import threading
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from suno_cover_cli.base.errors import SunoCoverError
-from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.text import clean
-from suno_cover_cli.journal.schema import migrate, refuse_newer
+from suno_cover_cli.base.clock import Clock, SystemClock
+from suno_cover_cli.base.events import NullSink, Sink, WarningRaised
+from suno_cover_cli.journal.journal_file import DatabaseError, Failure, JournalFile, Operation, T
 
-_BUSY_TIMEOUT_S = 30.0
+__all__ = ["Database", "DatabaseError"]
+
 _LEAVE_TIMEOUT_S = 1.2
 _MAX_GROUP = 500
-
-T = TypeVar("T")
-Operation = Callable[[sqlite3.Connection], T]
-
-
-class DatabaseError(SunoCoverError):
-    """The file cannot be read or written: disk full, read-only, damaged, locked for too long."""
-
-    exit_code = ExitCode.FAILURE
-    code = "journal_unavailable"
-    hint = "Check the permissions of the folder, or set SUNO_COVER_STATE_DIR to another one."
-
-
-_FULL_HINT = "Free some space, or set SUNO_COVER_STATE_DIR to a folder on another disk."
-_DAMAGED_HINT = "Move the file away, the next run makes a new one; or set SUNO_COVER_STATE_DIR to another folder."
-_HINTS = {
-    sqlite3.SQLITE_FULL: _FULL_HINT,
-    sqlite3.SQLITE_CORRUPT: _DAMAGED_HINT,
-    sqlite3.SQLITE_NOTADB: _DAMAGED_HINT,
-    sqlite3.SQLITE_BUSY: "Another suno-cover is holding it for unusually long; see whether one hangs.",
-}
 
 
 class _Step:
@@ -55,26 +32,22 @@ class _Step:
         self.future = future
 
 
-class _Failure:
-    """What a step raised, so that it can be told from what a step returned."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-
 class Database:
     """The journal's file. An async context manager: entering opens and migrates, leaving commits and closes.
 
-    Leaving takes at most about a second; what could not be committed by then is committed by nobody.
+    A file that is damaged, now or later, is mended: it is kept under another name, and what can be read of it goes
+    on. Leaving takes at most about a second; what could not be committed by then is committed by nobody.
 
     Args:
         path: The file; its folder is made (mode 0700) when missing.
+        clock: Time.
+        sink: Hears of damage that was met, as warnings with the codes ``journal_mended`` and ``row_damaged``.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, clock: Clock | None = None, sink: Sink | None = None) -> None:
         self.path = path
+        self._clock = clock or SystemClock()
+        self._sink = sink or NullSink()
         self._steps: queue.SimpleQueue[_Step | None] = queue.SimpleQueue()
         self._is_open = False
         self._ended: asyncio.Future[Any] | None = None
@@ -84,7 +57,13 @@ class Database:
         opened: asyncio.Future[Any] = loop.create_future()
         self._ended = loop.create_future()
         # A daemon: a disk that never answers must not keep the process from ending.
-        threading.Thread(target=self._serve, args=(loop, opened, self._ended), name="journal", daemon=True).start()
+        thread = threading.Thread(
+            target=self._serve, args=(loop, opened, self._ended), name="journal", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise DatabaseError(f"the journal {self.path} cannot be used: {error}") from error
         await opened
         self._is_open = True
         return self
@@ -113,7 +92,7 @@ class Database:
         return await future
 
     def post(self, operation: Operation[Any]) -> None:
-        """Run an operation when its turn comes, without waiting; nobody hears of its failure."""
+        """Run an operation when its turn comes, without waiting; its failure is not reported."""
         self._steps.put(_Step(operation, None))
 
     # --- the thread -------------------------------------------------------------------------------
@@ -121,24 +100,28 @@ class Database:
     def _serve(
         self, loop: asyncio.AbstractEventLoop, opened: "asyncio.Future[Any]", ended: "asyncio.Future[Any]"
     ) -> None:
+        def report(note: WarningRaised) -> None:
+            # The loop may have closed meanwhile; then there is nobody left to tell.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._sink.emit, note)
+
+        file = JournalFile(self.path, clock=self._clock, report=report)
         try:
-            connection = _open(self.path)
-        except (sqlite3.Error, OSError, SunoCoverError) as error:
-            _settle_from_thread(loop, [(opened, _Failure(_explained(self.path, error))), (ended, None)])
+            file.open()
+        except Exception as error:  # noqa: BLE001 -- whatever it is, whoever opens the journal must be answered
+            _settle_from_thread(loop, [(opened, Failure(error)), (ended, None)])
             return
         _settle_from_thread(loop, [(opened, None)])
         is_open = True
         while is_open:
             group, is_open = self._next_group()
-            outcomes = self._run_group(connection, group) if group else []
+            outcomes = file.transact([step.operation for step in group]) if group else []
             pairs = zip(group, outcomes, strict=True)
             _settle_from_thread(
                 loop, [(step.future, outcome) for step, outcome in pairs if step.future is not None]
             )
-        try:
-            connection.close()
-        finally:
-            _settle_from_thread(loop, [(ended, None)])
+        file.close()
+        _settle_from_thread(loop, [(ended, None)])
 
     def _next_group(self) -> tuple[list[_Step], bool]:
         """Wait for a step and take along whatever else has arrived. ``False``: it is time to close."""
@@ -153,28 +136,6 @@ class Database:
             except queue.Empty:
                 return group, True
         return group, False
-
-    def _run_group(self, connection: sqlite3.Connection, group: list[_Step]) -> list[Any]:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            outcomes = [step.operation(connection) for step in group]
-            connection.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 -- whatever a step raises is its caller's; the thread must live
-            _roll_back(connection)
-            if len(group) == 1:
-                return [_Failure(_explained(self.path, error))]
-            # One bad step must not take its neighbours down: each has another go by itself.
-            return [outcome for step in group for outcome in self._run_group(connection, [step])]
-        return outcomes
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    try:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-    except sqlite3.Error:
-        # SQLite has rolled back by itself, which it does on I/O errors; the next BEGIN will tell.
-        return
 
 
 def _settle_from_thread(
@@ -191,42 +152,7 @@ def _settle(outcomes: "list[tuple[asyncio.Future[Any], Any]]") -> None:
     for future, outcome in outcomes:
         if future.done():
             continue
-        if isinstance(outcome, _Failure):
+        if isinstance(outcome, Failure):
             future.set_exception(outcome.error)
         else:
             future.set_result(outcome)
-
-
-def _explained(path: Path, error: Exception) -> Exception:
-    if isinstance(error, sqlite3.Error):
-        # The primary code is the low byte of the extended one; errors of the Python module have none.
-        primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        return DatabaseError(f"the journal {path} cannot be used: {clean(error, 200)}", hint=_HINTS.get(primary))
-    if isinstance(error, OSError):
-        return DatabaseError(f"the journal {path} cannot be used: {clean(error.strerror or error, 200)}")
-    return error
-
-
-# --- opening --------------------------------------------------------------------------------------------
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        # Made by us first, so that nobody else may read it: SQLite would follow the umask.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    refuse_newer(path)
-    connection = sqlite3.connect(
-        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
-    )
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        # macOS: its fsync leaves the data in the drive's cache. Elsewhere this changes nothing.
-        connection.execute("PRAGMA fullfsync = ON")
-        connection.execute("PRAGMA foreign_keys = ON")
-        migrate(path, connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection

@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 
 from suno_cover_cli.journal.database import Database
-from suno_cover_cli.journal.rows import SELECT_JOBS, JobRow, RowState, row_of
+from suno_cover_cli.journal.opening import JournalConnection
+from suno_cover_cli.journal.reading import SELECT_JOBS, read_jobs
+from suno_cover_cli.journal.rows import JobRow, RowState
 from suno_cover_cli.journal.run_locks import RunLocks
 
 LINKS_LIVE_S = 14 * 24 * 3600.0
@@ -104,8 +106,8 @@ class JobHistory:
         return None
 
     async def _fetch(self, query: str, values: list[Any]) -> list[JobRow]:
-        def operation(connection: sqlite3.Connection) -> list[JobRow]:
-            return [row_of(found) for found in connection.execute(query, values)]
+        def operation(connection: JournalConnection) -> list[JobRow]:
+            return read_jobs(connection, query, values)
 
         return await self._database.run(operation)
 

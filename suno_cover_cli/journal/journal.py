@@ -5,7 +5,6 @@ the run that works on it, and a run that is dead owns nothing.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -19,19 +18,11 @@ import msgspec
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.events import Sink, WarningRaised
 from suno_cover_cli.base.models import JobResult, JobState
-from suno_cover_cli.journal.database import Database, DatabaseError, Operation, T
-from suno_cover_cli.journal.rows import (
-    PICK_COLUMNS,
-    SELECT_JOBS,
-    Claim,
-    JobRow,
-    Pick,
-    Recorded,
-    RowState,
-    json_text,
-    pick_of,
-    row_of,
-)
+from suno_cover_cli.journal.database import Database, DatabaseError
+from suno_cover_cli.journal.journal_file import Operation, T
+from suno_cover_cli.journal.opening import JournalConnection
+from suno_cover_cli.journal.reading import PICK_COLUMNS, SELECT_JOBS, pick_of, read_jobs
+from suno_cover_cli.journal.rows import Claim, JobRow, Pick, Recorded, RowState, json_text
 from suno_cover_cli.journal.run_locks import RunLocks
 
 _BUSY_POLL_S = 1.0
@@ -44,8 +35,8 @@ _FIND_OTHER = (
     f"SELECT {PICK_COLUMNS} FROM jobs LEFT JOIN picks USING (service, task_id)"  # noqa: S608 -- constants
     " WHERE task_id = ? AND service = ? AND id <> ? LIMIT 1"
 )
-_UNFINISHED = "('queued', 'submitting', 'submitted', 'partial')"
-_FIND_UNFINISHED = f"{SELECT_JOBS} WHERE state IN {_UNFINISHED} ORDER BY id"
+# Not by the index, and not by the states that are meant: what damage has done to either must not hide a job.
+_FIND_UNFINISHED = f"{SELECT_JOBS} WHERE +state NOT IN ('succeeded', 'failed', 'rejected') ORDER BY id"
 
 
 class Journal:
@@ -65,7 +56,7 @@ class Journal:
     """
 
     def __init__(self, state_dir: Path, *, clock: Clock, sink: Sink, required: bool = False) -> None:
-        self.database = Database(state_dir / "journal.sqlite3")
+        self.database = Database(state_dir / "journal.sqlite3", clock=clock, sink=sink)
         self._locks = RunLocks(state_dir / "runs")
         self._clock = clock
         self._sink = sink
@@ -78,18 +69,30 @@ class Journal:
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(self.database)
-                stack.push_async_callback(asyncio.to_thread, self._locks.release)
-                await asyncio.to_thread(self._locks.acquire)
-            except (DatabaseError, OSError, NotImplementedError) as error:
+            except DatabaseError as error:
                 if self._required:
                     raise
-                self._report_trouble(
-                    error, "Jobs of this run are not written down: keep the ids that are printed."
-                )
+                self._report_unkept(error)
             else:
                 self._is_usable = True
+                await self._lock(stack)
             self._stack = stack.pop_all()
         return self
+
+    async def _lock(self, stack: AsyncExitStack) -> None:
+        """Show that this run is alive; without that its jobs may be run twice, which makes none twice."""
+        stack.push_async_callback(asyncio.to_thread, self._locks.release)
+        try:
+            await asyncio.to_thread(self._locks.acquire)
+        except (OSError, NotImplementedError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "the file system has no locks"
+            self._sink.emit(
+                WarningRaised(
+                    code="run_unlocked",
+                    message=f"other runs cannot see that this one is alive: {self._locks.folder}: {reason}",
+                    hint="They may take up the same jobs, which costs time and nothing else.",
+                )
+            )
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -110,7 +113,7 @@ class Journal:
         while chunk := list(islice(waiting, _CHUNK)):
             await self._try(partial(self._enqueue_chunk, chunk), None)
 
-    def _enqueue_chunk(self, chunk: list[JobRow], connection: sqlite3.Connection) -> None:
+    def _enqueue_chunk(self, chunk: list[JobRow], connection: JournalConnection) -> None:
         is_alive: dict[str, bool] = {}
         for wanted in chunk:
             row = self._find(connection, wanted)
@@ -127,7 +130,7 @@ class Journal:
         submitted is ``submitting`` from here on.
         """
 
-        def operation(connection: sqlite3.Connection) -> Claim:
+        def operation(connection: JournalConnection) -> Claim:
             row = self._find(connection, wanted)
             if row is None or row.state in {RowState.FAILED, RowState.REJECTED}:
                 return Claim(row=self._insert(connection, wanted), is_new=True)
@@ -151,14 +154,14 @@ class Journal:
 
         return await self._try(operation, Claim(row=wanted, is_new=not wanted.id))
 
-    def _find(self, connection: sqlite3.Connection, wanted: JobRow) -> JobRow | None:
+    def _find(self, connection: JournalConnection, wanted: JobRow) -> JobRow | None:
         if wanted.id:
-            found = connection.execute(_FIND_BY_ID, (wanted.id,)).fetchone()
+            found = read_jobs(connection, _FIND_BY_ID, (wanted.id,))
         elif wanted.music_task_id is not None:
-            found = connection.execute(_FIND_BY_MUSIC, (wanted.service, wanted.music_task_id)).fetchone()
+            found = read_jobs(connection, _FIND_BY_MUSIC, (wanted.service, wanted.music_task_id))
         else:
-            found = connection.execute(_FIND_BY_COVER, (wanted.service, wanted.task_id)).fetchone()
-        return None if found is None else row_of(found)
+            found = read_jobs(connection, _FIND_BY_COVER, (wanted.service, wanted.task_id))
+        return found[0] if found else None
 
     def _is_busy(self, row: JobRow, is_alive: dict[str, bool]) -> bool:
         """Tell whether another live run holds a job; ``is_alive`` remembers what was asked before."""
@@ -168,7 +171,7 @@ class Journal:
             is_alive[row.owner] = self._locks.is_alive(row.owner)
         return is_alive[row.owner]
 
-    def _insert(self, connection: sqlite3.Connection, row: JobRow) -> JobRow:
+    def _insert(self, connection: JournalConnection, row: JobRow) -> JobRow:
         now = self._clock.time()
         made = msgspec.structs.replace(row, created_at=now, updated_at=now, owner=self._locks.run)
         cursor = connection.execute(
@@ -199,8 +202,8 @@ class Journal:
             DatabaseError: The journal cannot be used.
         """
 
-        def operation(connection: sqlite3.Connection) -> list[Claim]:
-            rows = map(row_of, connection.execute(_FIND_UNFINISHED).fetchall())
+        def operation(connection: JournalConnection) -> list[Claim]:
+            rows = read_jobs(connection, _FIND_UNFINISHED, ())
             is_alive: dict[str, bool] = {}
             claims = [Claim(row=row, is_busy=self._is_busy(row, is_alive)) for row in rows]
             connection.executemany(
@@ -214,7 +217,7 @@ class Journal:
     async def release(self, rows: list[JobRow]) -> None:
         """Let go of jobs that were claimed and are not worked on after all."""
 
-        def operation(connection: sqlite3.Connection) -> None:
+        def operation(connection: JournalConnection) -> None:
             connection.executemany(
                 "UPDATE jobs SET owner = NULL WHERE id = ? AND owner = ?",
                 [(row.id, self._locks.run) for row in rows],
@@ -225,7 +228,7 @@ class Journal:
     async def wait_released(self, job_id: int) -> None:
         """Wait until no live run holds the job; looks once a second."""
 
-        def operation(connection: sqlite3.Connection) -> bool:
+        def operation(connection: JournalConnection) -> bool:
             found = connection.execute("SELECT owner FROM jobs WHERE id = ?", (job_id,)).fetchone()
             return found is None or found[0] is None or not self._locks.is_alive(found[0])
 
@@ -239,7 +242,7 @@ class Journal:
         """Write the cover task id down, the moment it is known."""
         now = self._clock.time()
 
-        def operation(connection: sqlite3.Connection) -> list[Pick | None]:
+        def operation(connection: JournalConnection) -> list[Pick | None]:
             connection.execute(
                 "UPDATE jobs SET task_id = ?, state = ?, submitted_at = ?, updated_at = ? WHERE id = ?",
                 (task_id, RowState.SUBMITTED, now, now, row.id),
@@ -277,7 +280,7 @@ class Journal:
         is_news = not is_pending or row.state.is_pending
         now = self._clock.time()
 
-        def operation(connection: sqlite3.Connection) -> dict[str, str]:
+        def operation(connection: JournalConnection) -> dict[str, str]:
             connection.execute("UPDATE jobs SET owner = NULL, updated_at = ? WHERE id = ?", (now, row.id))
             if is_news:
                 connection.execute(
@@ -303,7 +306,7 @@ class Journal:
     async def find_task_id(self, row: JobRow) -> str | None:
         """Return the cover task id that an earlier run was given for this music task, if any was."""
 
-        def operation(connection: sqlite3.Connection) -> str | None:
+        def operation(connection: JournalConnection) -> str | None:
             found = connection.execute(
                 "SELECT task_id FROM jobs WHERE service = ? AND music_task_id = ? AND task_id IS NOT NULL"
                 " ORDER BY id DESC LIMIT 1",
@@ -313,7 +316,7 @@ class Journal:
 
         return await self._try(operation, None)
 
-    def _disown_all(self, connection: sqlite3.Connection) -> None:
+    def _disown_all(self, connection: JournalConnection) -> None:
         connection.execute("UPDATE jobs SET owner = NULL WHERE owner = ?", (self._locks.run,))
 
     # --- a file that fails ------------------------------------------------------------------------
@@ -328,6 +331,15 @@ class Journal:
             self._report_trouble(error, "Jobs go on, but a restart may not know all of them.")
             return fallback
 
+    def _report_unkept(self, error: DatabaseError) -> None:
+        self._sink.emit(
+            WarningRaised(
+                code="journal_unavailable",
+                message=f"history is not kept: {error.message}; SUNO_COVER_STATE_DIR can name another folder",
+                hint="Keep the ids that are printed.",
+            )
+        )
+
     def _report_trouble(self, error: Exception, consequence: str) -> None:
         message = error.message if isinstance(error, DatabaseError) else f"the journal cannot be used: {error}"
         # A full disk refuses every write of a batch of thousands: once is enough.
@@ -339,7 +351,7 @@ class Journal:
             )
 
 
-def _record_images(connection: sqlite3.Connection, job_id: int, result: JobResult) -> dict[str, str]:
+def _record_images(connection: JournalConnection, job_id: int, result: JobResult) -> dict[str, str]:
     connection.execute("DELETE FROM images WHERE job_id = ?", (job_id,))
     connection.executemany(
         "INSERT INTO images (job_id, n, path, sha256) VALUES (?, ?, ?, ?)",

@@ -23,7 +23,8 @@ from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.journal.database import Database
-from suno_cover_cli.journal.rows import PICK_COLUMNS, JobRow, Pick, pick_of
+from suno_cover_cli.journal.reading import PICK_COLUMNS, pick_of
+from suno_cover_cli.journal.rows import JobRow, Pick
 
 _RECORD = (
     "INSERT OR REPLACE INTO picks (service, task_id, picked_at, n, path, sha256)"

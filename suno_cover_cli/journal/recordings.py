@@ -15,6 +15,8 @@ from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.content import ReceivedCallback
 from suno_cover_cli.journal.database import Database
+from suno_cover_cli.journal.opening import JournalConnection
+from suno_cover_cli.journal.reading import DamagedRowError, is_moment, read_rows, set_aside
 
 KEEP_EVENTS = 1000
 KEEP_BYTES = 64 * 1024 * 1024
@@ -108,12 +110,10 @@ class RecordingStore:
             DatabaseError: The database cannot be read.
         """
 
-        def operation(connection: sqlite3.Connection) -> list[Recording]:
-            found = connection.execute(
-                f"SELECT {_COLUMNS} FROM recordings WHERE ?1 IS NULL OR task_id = ?1 ORDER BY n DESC LIMIT ?2",  # noqa: S608 -- a constant
-                (task_id, self._keep_events if limit is None else limit),
-            )
-            return [_recording_of(row) for row in found][::-1]
+        def operation(connection: JournalConnection) -> list[Recording]:
+            query = f"SELECT {_COLUMNS} FROM recordings WHERE ?1 IS NULL OR task_id = ?1 ORDER BY n DESC LIMIT ?2"  # noqa: S608 -- a constant
+            values = (task_id, self._keep_events if limit is None else limit)
+            return read_rows(connection, query, values, make=_recording_of, mend=_set_aside)[::-1]
 
         return await self._database.run(operation)
 
@@ -132,10 +132,10 @@ class RecordingStore:
         else:
             where, key = "id = ?", (clean(name, 100),)
 
-        def operation(connection: sqlite3.Connection) -> Recording | None:
+        def operation(connection: JournalConnection) -> Recording | None:
             query = f"SELECT {_COLUMNS} FROM recordings WHERE {where}"  # noqa: S608 -- constants
-            row = connection.execute(query, key).fetchone()
-            return None if row is None else _recording_of(row)
+            found = read_rows(connection, query, key, make=_recording_of, mend=_set_aside)
+            return found[0] if found else None
 
         recording = await self._database.run(operation)
         if recording is None:
@@ -184,17 +184,29 @@ def _row_of(n: int, callback: ReceivedCallback) -> tuple[object, ...]:
 
 def _recording_of(row: tuple[object, ...]) -> Recording:
     n, event_id, ts, task_id, code, path, signature, headers, body = row
-    return msgspec.convert(
-        {
-            "n": n,
-            "id": event_id,
-            "ts": ts,
-            "task_id": task_id,
-            "code": code,
-            "path": path,
-            "signature": signature,
-            "headers": _HEADERS.decode(str(headers)),
-            "body": body,
-        },
-        Recording,
-    )
+    if not is_moment(ts):
+        raise DamagedRowError
+    try:
+        return msgspec.convert(
+            {
+                "n": n,
+                "id": event_id,
+                "ts": ts,
+                "task_id": task_id,
+                "code": code,
+                "path": path,
+                "signature": signature,
+                "headers": _HEADERS.decode(str(headers)),
+                "body": body,
+            },
+            Recording,
+        )
+    except (ValueError, RecursionError) as error:
+        raise DamagedRowError from error
+
+
+def _set_aside(connection: JournalConnection, n: int) -> None:
+    cursor = connection.execute("SELECT * FROM recordings WHERE n = ?", (n,))
+    cells = dict(zip((name for name, *_ in cursor.description), cursor.fetchone(), strict=True))
+    set_aside(connection, "recordings", cells, "it is no event", what=f"event {n}", outcome="set aside")
+    connection.execute("DELETE FROM recordings WHERE n = ?", (n,))

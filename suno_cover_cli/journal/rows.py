@@ -7,7 +7,6 @@ import msgspec
 
 from suno_cover_cli.base.models import JobResult, Picked
 from suno_cover_cli.base.settings import CallbackMode
-from suno_cover_cli.journal.database import DatabaseError
 
 
 class RowState(StrEnum):
@@ -136,65 +135,6 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 
     row: JobRow
     is_known: bool = False
-
-
-PICK_COLUMNS = "picked_at, n, path, sha256"
-"""What :func:`pick_of` reads, in its order."""
-
-SELECT_JOBS = (
-    "SELECT id, service, provider, music_task_id, task_id, state, output, options, result, owner,"
-    " created_at, submitted_at, completed_at, updated_at, picked_at, n, path, sha256"
-    " FROM jobs LEFT JOIN picks USING (service, task_id)"
-)
-"""Reads what :func:`row_of` makes rows of; goes on with ``WHERE`` and columns of ``jobs``."""
-
-_OPTIONS = msgspec.json.Decoder(JobOptions)
-_RESULT = msgspec.json.Decoder(JobResult)
-
-
-def row_of(found: tuple[Any, ...]) -> JobRow:
-    """Read one row.
-
-    Raises:
-        DatabaseError: It holds something that no suno-cover has written.
-    """
-    try:
-        pick = pick_of(found[14:])
-        return JobRow(
-            id=found[0],
-            service=found[1],
-            provider=found[2],
-            music_task_id=found[3],
-            task_id=found[4],
-            state=RowState(found[5]),
-            output=found[6],
-            options=_OPTIONS.decode(found[7]),
-            result=_result_of(found[8], pick) if found[8] else None,
-            owner=found[9],
-            created_at=found[10],
-            submitted_at=found[11],
-            completed_at=found[12],
-            updated_at=found[13],
-            pick=pick,
-        )
-    except ValueError as error:
-        raise DatabaseError(
-            f"job {found[0]} of the journal is damaged: {error}",
-            hint="Move the journal away: the next run makes a new one.",
-        ) from error
-
-
-def pick_of(found: tuple[Any, ...]) -> Pick | None:
-    """Read the columns of a pick; there is none where they are empty."""
-    picked_at, n, path, sha256 = found
-    return None if picked_at is None else Pick(n=n, path=path, sha256=sha256, picked_at=picked_at)
-
-
-def _result_of(text: str, pick: Pick | None) -> JobResult:
-    """Read a job object; what was chosen since it was written counts."""
-    result = _RESULT.decode(text)
-    picked = None if pick is None else pick.picked
-    return result if result.picked == picked else msgspec.structs.replace(result, picked=picked)
 
 
 def json_text(value: Any) -> str:

@@ -4,10 +4,20 @@ The system frees the lock with the process however that ends, SIGKILL and power 
 and no process id that may have been given to another is needed.
 """
 
+import os
+import re
 import secrets
+import stat
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+if sys.platform != "win32":
+    import fcntl
+
+_RUN = re.compile(r"[0-9a-f]{16}")
 
 
 class RunLocks:
@@ -20,11 +30,12 @@ class RunLocks:
 
     Attributes:
         run: This run's name, random.
+        folder: Where the lock files are.
     """
 
     def __init__(self, folder: Path) -> None:
         self.run = secrets.token_hex(8)
-        self._folder = folder
+        self.folder = folder
         self._own: FileLock | None = None
 
     def acquire(self) -> None:
@@ -34,7 +45,7 @@ class RunLocks:
             OSError: The file cannot be made.
             NotImplementedError: The file system has no locks.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(self._path(self.run), timeout=0, thread_local=False)
         lock.acquire()
         self._own = lock
@@ -44,26 +55,54 @@ class RunLocks:
         if self._own is not None:
             self._own.release()
             self._own = None
-            self._path(self.run).unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path(self.run).unlink()
 
     def is_alive(self, run: str) -> bool:
         """Tell whether a run holds its lock; remove what a dead one left.
 
         Two that ask at the same moment may take each other for the run: ask inside a transaction of the journal.
+        What is no lock, or cannot be read, holds nothing: a job that is run twice is not made twice, and one that
+        a dead run held must not wait for ever.
         """
         if run == self.run:
             return True
-        path = self._path(run)
-        if not path.exists():
+        # The name comes from the journal, which may be damaged.
+        if not _RUN.fullmatch(run):
             return False
-        probe = FileLock(path, timeout=0, thread_local=False)
+        path = self._path(run)
         try:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                return False
+            probe = FileLock(path, timeout=0, thread_local=False)
             probe.acquire()
         except Timeout:
             return True
+        except (OSError, NotImplementedError):
+            return _is_held_by_other(path)
         probe.release()
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
         return False
 
     def _path(self, run: str) -> Path:
-        return self._folder / f"{run}.lock"
+        return self.folder / f"{run}.lock"
+
+
+def _is_held_by_other(path: Path) -> bool:
+    """Tell whether a lock is held that belongs to another user: who may read it may ask."""
+    if sys.platform == "win32":
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False

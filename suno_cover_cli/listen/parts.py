@@ -1,6 +1,5 @@
 """Builds the parts of ``listen`` and hands them to its session."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -15,7 +14,7 @@ from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.connections import ConnectionLimits
 from suno_cover_cli.callbacks.delivery import FORWARD_S, CallbackSender
 from suno_cover_cli.callbacks.listener import CallbackListener
-from suno_cover_cli.journal.database import Database, DatabaseError
+from suno_cover_cli.journal.database import DatabaseError
 from suno_cover_cli.journal.recorder import Recorder
 from suno_cover_cli.journal.recordings import RecordingStore
 from suno_cover_cli.listen.answers import Answers, Forward
@@ -28,8 +27,9 @@ from suno_cover_cli.listen.session import Endpoint, Goal, ListenSession
 from suno_cover_cli.options.declare import options_as
 from suno_cover_cli.options.groups import OutputOptions, RateOptions, ServiceOptions
 from suno_cover_cli.options.jobs import JobCommandOptions
-from suno_cover_cli.tunnels.channel import HEARTBEAT_S
-from suno_cover_cli.wiring.callbacks import choose_tunnel, open_channel, refuse_malformed_proxy
+from suno_cover_cli.tunnels.channel import HEARTBEAT_S, CallbackChannel
+from suno_cover_cli.tunnels.probe import HttpProbe
+from suno_cover_cli.wiring.callbacks import choose_tunnel
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.jobs import JobStart, Unfinished
 from suno_cover_cli.wiring.subprocess import run_program
@@ -128,7 +128,7 @@ async def _open_record(
 ) -> None:
     """Open the record of events; without one, events are shown all the same."""
     try:
-        database = await stack.enter_async_context(Database(plan.settings.state_dir / "journal.sqlite3"))
+        database = await stack.enter_async_context(context.open_journal(plan.settings.state_dir))
     except DatabaseError as error:
         face.report_trouble(DatabaseError(f"events are not recorded: {error.message}", hint=error.hint))
         return
@@ -156,19 +156,29 @@ async def _open_way(
     way = Endpoint(local=listener.local_url, path=path, forward_url=plan.forward_url)
     if plan.options.tunnel is False:
         return way
-    chosen = choose_tunnel(context, plan.options, plan.settings, install_s=_DOWNLOAD_S)
-    await asyncio.to_thread(refuse_malformed_proxy, chosen)
-    # The session asks for each change itself.
-    channel = await open_channel(stack, context, chosen, listener, sink=NullSink(), heartbeat_s=HEARTBEAT_S)
+    tunnel = choose_tunnel(
+        context,
+        plan.options,
+        plan.settings,
+        local_url=listener.local_url,
+        download_s=_DOWNLOAD_S,
+    )
+    probe = await stack.enter_async_context(HttpProbe(user_agent=context.user_agent))
+    channel = await stack.enter_async_context(
+        CallbackChannel(
+            listener,
+            tunnel,
+            sink=NullSink(),  # the session asks for each change itself
+            clock=context.clock,
+            probe=probe.fetch,
+            heartbeat_s=HEARTBEAT_S,
+            extra_s=_DOWNLOAD_S,
+        )
+    )
     # The agent still has to carry the last answer out: one that was written a moment ago is lost with it, and the
     # service would call again.
     stack.push_async_callback(context.clock.sleep, _RELAY_S)
-    return msgspec.structs.replace(
-        way,
-        channel=channel,
-        inspector=lambda: chosen.tunnel.inspector,
-        opens_tunnel=chosen.kind.opens_something,
-    )
+    return msgspec.structs.replace(way, channel=channel, inspector=lambda: tunnel.inspector)
 
 
 def _program(options: ListenOptions, context: Context) -> Callable[[str], Awaitable[int]] | None:

@@ -4,18 +4,17 @@ from pathlib import Path
 
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.text import fold
-from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.recordings import RecordingStore
 from suno_cover_cli.listen.lines import describe_recording
 from suno_cover_cli.listen.ndjson import ascii_line, recording_line
-from suno_cover_cli.ui.output import Output
+from suno_cover_cli.wiring.context import Context
 
 _INDENT = " " * 7  # under the time, beside the number
 
 
 async def list_events(
     state_dir: Path,
-    output: Output,
+    context: Context,
     *,
     limit: int | None = None,
     task_id: str | None = None,
@@ -25,7 +24,7 @@ async def list_events(
 
     Args:
         state_dir: Folder of the journal.
-        output: Streams.
+        context: Streams.
         limit: The newest so many, ``None`` for all.
         task_id: Of this cover task alone.
         newest_first: Otherwise the newest comes last, where a long list ends.
@@ -33,7 +32,8 @@ async def list_events(
     Raises:
         SunoCoverError: The journal cannot be read.
     """
-    async with Database(state_dir / "journal.sqlite3") as database:
+    output = context.output
+    async with context.open_journal(state_dir) as database:
         recordings = await RecordingStore(database).load_newest(limit, task_id=task_id)
     for recording in reversed(recordings) if newest_first else recordings:
         if output.is_json:

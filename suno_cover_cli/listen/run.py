@@ -29,7 +29,7 @@ def prepare_session(options: ListenOptions, context: Context, unfinished: Unfini
     _check(options)
     settings, sources = context.settings(options)
     if options.list_events:
-        return list_events(settings.state_dir, context.output)
+        return list_events(settings.state_dir, context)
     # What generate is to do about callbacks is not asked here: listen is there for nothing else.
     settings = msgspec.structs.replace(settings, callback="required" if options.tunnel else "auto")
     plan = ListenPlan(

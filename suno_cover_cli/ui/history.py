@@ -34,6 +34,7 @@ def job_entry(row: JobRow, now: float) -> dict[str, Any]:
         "updated_at": row.updated_at,
         "links_expire_at": expires_at,
         "links_expire_soon": expires_at is not None and now < expires_at < now + EXPIRES_SOON_S,
+        "picked": row.pick.picked if row.pick is not None else None,
         "job": row.result,
     }
 
@@ -62,6 +63,8 @@ def _note_on(row: JobRow, now: float) -> str:
     if row.result is not None and row.result.images:
         covers = len(row.result.images)
         told.append("1 cover" if covers == 1 else f"{covers} covers")
+    if row.pick is not None:
+        told.append("none picked" if row.pick.n is None else f"number {row.pick.n} picked")
     if row.result is not None and row.result.error is not None:
         told.append(clean(row.result.error.message, _MAX_NOTE_CHARS))
     if links := _links_note(row, now):
@@ -103,6 +106,8 @@ def facts_of(row: JobRow, now: float) -> list[tuple[str, str]]:
         ("completed", _moment(row.completed_at)),
         ("links expire", _moment(links_expire_at(row))),
     ]
+    if row.pick is not None:
+        facts.append(("picked", "none of them" if row.pick.n is None else f"{row.pick.n}: {row.pick.path}"))
     if row.result is not None:
         facts += [("saved", image.path) for image in row.result.images]
         facts += [("missing", f"{image.url}: {image.error}") for image in row.result.failed_images]

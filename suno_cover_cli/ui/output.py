@@ -16,7 +16,7 @@ import msgspec
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import SunoCoverError, describe_unwritten
-from suno_cover_cli.base.events import Event, ImageSaved, JobEnded, JobSubmitted, Sink
+from suno_cover_cli.base.events import Event, ImageSaved, JobEnded, JobSubmitted, Sink, WarningRaised
 from suno_cover_cli.base.text import Redactor, clean, fold
 
 _STOP = None
@@ -189,6 +189,20 @@ class EventsSink:
         fields = msgspec.to_builtins(event)
         kind, ts = fields.pop("type"), round(self._clock.time(), 3)
         self._write_line(json_line({"v": 1, "type": kind, "ts": ts, **fields}))
+
+
+class WarningSink:
+    """Writes the warnings of commands that run no jobs, as lines for people."""
+
+    def __init__(self, output: "Output") -> None:
+        self._output = output
+
+    def emit(self, event: Event) -> None:
+        """See :class:`base.events.Sink`."""
+        if isinstance(event, WarningRaised):
+            self._output.write_labelled("warning", clean(event.message))
+            if event.hint:
+                self._output.write_labelled("hint", clean(event.hint))
 
 
 class TeeSink:

@@ -1,9 +1,12 @@
 """What every command starts from: streams, clock, settings, keys."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from suno_cover_cli.base.clock import Clock, SystemClock
-from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE, ChildEnviron, without_secrets
+from suno_cover_cli.base.environment import ChildEnviron, without_secrets
 from suno_cover_cli.base.keys import WebhookKey, hidden_profile_key, load_api_key, load_webhook_key
 from suno_cover_cli.base.providers import PROVIDERS, Provider, Providers
 from suno_cover_cli.base.settings import Settings, Sources, load_provider, load_settings
@@ -11,8 +14,10 @@ from suno_cover_cli.base.settings_file import config_path, load_config_file
 from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.options.groups import ProfileOptions, ProviderOptions, ServiceOptions, WebhookKeyOptions
-from suno_cover_cli.tunnels.kinds import TUNNELS, TunnelKinds
-from suno_cover_cli.ui.output import Output
+from suno_cover_cli.ui.output import Output, WarningSink
+
+if TYPE_CHECKING:
+    from suno_cover_cli.journal.database import Database
 
 
 def make_user_agent() -> str:
@@ -29,25 +34,18 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         output: Streams and environment.
         clock: Time.
         providers: That settings may name.
-        tunnels: Kinds of tunnel to choose from.
         user_agent: Sent to every server.
     """
 
     output: Output
     clock: Clock = SystemClock()
     providers: Providers = PROVIDERS
-    tunnels: TunnelKinds = TUNNELS
     user_agent: str = msgspec.field(default_factory=make_user_agent)
-
-    @property
-    def secret_variables(self) -> tuple[str, ...]:
-        """Names of all variables that hold keys and tokens."""
-        return (*self.providers.key_variables, WEBHOOK_KEY_VARIABLE, *self.tunnels.secret_variables)
 
     @property
     def child_environ(self) -> ChildEnviron:
         """The environment for programs that this one starts: without keys and tokens."""
-        return without_secrets(self.output.streams.environ, self.secret_variables)
+        return without_secrets(self.output.streams.environ, self.providers)
 
     def sources(self, profile: str | None) -> Sources:
         """Read the settings file.
@@ -66,6 +64,12 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         """
         sources = self.sources(options.profile)
         return load_settings({name: getattr(options, name, None) for name in SETTINGS}, sources), sources
+
+    def open_journal(self, state_dir: Path) -> "Database":
+        """Return the journal's file, to be entered; what damage is met in it is told as warnings."""
+        from suno_cover_cli.journal.database import Database
+
+        return Database(state_dir / "journal.sqlite3", clock=self.clock, sink=WarningSink(self.output))
 
     def provider(self, sources: Sources, options: ProviderOptions) -> Provider:
         """Find the provider, for a command that needs no other setting.
