@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from suno_cover_cli.base.settings_table import FILE_KEYS, KNOWN_KEYS
+from suno_cover_cli.base.settings_table import FILE_KEYS, KNOWN_KEYS, SETTINGS
 from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.cli.main import build_app
 from suno_cover_cli.completion.scripts import FILE_NAMES, script_of
@@ -72,8 +72,7 @@ def make_table() -> dict[str, Any]:
     """Read the application and return the names of the generated module."""
     commands: dict[str, Command] = {}
     _add_command(commands, "", typer.main.get_command(build_app()))
-    settings = commands["generate"].options
-    values = {key: _kind_of_option(settings, f"--{key}") for key in FILE_KEYS}
+    values = {key: _kind(SETTINGS[setting].values) for key, setting in FILE_KEYS.items()}
     return {
         "COMMANDS": commands,
         "VALUES": values,
@@ -109,10 +108,6 @@ def _kind(metavar: str) -> str:
     plain = metavar.strip("[]").removeprefix("-- ")
     plain = plain if plain in _KINDS else plain.removesuffix("...")
     return plain if _WORDS.fullmatch(plain) else _KINDS[plain]
-
-
-def _kind_of_option(options: tuple[Option, ...], name: str) -> str:
-    return next(option.kind or "" for option in options if name in option.names)
 
 
 def _meaning(help_text: str) -> str:

@@ -23,6 +23,7 @@ from suno_cover_cli.base.text import clean
 
 CallbackMode = Literal["auto", "required", "off"]
 PreviewMode = Literal["auto", "off"]
+GitHubMode = Literal["auto", "off"]
 
 _DOMAIN = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
@@ -41,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         rate: Calls to the service, such as ``20/10s`` or ``off``.
         name: Template of file names, checked; see :class:`base.naming.NameTemplate`.
         preview: Whether saved covers are shown on a terminal.
+        github: Whether a run in GitHub Actions is annotated and summed up on its page.
         state_dir: Folder of the journal and of run locks.
         sources: Name of each setting -> ``flag``, an environment variable, a file or ``default``.
     """
@@ -53,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate: str = "20/10s"
     name: str = DEFAULT_NAME
     preview: PreviewMode = "auto"
+    github: GitHubMode = "auto"
     state_dir: Path = Path()
     sources: dict[str, str] = {}
 
@@ -116,6 +119,7 @@ def load_settings(flags: Mapping[str, str | Path | None], where: Sources) -> Set
         rate=values.get("rate", SETTINGS["rate"].default),
         name=values.get("name", SETTINGS["name"].default),
         preview=msgspec.convert(values.get("preview", SETTINGS["preview"].default), PreviewMode),
+        github=msgspec.convert(values.get("github", SETTINGS["github"].default), GitHubMode),
         state_dir=_state_dir(values, sources),
         sources=sources,
     )
@@ -172,7 +176,7 @@ def checked_value(setting: str, value: str, source: str, providers: Providers) -
             return named_provider(value, source, providers).name
         case "base_url":
             return _base_url(value, source)
-        case "callback" | "preview":
+        case "callback" | "preview" | "github":
             return _word(setting, value, source)
         case "domain":
             return _domain(value, source)

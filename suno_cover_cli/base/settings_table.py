@@ -94,6 +94,13 @@ SETTINGS: dict[str, Setting] = {
         "Show the saved covers on the terminal, as far as it can",
         note="show saved covers on the terminal, or off",
     ),
+    "github": Setting(
+        "github",
+        "auto|off",
+        "auto",
+        "Annotations and a job summary in GitHub Actions",
+        note="annotations and a job summary in GitHub Actions, or off",
+    ),
     "state_dir": Setting("", "DIR", "", "Folder of the journal", variable="SUNO_COVER_STATE_DIR"),
 }
 """Name of the setting in the code -> what it is, in the order in which ``config show`` lists them."""

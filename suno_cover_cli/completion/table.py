@@ -386,7 +386,10 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
-        arguments=("provider|base-url|output|name|callback|domain|rate|preview|api-key|webhook-key", "setting"),
+        arguments=(
+            "provider|base-url|output|name|callback|domain|rate|preview|github|api-key|webhook-key",
+            "setting",
+        ),
         repeats=False,
         commands={},
     ),
@@ -395,7 +398,7 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
-        arguments=("provider|base-url|output|name|callback|domain|rate|preview|api-key|webhook-key",),
+        arguments=("provider|base-url|output|name|callback|domain|rate|preview|github|api-key|webhook-key",),
         repeats=False,
         commands={},
     ),
@@ -409,6 +412,7 @@ VALUES: dict[str, str] = {
     "domain": "",
     "rate": "",
     "preview": "auto|off",
+    "github": "auto|off",
 }
 SCENARIOS: dict[str, str] = {
     "success": "two covers, one callback",

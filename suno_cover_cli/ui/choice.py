@@ -98,6 +98,6 @@ def plain_writer(output: Output) -> Callable[[Line], None]:
 
         console = make_console(output.streams.stderr)
         return lambda line: console.print(
-            styled(Line(line.label, output.redactor.redact(line.text), line.tone)), soft_wrap=True
+            styled(Line(line.label, output.guarded(output.redactor.redact(line.text)), line.tone)), soft_wrap=True
         )
     return lambda line: output.write_words(str(line), hang=HANG_CHARS)

@@ -7,10 +7,11 @@ reader that stands still must not stop callbacks from being answered. Sinks turn
 import errno
 import os
 import queue
+import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, Literal, TextIO
 
 import msgspec
 
@@ -20,6 +21,7 @@ from suno_cover_cli.base.events import Event, ImageSaved, JobEnded, JobSubmitted
 from suno_cover_cli.base.text import Redactor, clean, fold
 
 _STOP = None
+_COMMAND = re.compile(r"^([ \t]*)::", re.MULTILINE)
 _USUAL_COLUMNS = 80
 # EINVAL is what Windows says of a pipe whose reader left.
 _READER_LEFT = {errno.EPIPE, errno.ECONNRESET, errno.EINVAL}
@@ -147,7 +149,9 @@ class PathSink:
     def emit(self, event: Event) -> None:
         """See :class:`base.events.Sink`."""
         if isinstance(event, ImageSaved):
-            self._write_line(event.image.path)
+            path = event.image.path
+            # A folder may be called anything, but a line that begins so is a command to some readers.
+            self._write_line(f"./{path}" if path.startswith("::") else path)
 
 
 class TaskIdSink:
@@ -241,6 +245,9 @@ class Output:
         clock: Stamps events.
         is_json: Failures outside a job are printed as objects too.
         is_quiet: No words for people except errors.
+
+    Attributes:
+        annotates: Errors are annotations of a GitHub Actions run, too.
     """
 
     def __init__(self, streams: Streams, *, clock: Clock, is_json: bool = False, is_quiet: bool = False) -> None:
@@ -250,6 +257,9 @@ class Output:
         self.is_quiet = is_quiet
         self.redactor = Redactor()
         self.on_closed: Callable[[], None] = lambda: None
+        # Whatever the settings say of annotations, the runner of GitHub Actions reads commands from our lines.
+        self._is_in_actions = streams.environ.get("GITHUB_ACTIONS") == "true"
+        self.annotates = self._is_in_actions
         self._writer = LineWriter(streams.stdout, self._report_closed)
 
     def check_product(self) -> None:
@@ -271,7 +281,15 @@ class Output:
 
     def write_line(self, line: str) -> None:
         """Print one line of the product."""
-        self._writer.write_line(self.redactor.redact(line))
+        self._writer.write_line(self.guarded(self.redactor.redact(line)))
+
+    def guarded(self, text: str) -> str:
+        """Return text that holds no command for the runner of GitHub Actions, where that is what reads it."""
+        if not self._is_in_actions or not ("::" in text or "##[" in text):
+            return text
+        # JSON stays the same JSON; in words a blank does no harm.
+        text = text.replace("##[", "\\u0023#[" if text.startswith("{") else "## [")
+        return _COMMAND.sub(r"\1: :", text)
 
     @property
     def product_columns(self) -> int:
@@ -294,7 +312,7 @@ class Output:
         """
         try:
             for part in fold(self.redactor.redact(line), self.words_columns, " " * hang):
-                self.streams.stderr.write(part + "\n")
+                self.streams.stderr.write(self.guarded(part) + "\n")
             self.streams.stderr.flush()
         except (OSError, ValueError):
             self.is_quiet = True
@@ -310,6 +328,22 @@ class Output:
         self.write_labelled("error", clean(error.message))
         if error.hint:
             self.write_labelled("hint", error.hint)
+        self.annotate("error", "suno-cover", error.message, error.hint)
+
+    def annotate(self, kind: Literal["error", "warning"], title: str, message: str, hint: str = "") -> None:
+        """Annotate a GitHub Actions run; does nothing anywhere else."""
+        if not self.annotates:
+            return
+        from suno_cover_cli.ui.github import annotation
+
+        text = "\n".join(filter(None, [clean(message), clean(hint)]))
+        try:
+            self.streams.stderr.write(
+                annotation(kind, self.redactor.redact(clean(title, 200)), self.redactor.redact(text)) + "\n"
+            )
+            self.streams.stderr.flush()
+        except (OSError, ValueError):
+            self.is_quiet = True
 
     def _report_closed(self) -> None:
         self.on_closed()

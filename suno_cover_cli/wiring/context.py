@@ -63,7 +63,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             UsageError: A value that cannot be.
         """
         sources = self.sources(options.profile)
-        return load_settings({name: getattr(options, name, None) for name in SETTINGS}, sources), sources
+        settings = load_settings({name: getattr(options, name, None) for name in SETTINGS}, sources)
+        self.output.annotates &= settings.github != "off"
+        return settings, sources
 
     def open_journal(self, state_dir: Path) -> "Database":
         """Return the journal's file, to be entered; what damage is met in it is told as warnings."""

@@ -268,8 +268,13 @@ async def open_sink(
         product = PathSink(chosen.write_product)
     else:
         product = TaskIdSink(chosen.write_product)
-    screen = await stack.enter_async_context(chosen.screen)
-    return TeeSink(unfinished, product, screen, post_actions)
+    sinks = [unfinished, product, await stack.enter_async_context(chosen.screen), post_actions]
+    if context.output.annotates:
+        from suno_cover_cli.ui.github import GitHubReport
+
+        report = GitHubReport(context.output, context.output.streams.environ)
+        sinks.append(await stack.enter_async_context(report))
+    return TeeSink(*sinks)
 
 
 async def _open_clients(

@@ -1,0 +1,149 @@
+"""GitHub Actions: an annotation for each failed job and each warning, a summary of the jobs on the run's page.
+
+The runner reads commands from every line of both streams: ``::error title=T::text`` at its start, blanks aside,
+and the older ``##[error]text`` anywhere in it. Foreign text must never be one.
+Source: https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+"""
+
+import asyncio
+import errno
+import html
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Literal, Self
+
+from suno_cover_cli.base.errors import reason_of
+from suno_cover_cli.base.events import Event, JobEnded, JobEvent, JobStarted, TunnelFailed, WarningRaised
+from suno_cover_cli.base.models import JobResult
+from suno_cover_cli.base.text import clean
+from suno_cover_cli.ui.output import Output
+
+_MAX_SUMMARY_BYTES = 1024 * 1024
+"""What one step may write to its summary (documented)."""
+
+_MAX_FILES = 8
+_LAST_LINE_BYTES = 200
+# What is markup within a cell: an underscore is none between letters. Addresses become links by themselves.
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_ADDRESS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
+
+
+class GitHubReport:
+    """A sink that annotates the run. An async context manager: leaving it writes the summary, however it is left.
+
+    Args:
+        output: Its stderr takes the annotations.
+        environ: Names the file of the summary, ``GITHUB_STEP_SUMMARY``.
+    """
+
+    def __init__(self, output: Output, environ: Mapping[str, str]) -> None:
+        self._output = output
+        self._path = environ.get("GITHUB_STEP_SUMMARY", "")
+        self._names: dict[int, str] = {}
+        self._rows: dict[int, str] = {}
+        self._room_bytes = _MAX_SUMMARY_BYTES
+        self._more = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._path or not self._rows:
+            return
+        try:
+            await asyncio.to_thread(_append, self._path, self._table)
+        except OSError as error:
+            self._output.write_words(f"note       the job summary could not be written: {reason_of(error)}")
+
+    def emit(self, event: Event) -> None:
+        """See :class:`base.events.Sink`."""
+        match event:
+            case JobStarted():
+                self._names[event.job] = event.name
+            case JobEnded():
+                name = self._name_of(event)
+                self._names.pop(event.job, None)
+                error = event.result.error
+                if error is not None:
+                    self._output.annotate("error", f"{name}: {event.result.state}", error.message, error.hint)
+                if self._path:
+                    self._add_row(event.job, name, event.result)
+            case WarningRaised():
+                self._output.annotate("warning", "suno-cover", event.message, event.hint)
+            case TunnelFailed(is_expected=False):
+                self._output.annotate("warning", "suno-cover", event.message, event.hint)
+
+    def _name_of(self, event: JobEvent) -> str:
+        return clean(self._names.get(event.job) or event.music_task_id or event.task_id or "job", 128)
+
+    def _add_row(self, job: int, name: str, result: JobResult) -> None:
+        state = str(result.state)
+        if result.error is not None:
+            state += f": {result.error.message} {result.error.hint}".rstrip()
+        files = [image.path for image in result.images[:_MAX_FILES]]
+        files += [f"and {len(result.images) - _MAX_FILES} more"] if len(result.images) > _MAX_FILES else []
+        cells = [_cell(name), _cell(state), "<br>".join(map(_cell, files)), f"{result.elapsed_s:.1f}"]
+        row = f"| {' | '.join(self._output.redactor.redact(cell) for cell in cells)} |\n"
+        self._room_bytes -= len(row.encode())
+        # What has no room is counted: a batch of a hundred thousand must not fill the memory either.
+        if self._room_bytes < 0:
+            self._more += 1
+        else:
+            self._rows[job] = row
+
+    def _table(self, room_bytes: int) -> str:
+        """Make the summary, no longer than ``room_bytes``."""
+        head = "### Covers\n\n| song | state | files | seconds |\n| --- | --- | --- | ---: |\n"
+        parts, more = [head], self._more
+        left = room_bytes - len(head) - _LAST_LINE_BYTES
+        for _, row in sorted(self._rows.items()):
+            left -= len(row.encode())
+            if left < 0:
+                more += 1
+            else:
+                parts.append(row)
+        if more:
+            parts.append(f"\nand {more} more: there is no room for them here.\n")
+        return "".join(parts) + "\n" if room_bytes > len(head) + _LAST_LINE_BYTES else ""
+
+
+def annotation(kind: Literal["error", "warning"], title: str, text: str) -> str:
+    """Return the command for one annotation; nothing in title or text can end it or begin another."""
+    return f"::{kind} title={_escaped(title, is_property=True)}::{_escaped(text)}"
+
+
+def _escaped(text: str, *, is_property: bool = False) -> str:
+    shown = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return shown.replace(":", "%3A").replace(",", "%2C") if is_property else shown
+
+
+def _cell(text: str) -> str:
+    """Return a text that is shown as it is in a cell of a Markdown table: no markup, no HTML, no second cell."""
+    shown = _MARKDOWN.sub(r"\\\g<0>", html.escape(clean(text), quote=False))
+    return _ADDRESS.sub(lambda found: f"&#{ord(found[0])};", shown)
+
+
+def _append(path: str, table: Callable[[int], str]) -> None:
+    """Append to the file of the summary.
+
+    Raises:
+        OSError: As the system says, also of what is no plain file: nothing may keep the run waiting.
+    """
+    # A pipe without a reader is refused at once instead of waited for.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file")
+        content = table(_MAX_SUMMARY_BYTES - found.st_size).encode()
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
