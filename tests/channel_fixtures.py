@@ -11,7 +11,7 @@ from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.events import Event
 from suno_cover_cli.tunnels.channel import CallbackChannel
-from suno_cover_cli.tunnels.tunnel import TunnelChange
+from suno_cover_cli.tunnels.tunnel import Tunnel, TunnelChange
 from tests.clocks import ScaledClock
 from tests.tunnel_fixtures import PlainListener
 
@@ -36,7 +36,7 @@ class Notebook:
 
 
 @dataclass
-class ScriptedTunnel:
+class ScriptedTunnel(Tunnel):
     """A tunnel that does as it is told.
 
     Attributes:
@@ -57,6 +57,9 @@ class ScriptedTunnel:
     def __post_init__(self) -> None:
         self.may_open.set()
         self.may_close.set()
+
+    def lead_to(self, local_url: str) -> None:
+        """It leads where the script says."""
 
     async def __aenter__(self) -> Self:
         await self.may_open.wait()

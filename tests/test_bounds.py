@@ -113,6 +113,7 @@ def test_a_terminal_that_knows_no_utf_8_gets_no_half_blocks(cli: Cli, tmp_path: 
 def test_a_notification_carries_foreign_text_as_text(tmp_path: Path) -> None:
     """What a stranger wrote reaches the notification server without markup and without control characters."""
     recorded = install(tmp_path / "bin", "notify-send")
-    assert send_notification("t", '<a href="x">&\x1b[31mhi</a>', without_secrets({"PATH": str(tmp_path / "bin")}))
+    environ = without_secrets({"PATH": str(tmp_path / "bin")}, ())
+    assert send_notification("t", '<a href="x">&\x1b[31mhi</a>', environ)
     words, _ = json.loads(recorded.read_text())
     assert words[-1] == '&lt;a href="x"&gt;&amp;hi&lt;/a&gt;'

@@ -12,8 +12,8 @@ from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.events import TunnelFailed, TunnelLost, TunnelOpened, TunnelRestored
 from suno_cover_cli.tunnels.channel import HEARTBEAT_S, CallbackChannel
+from suno_cover_cli.tunnels.kinds import PublicUrl
 from suno_cover_cli.tunnels.probe import HttpProbe
-from suno_cover_cli.tunnels.tunnel import PublicUrl
 from tests.channel_fixtures import LISTENER, URL, Notebook, ScriptedProbe, ScriptedTunnel, refusal, scene
 from tests.clocks import ScaledClock
 from tests.tunnel_fixtures import NgrokStandin, PlainListener, TunnelMaker
@@ -98,7 +98,7 @@ async def test_time_for_a_download() -> None:
     ("probe", "reason"),
     [
         (ScriptedProbe(answer="<html>not yours</html>"), "another page"),
-        (ScriptedProbe(failure=TunnelError("it answers HTTP 404")), "HTTP 404"),
+        (ScriptedProbe(failure=TunnelError("it answers HTTP 404", code="probe_failed")), "HTTP 404"),
     ],
 )
 async def test_url_that_leads_elsewhere(probe: ScriptedProbe, reason: str) -> None:
@@ -138,7 +138,6 @@ async def test_slow_names() -> None:
 async def test_permanent_refusal_of_the_probe() -> None:
     """What ngrok itself answers to the probe is passed on, and asked only once when asking again is pointless."""
     error = refusal("ngrok_blocked", is_permanent=True)
-    error.ngrok_code = 8014
     async with scene(probe=ScriptedProbe(failure=error)) as it:
         assert await it.channel.wait_open() is None
         assert it.channel.failure is error
@@ -212,7 +211,7 @@ async def real_channel(
     notes = Notebook()
     async with (
         asyncio.timeout(15),
-        HttpProbe(user_agent="suno-cover/test") as probe,
+        HttpProbe(headers={"User-Agent": "suno-cover/test"}) as probe,
         CallbackChannel(listener, tunnel, sink=notes, clock=clock, probe=probe.fetch, **more) as channel,
     ):
         yield channel, notes
@@ -226,7 +225,7 @@ def _trust(standin_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_agent_killed_and_network_cut(
     ngrok_standin: Standins, tunnels: TunnelMaker, plain_listener: PlainListener
 ) -> None:
-    """A killed agent and a cut network are told within 15 s each, and mended when they can be."""
+    """A killed agent and a cut network are told within 15 s each, and made good when they can be."""
     standin, clock = ngrok_standin(), ScaledClock(4)
     tunnel = tunnels(standin, plain_listener.local_url, clock=clock)
     async with real_channel(tunnel, plain_listener, clock, heartbeat_s=HEARTBEAT_S) as (channel, notes):
@@ -264,7 +263,7 @@ async def test_no_more_than_ten_seconds(
 
 
 async def test_address_of_ones_own(plain_listener: PlainListener) -> None:
-    """An address of one's own is open once it leads to the listener, and says how to mend it when it does not."""
+    """An address of one's own is open once it leads to the listener; when it does not, the fix is named."""
     async with real_channel(PublicUrl(plain_listener.local_url), plain_listener, SystemClock()) as (channel, _):
         assert await channel.wait_open() == plain_listener.local_url
     async with real_channel(PublicUrl("http://127.0.0.1:1"), plain_listener, ScaledClock(20)) as (channel, _):

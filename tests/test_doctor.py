@@ -20,7 +20,7 @@ from aiohttp import ClientSession, web
 
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import UnavailableError
-from suno_cover_cli.doctor.checks import CheckResult, Doctor, Finding
+from suno_cover_cli.doctor.checks import Doctor, Finding
 from suno_cover_cli.doctor.options import DoctorOptions
 from suno_cover_cli.doctor.report import examine
 from suno_cover_cli.sandbox.app import Sandbox
@@ -151,7 +151,10 @@ def test_a_newcomer_is_told_every_next_step(cli: Cli) -> None:
     assert shown.code == 1
     assert "fix: Get one at https://sunoapi.org/api-key" in shown.stdout
     assert "fix: Is the sandbox still running?" in shown.stdout
-    assert shown.stdout.splitlines()[-1].endswith("failed")
+    lines = shown.stdout.splitlines()
+    assert "Setup      4 passed: python, packages, settings, webhook key; 1 failed: api key" in lines
+    assert "In all     18 passed, 2 skipped, 3 failed" in lines
+    assert lines[-1].startswith("      fix: "), "what needs a hand stands last"
     as_json = cli.run("doctor", "--json", SUNO_BASE_URL=url)
     (report,) = as_json.objects
     assert as_json.code == 1
@@ -165,7 +168,7 @@ def test_a_newcomer_is_told_every_next_step(cli: Cli) -> None:
 def test_set_up_as_told_it_passes_without_a_terminal(cli: Cli) -> None:
     """The same command with the fixes applied, run by the sandbox, ends with 0 and plain text."""
     done = subprocess.run(
-        cli.command("sandbox", "--", *cli.command("doctor")),
+        cli.command("sandbox", "--", *cli.command("doctor", "-v")),
         cwd=cli.cwd,
         env=cli.environ,
         stdin=subprocess.DEVNULL,
@@ -383,7 +386,7 @@ async def test_each_trouble_with_ngrok_names_its_fix(
     variant: str | None,
     said: str,
 ) -> None:
-    """Whatever keeps the tunnel from opening is a warning with its fix, not mended: jobs would be polled."""
+    """Whatever keeps the tunnel from opening is a warning with its fix; jobs would be polled."""
     standin = ngrok_standin(variant) if variant is not None else None
     if standin is not None:
         monkeypatch.setenv("SSL_CERT_FILE", str(standin.ca_file))
@@ -395,7 +398,7 @@ async def test_each_trouble_with_ngrok_names_its_fix(
     assert said in texts
     assert "suno-cover doctor" not in texts
     assert report["tunnel"][0] == "warn"
-    assert "polled" in report["tunnel"][1]
+    assert "checked every 30 s instead" in report["tunnel"][1]
     assert report.code == 0
     assert standin is None or standin.living() == []
 
@@ -445,13 +448,14 @@ async def test_a_way_that_lets_probes_through_and_callbacks_not_is_told(doctor: 
 
 async def test_nobody_is_sent_to_where_they_are() -> None:
     """Hints of other commands that point to the doctor lose that part here."""
-    results: list[CheckResult] = []
+    doctor = Doctor("group", SystemClock())
 
     async def fail() -> Finding:
         raise UnavailableError("no way", hint="Check the proxy; suno-cover doctor shows which step fails.")
 
-    assert not await Doctor("group", SystemClock(), results.append).check("name", fail)
-    assert [(result.message, result.hint) for result in results] == [("no way", "Check the proxy")]
+    assert not await doctor.check("name", fail)
+    found = [(one.finding.message, one.finding.hint) for one in doctor.results]
+    assert found == [("no way", "Check the proxy")]
 
 
 async def test_a_port_in_use_is_told(doctor: DoctorRun) -> None:

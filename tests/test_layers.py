@@ -24,7 +24,6 @@ LAYERS = {
     ),
     "completion": ("completion", "completion.*"),
     "service": ("service", "service.*"),
-    "channel": ("tunnels.channel", "tunnels.probe", "tunnels.proof"),
     "tunnel": ("tunnels", "tunnels.*"),
     "senders": ("callbacks.delivery", "callbacks.samples"),
     "listener": ("callbacks", "callbacks.*"),
@@ -44,12 +43,10 @@ LAYERS = {
 
 # What a layer may import besides itself and the base.
 MAY_ALSO_USE = {
-    "channel": {"tunnel"},
     "release": {"journal"},
     "wiring": {
         "options",
         "service",
-        "channel",
         "tunnel",
         "listener",
         "download",
@@ -58,8 +55,8 @@ MAY_ALSO_USE = {
         "workflow",
         "sandbox",
     },
-    "listen": {"options", "wiring", "channel", "senders", "listener", "journal", "ui", "workflow", "service"},
-    "doctor": {"options", "wiring", "channel", "tunnel", "senders", "listener", "journal", "ui", "service"},
+    "listen": {"options", "wiring", "tunnel", "senders", "listener", "journal", "ui", "workflow", "service"},
+    "doctor": {"options", "wiring", "tunnel", "senders", "listener", "journal", "ui", "service"},
     "cli": {
         "options",
         "wiring",
@@ -99,7 +96,7 @@ OWNERS = {
     "tomlkit": ("base.settings_edit",),
     "platformdirs": ("base.folders",),
     "wcwidth": ("base.text",),
-    "filelock": ("journal.repair", "journal.run_locks", "tunnels.ngrok_home"),
+    "filelock": ("journal.repair", "journal.run_locks", "tunnels.ngrok.agent"),
     "PIL": (
         *("images.check", "ui.preview_encoder", "sandbox.pictures", "web.looks"),
         *("release.measures", "release.pictures", "release.rendering"),
@@ -108,7 +105,7 @@ OWNERS = {
     "tenacity": ("service.api", "images.downloader"),
     "multidict": ("callbacks.delivery",),
     "aiohttp": (
-        *("service.api", "images.downloader", "images.hosts", "tunnels.probe", "doctor.network", "sandbox.*"),
+        *("service.api", "images.downloader", "images.hosts", "tunnels.probe", "doctor.service", "sandbox.*"),
         *("callbacks.delivery", "callbacks.listener*", "web.server"),
     ),
     "aiohttp.web": ("callbacks.listener*", "sandbox.*", "web.server"),

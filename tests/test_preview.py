@@ -172,14 +172,14 @@ async def test_pictures_that_cannot_be_read_are_left_out(tmp_path: Path) -> None
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     facts = TerminalFacts(protocol=Protocol.BLOCKS)
     paths = [str(tmp_path / "broken.png"), str(tmp_path / "gone.png")]
-    assert await render_pictures(paths, facts, columns=80, rows=24, environ=without_secrets(os.environ)) == b""
+    assert await render_pictures(paths, facts, columns=80, rows=24, environ=without_secrets(os.environ, ())) == b""
 
 
 async def test_an_encoder_that_takes_too_long_is_ended(pictures: list[Path]) -> None:
     """The encoder has a limit of its own, after which there is no picture."""
     paths = [str(path) for path in pictures]
     facts = TerminalFacts(protocol=Protocol.SIXEL)
-    environ = without_secrets(os.environ)
+    environ = without_secrets(os.environ, ())
     assert await render_pictures(paths, facts, columns=80, rows=24, environ=environ, timeout_s=0.01) == b""
 
 
@@ -266,5 +266,5 @@ def test_a_desktop_that_is_not_there_or_hangs_costs_nothing(cli: Cli, tmp_path: 
     assert "can open the folder" in without.stderr
     install(tmp_path / "bin", "xdg-open", "time.sleep(20)")
     began = time.monotonic()
-    assert open_folder(cli.cwd, without_secrets({"PATH": str(tmp_path / "bin")}))
+    assert open_folder(cli.cwd, without_secrets({"PATH": str(tmp_path / "bin")}, ()))
     assert time.monotonic() - began < 5

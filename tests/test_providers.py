@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from suno_cover_cli.base.environment import secret_variables, without_secrets
+from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE, without_secrets
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.providers import (
     KIE,
@@ -33,6 +34,7 @@ from suno_cover_cli.callbacks.signature import check_signature, sign
 from suno_cover_cli.cli.credits import CreditsOptions, fetch_credits
 from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.sandbox.service import IMITATIONS
+from suno_cover_cli.tunnels.kinds import TUNNELS
 from suno_cover_cli.wiring.jobs import Unfinished
 from suno_cover_cli.wiring.listed_jobs import prepare_listed_jobs
 from tests.cli_fixtures import Cli, InProcess
@@ -213,11 +215,16 @@ def secrets_of(providers: Providers) -> dict[str, str]:
     return {name: f"secret-{name}" for name in secret_variables(providers)}
 
 
+def secret_variables(providers: Providers) -> tuple[str, ...]:
+    """Return what a run that knows these providers keeps from children."""
+    return (*providers.key_variables, WEBHOOK_KEY_VARIABLE, *TUNNELS.secret_variables)
+
+
 @pytest.mark.parametrize("provider", KNOWN.known, ids=KNOWN.names)
 def test_the_key_of_every_provider_is_kept_from_children(provider: Provider) -> None:
     """Whatever is registered has its key variable, in any case of letters, taken out of a child's environment."""
     environ = {provider.key_variable: "k", provider.key_variable.lower(): "k", "PATH": "/bin"}
-    assert without_secrets(environ, KNOWN) == {"PATH": "/bin"}
+    assert without_secrets(environ, KNOWN.key_variables) == {"PATH": "/bin"}
 
 
 async def test_the_command_of_listen_sees_no_secret(tmp_path: Path) -> None:
@@ -241,7 +248,7 @@ async def test_the_tunnels_agent_sees_no_secret(
     monkeypatch.setenv("SSL_CERT_FILE", str(agent.ca_file))
     for name, value in secrets_of(KNOWN).items():
         monkeypatch.setenv(name, value)
-    environ = {**agent.environ, "SUNO_PROVIDER": "acme"}
+    environ = {**os.environ, **agent.environ, "SUNO_PROVIDER": "acme"}
     async with listening(
         tmp_path, tunnel=None, ngrok_path=str(agent.path), environ=environ, providers=KNOWN
     ) as run:

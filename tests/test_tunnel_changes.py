@@ -68,13 +68,14 @@ async def test_loss_does_not_leak(ngrok_standin: Standins, tunnels: TunnelMaker)
 
 @pytest.mark.parametrize("is_killed", [True, False])
 async def test_agent_dies(ngrok_standin: Standins, tunnels: TunnelMaker, is_killed: bool) -> None:
-    """An agent that ends or is killed is a loss that cannot mend itself, told once."""
+    """An agent that ends or is killed is a loss that cannot come back by itself, told once."""
     standin = ngrok_standin()
     async with tunnels(standin) as tunnel:
         await asyncio.to_thread(standin.kill if is_killed else lambda: standin.control("die"))
         lost = await _next_change(tunnel)
         assert (lost.lost, lost.is_dead) == (True, True)
-        assert lost.reason
+        how = "was ended by SIGKILL" if is_killed else "ended with exit status 1"
+        assert lost.reason == f"the ngrok agent {how}"
     assert tunnels.leftovers() == []
 
 
@@ -115,7 +116,7 @@ async def test_reopen_fails(ngrok_standin: Standins, tunnels: TunnelMaker) -> No
         standin.behave("session-limit")
         with pytest.raises(TunnelError) as caught:
             await tunnel.reopen()
-        assert caught.value.ngrok_code == 108
+        assert caught.value.code == "ngrok_session_limit"
         assert standin.living() == []
         standin.behave("ok")
         await tunnel.reopen()
@@ -135,7 +136,7 @@ async def test_cancelled_wait_loses_nothing(ngrok_standin: Standins, tunnels: Tu
 
 
 async def test_noise_after_the_start(ngrok_standin: Standins, tunnels: TunnelMaker) -> None:
-    """Bytes that are no text, once the tunnel is open, do not make us deaf to the lines after them."""
+    """Bytes that are not text, once the tunnel is open, do not make us deaf to the lines after them."""
     standin = ngrok_standin()
     async with tunnels(standin) as tunnel:
         await asyncio.to_thread(standin.control, "noise")

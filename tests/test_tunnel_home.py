@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from suno_cover_cli.base.text import Secret
-from suno_cover_cli.tunnels.agent_guard import process_stamp
-from suno_cover_cli.tunnels.ngrok_home import AgentHome, private_home, sweep
+from suno_cover_cli.tunnels.ngrok import guard
+from suno_cover_cli.tunnels.ngrok.agent import AgentHome, private_home, sweep
+from suno_cover_cli.tunnels.ngrok.guard import process_stamp
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_strange_pid_file(tmp_path: Path, content: str) -> None:
     """A process id that cannot be read or cannot be is no reason to kill or to fail."""
     left = _left_home(tmp_path, 1, "x")
     (left / "agent.pid").write_text(content)
-    sweep(tmp_path / "agents")
+    sweep(tmp_path)
     assert not left.exists()
 
 
@@ -74,23 +75,23 @@ def test_stray_files_do_not_stop_a_start(tmp_path: Path) -> None:
     assert (tmp_path / "agents" / "note.txt").exists()
 
 
-def test_launcher_survives_odd_paths(tmp_path: Path) -> None:
-    """Blanks and quotes in paths reach the agent as they are."""
-    home = AgentHome(tmp_path / 'it\'s a "home" $HOME')
-    home.path.mkdir()
-    agent = tmp_path / "an agent's file"
-    agent.write_text('#!/bin/sh\nprintf "%s|" "$0" "$@"; echo trouble >&2\n')
-    agent.chmod(0o755)
-    launcher = home.install_launcher(agent, private_variables=("A_KEY",), use_proxy=False)
-    shown = subprocess.run([launcher, "a b", "$c"], capture_output=True, check=True, text=True)
-    assert shown.stdout == f"{agent}|a b|$c|"
-    assert shown.stderr == ""
-    assert home.last_words() == "trouble"
+def test_left_token_of_a_snap_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder in which a snap reads its configuration is swept as well, and a living run's is spared."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    left = tmp_path / "snap/ngrok/common/suno-cover/0123456789abcdef"
+    left.mkdir(parents=True)
+    AgentHome(left).write_config(Secret("left-token"))
+    with private_home(tmp_path / "state", snap="ngrok") as home:
+        assert home.path.parent == left.parent
+        assert not left.exists()
+        sweep(tmp_path / "state")
+        assert home.path.exists()
+    assert list(left.parent.iterdir()) == []
 
 
 def _guard(folder: Path, parent: int, agent: str) -> subprocess.CompletedProcess[str]:
-    arguments = [str(parent), str(folder / "pid"), str(folder / "log"), "A_KEY", agent, str(folder / "ran")]
-    command = [sys.executable, "-m", "suno_cover_cli.tunnels.agent_guard", *arguments]
+    arguments = [str(parent), str(folder / "pid"), agent, str(folder / "ran")]
+    command = [sys.executable, "-I", "-S", guard.__file__, *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
@@ -112,10 +113,10 @@ def test_guard_becomes_the_agent(tmp_path: Path) -> None:
 
 
 def test_guard_without_an_agent(tmp_path: Path) -> None:
-    """An agent that cannot be run leaves its reason in the log, and nothing on our standard error."""
+    """An agent that cannot be run is told with the system's reason, as shells tell it: exit status 126."""
     done = _guard(tmp_path, os.getpid(), str(tmp_path / "no-agent"))
-    assert (done.returncode, done.stdout, done.stderr) == (126, "", "")
-    assert "cannot be run: No such file" in (tmp_path / "log").read_text()
+    assert (done.returncode, done.stdout) == (126, "")
+    assert "cannot be run: No such file" in done.stderr
 
 
 def test_last_words_of_nobody(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.tunnels.ngrok_setup import bypass_proxies_on_loopback
 from tests.tunnel_fixtures import TOKEN, NgrokStandin, TunnelMaker, wait_until
 
 Standins = Callable[..., NgrokStandin]
@@ -58,18 +57,6 @@ def test_proxy_is_bypassed_on_loopback(ngrok_standin: Standins, hold: Callable[.
     dead_proxy = "http://127.0.0.1:1"
     holder = hold(ngrok_standin(), HTTP_PROXY=dead_proxy, http_proxy=dead_proxy, no_proxy="example.org")
     assert "url" in holder.first_words()
-
-
-def test_proxy_exemption_is_added() -> None:
-    """What NO_PROXY says already is kept, and nothing is changed where no proxy is set."""
-    environ = {"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "example.org"}
-    for _ in range(2):
-        bypass_proxies_on_loopback(environ)
-    assert environ["NO_PROXY"] == "example.org,127.0.0.1,localhost"
-    assert environ["no_proxy"] == "127.0.0.1,localhost"
-    untouched = {"PATH": "/bin"}
-    bypass_proxies_on_loopback(untouched)
-    assert untouched == {"PATH": "/bin"}
 
 
 @pytest.mark.parametrize("variant", ["bad-token", "error-105"])

@@ -14,8 +14,11 @@ import pytest
 from aiohttp import web
 
 from suno_cover_cli.base.clock import Clock, SystemClock
+from suno_cover_cli.base.environment import without_secrets
 from suno_cover_cli.base.text import Secret
-from suno_cover_cli.tunnels.ngrok import NgrokTunnel
+from suno_cover_cli.tunnels.kinds import TUNNELS
+from suno_cover_cli.tunnels.ngrok.tunnel import NgrokTunnel
+from suno_cover_cli.tunnels.tunnel import TunnelRequest
 from tests.standins.install_ngrok import install
 
 TOKEN = "2token_Of4Standin_9x8y7z"  # noqa: S105 -- opens nothing
@@ -177,10 +180,17 @@ async def plain_listener() -> AsyncIterator[PlainListener]:
 
 @dataclass
 class TunnelMaker:
-    """Makes tunnels of which nothing leaves ``folder``; ``lines`` collects what they tell people."""
+    """Makes tunnels of which nothing leaves ``folder``.
+
+    Attributes:
+        folder: Holds home and state.
+        lines: What the tunnels say to people.
+        secrets: What they want hidden.
+    """
 
     folder: Path
     lines: list[str] = field(default_factory=list)
+    secrets: list[Secret] = field(default_factory=list)
 
     @property
     def state_dir(self) -> Path:
@@ -199,19 +209,31 @@ class TunnelMaker:
         *,
         token: str | None = TOKEN,
         clock: Clock | None = None,
+        deadline_s: float = 8.0,
+        domain: str | None = None,
+        ngrok_path: str | None = None,
         **more: Any,
     ) -> NgrokTunnel:
-        """Make one; ``more`` are further arguments of :class:`NgrokTunnel`."""
+        """Make one; ``more`` are further fields of :class:`TunnelRequest`."""
+        environ = {**os.environ, **({} if token is None else {"NGROK_AUTHTOKEN": token})}
+        secret = ("SUNO_API_KEY", "SUNO_WEBHOOK_KEY", *TUNNELS.secret_variables)
         arguments: dict[str, Any] = {
-            "authtoken": None if token is None else Secret(token),
-            "domain": None,
-            "ngrok_path": None if standin is None else str(standin.path),
+            "options": {
+                "domain": domain,
+                "ngrok_path": ngrok_path if standin is None else str(standin.path),
+            },
+            "environ": environ,
+            "child_environ": without_secrets(environ, secret),
             "state_dir": self.state_dir,
             "clock": clock or SystemClock(),
             "notify": self.lines.append,
+            "hide": self.secrets.append,
             **more,
         }
-        return NgrokTunnel(local_url, **arguments)
+        tunnel = NgrokTunnel(TunnelRequest(**arguments), deadline_s=deadline_s)
+        if local_url is not None:
+            tunnel.lead_to(local_url)
+        return tunnel
 
 
 @pytest.fixture

@@ -1,8 +1,12 @@
-"""Time as a parameter: whoever waits or stamps takes a :class:`Clock`, so tests need not wait or patch."""
+"""Time as a parameter: whoever waits or stamps takes a :class:`Clock`, so tests need not wait or patch.
+
+And the two ways to wait no longer than wanted: for what can be cancelled, and for what cannot.
+"""
 
 import asyncio
+import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 _Result = TypeVar("_Result")
@@ -63,3 +67,31 @@ async def within(clock: Clock, delay_s: float, work: Awaitable[_Result]) -> _Res
         await asyncio.wait(both)
         if not job.cancelled():
             job.exception()  # marks it as seen: what a cancelled job says while it cleans up is not the result
+
+
+async def in_daemon_thread(call: Callable[[], _Result]) -> _Result:
+    """Run what may block for longer than anybody wants to wait: an abandoned thread delays neither loop nor exit.
+
+    ``asyncio.to_thread`` is for what is known to return: the end of the program waits for its threads.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_Result] = loop.create_future()
+
+    def settle(set_outcome: Callable[[], None]) -> None:
+        if not future.done():
+            set_outcome()
+
+    def run() -> None:
+        try:
+            result = call()
+            outcome = lambda: future.set_result(result)  # noqa: E731 -- the two ways it can go
+        except Exception as error:  # noqa: BLE001 -- handed to whoever waits
+            fault = error
+            outcome = lambda: future.set_exception(fault)  # noqa: E731
+        try:
+            loop.call_soon_threadsafe(settle, outcome)
+        except RuntimeError:
+            return  # the loop is closed: the outcome is of interest no more
+
+    threading.Thread(target=run, name="suno-cover-blocking", daemon=True).start()
+    return await future

@@ -14,7 +14,7 @@ Nothing is told apart by its text::
     |   `-- AnswerLostError           the submit went out, its answer never came
     |-- JobFailedError             6  the service ended the job (408, 500, 501, 505, 531)
     |-- ImageError                 7  one image could not be saved
-    |-- TunnelError                9  no tunnel, with ngrok's code where there is one
+    |-- TunnelError                9  no tunnel, or it was lost
     |-- SignatureError            10  a callback's signature is wrong or stale
     |-- NotPickedError            11  several variants of a cover, and none chosen
     `-- RequirementError          12  a store, a song or a picture does not allow it
@@ -131,14 +131,14 @@ class TunnelError(SunoCoverError):
     """No tunnel could be had, or it was lost.
 
     Attributes:
-        ngrok_code: The number of ``ERR_NGROK_<number>``, or ``None``.
         is_permanent: Whether trying again in this run is pointless.
+        is_expected: Nothing failed: no tunnel has been set up, which is a normal way to work.
     """
 
     exit_code = ExitCode.NO_TUNNEL
     code = "no_tunnel"
-    ngrok_code: int | None = None
     is_permanent: bool = False
+    is_expected: bool = False
 
 
 class SignatureError(SunoCoverError):

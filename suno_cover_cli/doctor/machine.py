@@ -1,6 +1,5 @@
 """What ``doctor`` checks on this machine: program, settings, keys, folders, journal."""
 
-import asyncio
 import os
 import platform
 import shutil
@@ -8,13 +7,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from suno_cover_cli.base.clock import in_daemon_thread
 from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
+from suno_cover_cli.base.errors import SunoCoverError
 from suno_cover_cli.base.events import WarningRaised
 from suno_cover_cli.base.providers import Provider
-from suno_cover_cli.doctor.checks import Doctor, Finding, failed, in_daemon_thread, passed, warned
-from suno_cover_cli.doctor.subject import Subject
+from suno_cover_cli.doctor.checks import Doctor, Finding, Subject, failed, passed, skipped, warned
 from suno_cover_cli.journal.check import JournalReport, check_journal, mend_journal
 from suno_cover_cli.ui.words import format_bytes, format_count
+from suno_cover_cli.wiring.details import package_versions
 
 _LEAST_FREE_BYTES = 16 * 1024 * 1024
 _SCARCE_FREE_BYTES = 256 * 1024 * 1024
@@ -22,7 +23,7 @@ _SCARCE_FREE_BYTES = 256 * 1024 * 1024
 
 async def check_setup(subject: Subject, doctor: Doctor) -> None:
     """Program, settings and keys."""
-    doctor.tell("python", passed(f"{platform.python_version()} at {sys.executable}"))
+    doctor.add("python", passed(f"{platform.python_version()} at {sys.executable}"))
     await doctor.check("packages", lambda: _check_packages(subject))
     await doctor.check("settings", lambda: _check_settings(subject))
     await doctor.check("api key", lambda: _check_key(subject))
@@ -30,31 +31,32 @@ async def check_setup(subject: Subject, doctor: Doctor) -> None:
 
 
 async def _check_packages(subject: Subject) -> Finding:
-    missing = [name for name, number in subject.versions.items() if not number[:1].isdigit()]
+    versions = await in_daemon_thread(lambda: package_versions(subject.context.tunnels.packages))
+    missing = [name for name, number in versions.items() if not number[:1].isdigit()]
     if missing:
         return failed(f"{', '.join(missing)} cannot be found", "Install suno-cover again into a new environment.")
-    return passed(", ".join(f"{name} {number}" for name, number in subject.versions.items()))
+    return passed(", ".join(f"{name} {number}" for name, number in versions.items()))
 
 
 async def _check_settings(subject: Subject) -> Finding:
     if subject.settings_error is not None:
         raise subject.settings_error
-    config = subject.where.config
+    config = subject.sources.config
     if not config.is_there:
         return passed(f"no settings file ({config.path}); none is needed")
-    profile = f", profile {subject.where.profile}" if subject.where.profile else ""
+    profile = f", profile {subject.sources.profile}" if subject.sources.profile else ""
     return passed(f"{config.path}{profile}")
 
 
 async def _check_key(subject: Subject) -> Finding:
-    if subject.key_error is not None:
-        raise subject.key_error
+    if isinstance(subject.key, SunoCoverError):
+        raise subject.key
     return passed(f"from {subject.key_source}")
 
 
 async def _check_webhook_key(subject: Subject) -> Finding:
-    if subject.webhook_key_error is not None:
-        raise subject.webhook_key_error
+    if isinstance(subject.webhook_key, SunoCoverError):
+        raise subject.webhook_key
     provider = subject.settings.provider
     if subject.webhook_key is None:
         return passed("not set; every callback is checked by reading the job with the API key")
@@ -74,7 +76,7 @@ async def check_folders(subject: Subject, doctor: Doctor) -> None:
     state = subject.settings.state_dir
     await doctor.check("state", lambda: in_daemon_thread(lambda: _look_at_folder(state)))
     now = subject.context.clock.time()
-    report: asyncio.Future[JournalReport] = asyncio.get_running_loop().create_future()
+    reports: list[JournalReport] = []
 
     async def look_at_journal() -> Finding:
         path, clock = state / "journal.sqlite3", subject.context.clock
@@ -83,14 +85,16 @@ async def check_folders(subject: Subject, doctor: Doctor) -> None:
         if found.is_damaged:
             done = await in_daemon_thread(lambda: mend_journal(path, clock))
             found = await in_daemon_thread(lambda: check_journal(path, now))
-        report.set_result(found)
+        reports.append(found)
         return _judge_journal(found, path, done)
 
-    await doctor.check("journal", look_at_journal, limit_s=10.0)
-    found = report.result() if report.done() else JournalReport(is_there=False)
-    doctor.tell("unfinished", _judge_unfinished(found))
-    doctor.tell("links", _judge_links(found))
-    doctor.tell("logs", _judge_logs(found, subject.settings.provider))
+    if not await doctor.check("journal", look_at_journal, limit_s=10.0):
+        for name in ("unfinished", "links", "logs"):
+            doctor.add(name, skipped("the journal cannot be read"))
+        return
+    doctor.add("unfinished", _judge_unfinished(reports[0]))
+    doctor.add("links", _judge_links(reports[0]))
+    doctor.add("logs", _judge_logs(reports[0], subject.settings.provider))
 
 
 def _look_at_folder(folder: Path) -> Finding:
@@ -99,7 +103,9 @@ def _look_at_folder(folder: Path) -> Finding:
     while not os.path.lexists(there) and there != there.parent:
         there = there.parent
     if not there.is_dir():
-        return failed(f"{folder} cannot be made: {there} is no folder", "Move it away or choose another folder.")
+        return failed(
+            f"{folder} cannot be made: {there} is not a folder", "Move it away or choose another folder."
+        )
     try:
         with tempfile.TemporaryFile(dir=there) as probe:
             probe.write(b"\0")
@@ -107,7 +113,7 @@ def _look_at_folder(folder: Path) -> Finding:
     except OSError as error:
         return failed(
             f"{there} cannot be written: {error.strerror}",
-            "Mend its permissions, or choose another folder (--output, SUNO_COVER_STATE_DIR).",
+            "Change its permissions, or choose another folder (--output, SUNO_COVER_STATE_DIR).",
         )
     return passed(f"{folder} can be {'written' if there == folder.absolute() else 'made'}")
 
@@ -120,12 +126,12 @@ def _look_at_space(folder: Path) -> Finding:
         free_bytes = shutil.disk_usage(there).free
     except OSError as error:
         return failed(f"the disk of {there} cannot be looked at: {error.strerror}", "Choose another --output.")
-    told = f"{format_bytes(free_bytes)} on the disk of {there}"
+    space = f"{format_bytes(free_bytes)} on the disk of {there}"
     if free_bytes < _LEAST_FREE_BYTES:
-        return failed(f"only {told}", "Free some space or choose another --output.")
+        return failed(f"only {space}", "Free some space or choose another --output.")
     if free_bytes < _SCARCE_FREE_BYTES:
-        return warned(f"only {told}", "Free some space before a large batch.")
-    return passed(told)
+        return warned(f"only {space}", "Free some space before a large batch.")
+    return passed(space)
 
 
 def _judge_journal(report: JournalReport, path: Path, done: list[WarningRaised]) -> Finding:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from suno_cover_cli.options.declare import CALLBACK
+from suno_cover_cli.options.declare import CALLBACK, OUTPUT
 from suno_cover_cli.options.groups import (
     CallbackOptions,
     JsonOptions,
@@ -19,6 +19,18 @@ from suno_cover_cli.options.groups import (
 class DoctorOptions(ServiceOptions, WebhookKeyOptions, CallbackOptions, OutputOptions, JsonOptions):
     """Options of the command."""
 
+    verbosity: Annotated[
+        int,
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            metavar="",
+            help="Show what passed, one line a check.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 0
     opens_tunnel: Annotated[
         bool,
         typer.Option(

@@ -1,5 +1,6 @@
 """Builds the parts of ``listen`` and hands them to its session."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -27,9 +28,8 @@ from suno_cover_cli.listen.session import Endpoint, Goal, ListenSession
 from suno_cover_cli.options.declare import options_as
 from suno_cover_cli.options.groups import OutputOptions, RateOptions, ServiceOptions
 from suno_cover_cli.options.jobs import JobCommandOptions
-from suno_cover_cli.tunnels.channel import HEARTBEAT_S, CallbackChannel
-from suno_cover_cli.tunnels.probe import HttpProbe
-from suno_cover_cli.wiring.callbacks import choose_tunnel
+from suno_cover_cli.tunnels.channel import HEARTBEAT_S
+from suno_cover_cli.wiring.callbacks import choose_tunnel, open_channel, refuse_malformed_proxy
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.jobs import JobStart, Unfinished
 from suno_cover_cli.wiring.subprocess import run_program
@@ -156,29 +156,19 @@ async def _open_way(
     way = Endpoint(local=listener.local_url, path=path, forward_url=plan.forward_url)
     if plan.options.tunnel is False:
         return way
-    tunnel = choose_tunnel(
-        context,
-        plan.options,
-        plan.settings,
-        local_url=listener.local_url,
-        download_s=_DOWNLOAD_S,
-    )
-    probe = await stack.enter_async_context(HttpProbe(user_agent=context.user_agent))
-    channel = await stack.enter_async_context(
-        CallbackChannel(
-            listener,
-            tunnel,
-            sink=NullSink(),  # the session asks for each change itself
-            clock=context.clock,
-            probe=probe.fetch,
-            heartbeat_s=HEARTBEAT_S,
-            extra_s=_DOWNLOAD_S,
-        )
-    )
+    chosen = choose_tunnel(context, plan.options, plan.settings, install_s=_DOWNLOAD_S)
+    await asyncio.to_thread(refuse_malformed_proxy, chosen)
+    # The session asks for each change itself.
+    channel = await open_channel(stack, context, chosen, listener, sink=NullSink(), heartbeat_s=HEARTBEAT_S)
     # The agent still has to carry the last answer out: one that was written a moment ago is lost with it, and the
     # service would call again.
     stack.push_async_callback(context.clock.sleep, _RELAY_S)
-    return msgspec.structs.replace(way, channel=channel, inspector=lambda: tunnel.inspector)
+    return msgspec.structs.replace(
+        way,
+        channel=channel,
+        inspector=lambda: chosen.tunnel.inspector,
+        opens_tunnel=chosen.kind.opens_something,
+    )
 
 
 def _program(options: ListenOptions, context: Context) -> Callable[[str], Awaitable[int]] | None:

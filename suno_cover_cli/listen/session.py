@@ -70,6 +70,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         channel: Leads there from outside, or ``None`` when none is wanted.
         inspector: Asks for the local page of the tunnel's agent.
         forward_url: Where events are sent on to.
+        opens_tunnel: The channel opens a tunnel, and not only checks an address.
     """
 
     local: str
@@ -77,6 +78,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     channel: CallbackChannel | None = None
     inspector: Callable[[], str | None] = lambda: None
     forward_url: str | None = None
+    opens_tunnel: bool = False
 
 
 class ListenSession:
@@ -131,7 +133,8 @@ class ListenSession:
         if channel is None:
             url = await self._announce(None)
             return await first_of(self._serve(url), self._give_life_signs())
-        self._face.report_opening()
+        if self._way.opens_tunnel:
+            self._face.report_opening()
         base = await channel.wait_open()
         if base is None:
             raise _failure_of(channel)

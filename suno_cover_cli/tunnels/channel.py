@@ -16,7 +16,7 @@ from suno_cover_cli.base.clock import Clock, within
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.events import Sink, TunnelFailed, TunnelLost, TunnelOpened, TunnelRestored
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.tunnels.proof import ListenerAddress, ListenerProof
+from suno_cover_cli.tunnels.probe import ListenerAddress, ListenerProof
 from suno_cover_cli.tunnels.tunnel import Tunnel, TunnelChange
 
 HEARTBEAT_S = 5.0
@@ -28,7 +28,7 @@ _SECOND_LOOK_S = 1.0
 _LEAVING_S = 2.0
 
 
-class Mending(msgspec.Struct, frozen=True, kw_only=True):
+class Reconnecting(msgspec.Struct, frozen=True, kw_only=True):
     """How a lost channel is brought back.
 
     Attributes:
@@ -55,7 +55,7 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallbackChannel:
-    """Opens the tunnel, proves it with a probe, watches it, mends it.
+    """Opens the tunnel, proves it with a probe, watches it, brings it back.
 
     An async context manager: entering starts opening in the background and returns at once, leaving takes at
     most about 2 s.
@@ -68,8 +68,8 @@ class CallbackChannel:
         probe: Fetches a URL as a stranger would; raises ``TunnelError``.
         heartbeat_s: Seconds between probes while open, or ``None`` to rely on what the tunnel tells.
         deadline_s: For opening, probe included.
-        mend: Start a dead tunnel anew.
-        mending: How.
+        reconnects: Start a dead tunnel anew.
+        reconnecting: How patiently.
         probe_s: For one probe.
         extra_s: Granted to the tunnel alone, on top of the deadline: its agent may have to be downloaded.
 
@@ -88,8 +88,8 @@ class CallbackChannel:
         probe: Callable[[str], Awaitable[str]],
         heartbeat_s: float | None = None,
         deadline_s: float = 8.0,
-        mend: bool = True,
-        mending: Mending | None = None,
+        reconnects: bool = True,
+        reconnecting: Reconnecting | None = None,
         probe_s: float = 4.0,
         extra_s: float = 0.0,
     ) -> None:
@@ -99,8 +99,8 @@ class CallbackChannel:
         self._proof = ListenerProof(listener, probe, clock, probe_s=probe_s)
         self._heartbeat_s = heartbeat_s
         self._deadline_s = deadline_s
-        self._mends = mend
-        self._mending = mending or Mending()
+        self._reconnects = reconnects
+        self._reconnecting = reconnecting or Reconnecting()
         self._extra_s = extra_s
         self._facts: asyncio.Queue[_Fact] = asyncio.Queue()
         self._epoch = 0
@@ -195,7 +195,7 @@ class CallbackChannel:
     # --- while open ------------------------------------------------------------------------------------------
 
     async def _keep(self, tunnel: Tunnel) -> None:
-        """Watch and mend until there is nothing more to be done."""
+        """Watch it and bring it back, until there is nothing more to be done."""
         async with asyncio.TaskGroup() as group:
             watchers = [group.create_task(self._pump_changes(tunnel))]
             if self._heartbeat_s is not None:
@@ -204,7 +204,7 @@ class CallbackChannel:
                 fact = await self._next_fact()
                 if fact.lost:
                     self._mark_lost(fact.reason)
-                    if (failure := await self._mend(tunnel, fact)) is not None:
+                    if (failure := await self._reconnect(tunnel, fact)) is not None:
                         break
             for watcher in watchers:
                 watcher.cancel()
@@ -243,25 +243,25 @@ class CallbackChannel:
             return error.message
         return None
 
-    # --- mending ---------------------------------------------------------------------------------------------
+    # --- reconnecting ----------------------------------------------------------------------------------------
 
-    async def _mend(self, tunnel: Tunnel, loss: TunnelChange) -> TunnelError | None:
+    async def _reconnect(self, tunnel: Tunnel, loss: TunnelChange) -> TunnelError | None:
         """Bring a lost channel back.
 
         Returns:
             ``None`` once it is open again, or why that was given up.
         """
-        end_s = self._clock.monotonic() + self._mending.give_up_s
-        delays_s = iter(self._mending.delays_s)
+        end_s = self._clock.monotonic() + self._reconnecting.give_up_s
+        delays_s = iter(self._reconnecting.delays_s)
         delay_s, is_dead = 0.0, loss.is_dead
         last = TunnelError(loss.reason)
         while (left_s := end_s - self._clock.monotonic()) > 0:
             if not is_dead:
-                patience_s = min(self._mending.patience_s, left_s) if self._mends else left_s
+                patience_s = min(self._reconnecting.patience_s, left_s) if self._reconnects else left_s
                 is_dead = not await self._wait_return(tunnel, patience_s)
                 if not is_dead:
                     return None
-            if not self._mends:
+            if not self._reconnects:
                 break
             delay_s = next(delays_s, delay_s)
             await self._clock.sleep(min(delay_s, left_s))
@@ -343,14 +343,19 @@ class CallbackChannel:
         self._down.set()
         self._settle()
         self.given_up.set()
-        self._sink.emit(TunnelFailed(code=error.code, message=error.message, hint=error.hint))
+        self._sink.emit(
+            TunnelFailed(
+                code=error.code,
+                message=error.message,
+                hint=error.hint,
+                is_expected=error.is_expected,
+            )
+        )
 
 
 def _given_up(last: TunnelError) -> TunnelError:
-    error = TunnelError(
+    return TunnelError(
         f"the tunnel was lost and did not come back ({last.message})",
         code="tunnel_given_up",
         hint=last.hint or "Run the same command again once the network is back.",
     )
-    error.ngrok_code = last.ngrok_code
-    return error

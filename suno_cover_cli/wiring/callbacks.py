@@ -1,4 +1,4 @@
-"""Builds listener, tunnel and channel: generate and listen share them.
+"""Builds listener, tunnel and channel: generate, listen and doctor share them.
 
 Listener and probe, which load a web server, are imported late: an agent that has begun by then opens its tunnel
 meanwhile.
@@ -6,29 +6,85 @@ meanwhile.
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, NamedTuple
 
-from suno_cover_cli.base.environment import secret_variables
 from suno_cover_cli.base.events import Sink
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.proxies import Proxies
 from suno_cover_cli.base.settings import Settings
+from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.binding import refuse_taken
 from suno_cover_cli.options.groups import TunnelOptions
-from suno_cover_cli.tunnels.tunnel import PublicUrl, Tunnel
+from suno_cover_cli.tunnels.tunnel import Tunnel, TunnelKind, TunnelRequest
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.runner import loading
 
 if TYPE_CHECKING:
     from suno_cover_cli.callbacks.listener import CallbackListener
     from suno_cover_cli.tunnels.channel import CallbackChannel
-    from suno_cover_cli.tunnels.ngrok import NgrokTunnel
+
+
+class ChosenTunnel(NamedTuple):
+    """The tunnel of a run, and the kind it is of."""
+
+    kind: TunnelKind
+    request: TunnelRequest
+    tunnel: Tunnel
+
+
+def choose_tunnel(
+    context: Context,
+    options: TunnelOptions,
+    settings: Settings,
+    *,
+    is_inside: bool = False,
+    install_s: float = 0.0,
+    may_update: bool = True,
+) -> ChosenTunnel:
+    """Choose the way to the listener, from what the user has set and where the service is.
+
+    Args:
+        context: Streams and time.
+        options: Of the command.
+        settings: Merged.
+        is_inside: The service is in this process.
+        install_s: How long a tunnel is waited for that has to be downloaded first.
+        may_update: Let a program of the tunnel that is too old update itself.
+
+    Raises:
+        UsageError: An option of the tunnel is not valid.
+    """
+    environ = context.output.streams.environ
+    for name in context.secret_variables:
+        context.output.redactor.add(Secret(environ.get(name, "").strip()))
+    request = TunnelRequest(
+        options=tunnel_options(options, settings),
+        environ=environ,
+        child_environ=context.child_environ,
+        state_dir=settings.state_dir,
+        clock=context.clock,
+        notify=context.output.write_words,
+        hide=context.output.redactor.add,
+        is_inside=is_inside,
+        is_local=settings.is_loopback and settings.callback == "auto",
+        install_s=install_s,
+        may_update=may_update,
+    )
+    kind = context.tunnels.choose(request)
+    return ChosenTunnel(kind, request, kind.make(request))
+
+
+def tunnel_options(options: TunnelOptions, settings: Settings) -> dict[str, object]:
+    """Return the options of listener and tunnel by their names, what is also a setting merged."""
+    names = (field.name for field in fields(TunnelOptions))
+    return {name: getattr(settings if name in SETTINGS else options, name) for name in names}
 
 
 async def begin_tunnel(
-    stack: AsyncExitStack, context: Context, options: TunnelOptions, settings: Settings, *, is_direct: bool
-) -> "NgrokTunnel | None":
+    stack: AsyncExitStack, context: Context, options: TunnelOptions, settings: Settings, *, is_inside: bool
+) -> ChosenTunnel:
     """Start the tunnel's agent, which takes a second, before all that can be made ready beside it.
 
     Args:
@@ -36,32 +92,28 @@ async def begin_tunnel(
         context: Streams and time.
         options: Of the command.
         settings: Merged.
-        is_direct: The service is in this process: no tunnel is needed.
+        is_inside: The service is in this process: no tunnel is needed.
 
     Returns:
-        The tunnel, not entered and led nowhere yet; ``None`` where no agent is needed.
+        The tunnel, not entered and led nowhere yet.
 
     Raises:
-        UsageError: The listener's address cannot be had; there is no agent then.
+        UsageError: The listener's address cannot be had, or an option is not valid; nothing is started then.
     """
-    if options.public_url is not None or is_direct or is_reached_directly(context, settings):
-        return None
+    chosen = choose_tunnel(context, options, settings, is_inside=is_inside)
     # In a thread: the host may be a name, and looking one up can take as long as it likes.
     await asyncio.to_thread(refuse_taken, options.listen_host, options.listen_port)
-    tunnel = make_agent_tunnel(context, options, settings, local_url=None)
-    stack.push_async_exit(tunnel)
-    await tunnel.begin()
-    return tunnel
+    stack.push_async_exit(chosen.tunnel)
+    await chosen.tunnel.begin()
+    return chosen
 
 
 async def open_callbacks(
     stack: AsyncExitStack,
     context: Context,
     options: TunnelOptions,
-    settings: Settings,
     *,
-    begun: "NgrokTunnel | None",
-    is_direct: bool = False,
+    chosen: ChosenTunnel,
     webhook_key: WebhookKey | None,
     sink: Sink,
 ) -> "tuple[CallbackListener, CallbackChannel]":
@@ -71,19 +123,15 @@ async def open_callbacks(
         stack: Closes everything.
         context: Streams and time.
         options: Of the command.
-        settings: Merged.
-        begun: What :func:`begin_tunnel` has begun.
-        is_direct: The service is in this process: no tunnel is needed.
+        chosen: What :func:`begin_tunnel` has begun.
         webhook_key: Key that signs callbacks, or ``None``.
         sink: Hears of the tunnel.
 
     Raises:
-        UsageError: The port is in use, or the public URL cannot be.
+        UsageError: The port is in use.
     """
     with loading():
         from suno_cover_cli.callbacks.listener import CallbackListener
-        from suno_cover_cli.tunnels.channel import CallbackChannel
-        from suno_cover_cli.tunnels.probe import HttpProbe
 
     listener = await stack.enter_async_context(
         CallbackListener(
@@ -93,91 +141,64 @@ async def open_callbacks(
             clock=context.clock,
         )
     )
-    if begun is not None:
-        begun.lead_to(listener.local_url)
-    tunnel = begun or choose_tunnel(context, options, settings, local_url=listener.local_url, is_direct=is_direct)
-    is_plain = tunnel.url.startswith("http:")
-    probe = await stack.enter_async_context(HttpProbe(user_agent=context.user_agent, expects_https=not is_plain))
-    channel = await stack.enter_async_context(
+    return listener, await open_channel(stack, context, chosen, listener, sink=sink)
+
+
+async def open_channel(
+    stack: AsyncExitStack,
+    context: Context,
+    chosen: ChosenTunnel,
+    listener: "CallbackListener",
+    *,
+    sink: Sink,
+    heartbeat_s: float | None = None,
+    reconnects: bool = True,
+) -> "CallbackChannel":
+    """Lead a tunnel to the listener and begin to open it.
+
+    Args:
+        stack: Closes it.
+        context: Streams and time.
+        chosen: See :func:`choose_tunnel`.
+        listener: Bound.
+        sink: Hears of the tunnel.
+        heartbeat_s: Seconds between probes while it is open, or ``None`` to rely on what the tunnel tells.
+        reconnects: Start a tunnel anew that has died.
+    """
+    with loading():
+        from suno_cover_cli.tunnels.channel import CallbackChannel
+        from suno_cover_cli.tunnels.probe import HttpProbe
+
+    kind, request, tunnel = chosen
+    tunnel.lead_to(listener.local_url)
+    probe = await stack.enter_async_context(
+        HttpProbe(
+            headers={"User-Agent": context.user_agent, **kind.probe_headers},
+            explain=kind.explain_answer,
+            expects_https=not tunnel.url.startswith("http:"),
+        )
+    )
+    return await stack.enter_async_context(
         CallbackChannel(
             listener,
             tunnel,
             sink=sink,
             clock=context.clock,
             probe=probe.fetch,
+            heartbeat_s=heartbeat_s,
+            reconnects=reconnects,
+            extra_s=request.install_s,
         )
     )
-    return listener, channel
 
 
-def choose_tunnel(
-    context: Context,
-    options: TunnelOptions,
-    settings: Settings,
-    *,
-    local_url: str,
-    is_direct: bool = False,
-    download_s: float = 0.0,
-    may_update: bool = True,
-) -> Tunnel:
-    """Choose the way to the listener: the user's own address, none needed on this machine, or ngrok.
+def refuse_malformed_proxy(chosen: ChosenTunnel) -> None:
+    """Look at the proxy that the check of the tunnel will go through; blocks for a moment.
 
-    Args:
-        context: Streams and time.
-        options: Of the command.
-        settings: Merged.
-        local_url: Of the listener.
-        is_direct: The service is in this process: no tunnel is needed.
-        download_s: How long an agent that has to be downloaded first is waited for.
-        may_update: Let an agent that is too old update itself.
+    For a command that is nothing without its tunnel; elsewhere the check says the same later, and jobs are polled.
 
     Raises:
-        UsageError: The public URL is not valid, or the proxy on the way to one is not.
+        UsageError: Its address is malformed.
     """
-    if options.public_url is not None:
-        return PublicUrl(options.public_url)
-    if is_direct or is_reached_directly(context, settings):
-        return PublicUrl(local_url)
-    # The probe goes through it; found only then, it would look like a fault of the tunnel.
-    Proxies().check("https")
-    return make_agent_tunnel(
-        context, options, settings, local_url=local_url, download_s=download_s, may_update=may_update
-    )
-
-
-def is_reached_directly(context: Context, settings: Settings) -> bool:
-    """Tell whether a service on this machine reaches the listener without a detour through the internet."""
-    return settings.is_loopback and settings.callback == "auto" and not _token_of(context)
-
-
-def make_agent_tunnel(
-    context: Context,
-    options: TunnelOptions,
-    settings: Settings,
-    *,
-    local_url: str | None,
-    download_s: float = 0.0,
-    may_update: bool = True,
-) -> "NgrokTunnel":
-    """Make a tunnel through ngrok; the arguments are those of :func:`choose_tunnel`."""
-    from suno_cover_cli.tunnels.ngrok import NgrokTunnel
-
-    return NgrokTunnel(
-        local_url,
-        authtoken=_token_of(context) or None,
-        domain=settings.domain,
-        ngrok_path=options.ngrok_path,
-        state_dir=settings.state_dir,
-        private_variables=secret_variables(context.providers),
-        clock=context.clock,
-        notify=context.output.write_words,
-        download_s=download_s,
-        may_update=may_update,
-    )
-
-
-def _token_of(context: Context) -> Secret:
-    """Return the token of the environment, perhaps empty, and keep it out of everything that is shown."""
-    token = Secret(context.output.streams.environ.get("NGROK_AUTHTOKEN", "").strip())
-    context.output.redactor.add(token)
-    return token
+    if chosen.kind.needs_internet:
+        Proxies().check("https")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from suno_cover_cli.base.clock import Clock, SystemClock
-from suno_cover_cli.base.environment import ChildEnviron, without_secrets
+from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE, ChildEnviron, without_secrets
 from suno_cover_cli.base.keys import WebhookKey, hidden_profile_key, load_api_key, load_webhook_key
 from suno_cover_cli.base.providers import PROVIDERS, Provider, Providers
 from suno_cover_cli.base.settings import Settings, Sources, load_provider, load_settings
@@ -14,6 +14,7 @@ from suno_cover_cli.base.settings_file import config_path, load_config_file
 from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.options.groups import ProfileOptions, ProviderOptions, ServiceOptions, WebhookKeyOptions
+from suno_cover_cli.tunnels.kinds import TUNNELS, TunnelKinds
 from suno_cover_cli.ui.output import Output, WarningSink
 
 if TYPE_CHECKING:
@@ -34,18 +35,25 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         output: Streams and environment.
         clock: Time.
         providers: That settings may name.
+        tunnels: Kinds of tunnel to choose from.
         user_agent: Sent to every server.
     """
 
     output: Output
     clock: Clock = SystemClock()
     providers: Providers = PROVIDERS
+    tunnels: TunnelKinds = TUNNELS
     user_agent: str = msgspec.field(default_factory=make_user_agent)
+
+    @property
+    def secret_variables(self) -> tuple[str, ...]:
+        """Names of all variables that hold keys and tokens."""
+        return (*self.providers.key_variables, WEBHOOK_KEY_VARIABLE, *self.tunnels.secret_variables)
 
     @property
     def child_environ(self) -> ChildEnviron:
         """The environment for programs that this one starts: without keys and tokens."""
-        return without_secrets(self.output.streams.environ, self.providers)
+        return without_secrets(self.output.streams.environ, self.secret_variables)
 
     def sources(self, profile: str | None) -> Sources:
         """Read the settings file.

@@ -1,22 +1,27 @@
 """What ``-v`` says before anything happens: versions, and every setting with its source."""
 
 import platform
+from collections.abc import Iterable
 
 from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.ui.output import Output
 from suno_cover_cli.ui.words import HANG_CHARS, Line
+from suno_cover_cli.wiring.context import Context
 
-PACKAGES = ("suno-cover", "aiohttp", "msgspec", "Pillow", "pyngrok", "rich", "typer")
+PACKAGES = ("suno-cover", "aiohttp", "msgspec", "Pillow", "rich", "typer")
 
 
-def package_versions() -> dict[str, str]:
-    """Return the versions of this program and of what it leans on. Blocks: it reads files."""
+def package_versions(more: Iterable[str]) -> dict[str, str]:
+    """Return the versions of this program and of what it leans on. Blocks: it reads files.
+
+    Args:
+        more: Names of further packages, such as those of the tunnels.
+    """
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *more):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -24,14 +29,15 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def report_details(output: Output, settings: Settings) -> None:
+def report_details(context: Context, settings: Settings) -> None:
     """Say what a report of a fault should start with. Blocks: it reads files."""
-    for line in [] if output.is_quiet else _detail_lines(settings):
+    output = context.output
+    for line in [] if output.is_quiet else _detail_lines(settings, context.tunnels.packages):
         output.write_words(str(line), hang=HANG_CHARS)
 
 
-def _detail_lines(settings: Settings) -> list[Line]:
-    own, *others = (f"{name} {number}" for name, number in package_versions().items())
+def _detail_lines(settings: Settings, packages: Iterable[str]) -> list[Line]:
+    own, *others = (f"{name} {number}" for name, number in package_versions(packages).items())
     system = f"Python {platform.python_version()} on {platform.system()} {platform.release()}"
     lines = [Line("version", f"{own}, {system}"), Line("", ", ".join(others))]
     for setting, declared in SETTINGS.items():

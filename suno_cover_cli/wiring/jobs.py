@@ -95,7 +95,7 @@ def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
     """
     settings, sources = context.settings(options)
     if options.verbosity:
-        report_details(context.output, settings)
+        report_details(context, settings)
     if options.sandbox:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return JobStart(settings=settings, key=None, webhook_key=None)
@@ -172,23 +172,21 @@ async def open_workflow(
     settings, key = start.settings, start.key
     # Who does not wait is gone before the service can call.
     is_called = options.submits and not options.no_wait and settings.callback != "off"
-    begun = None
+    chosen = None
     if is_called:
         from suno_cover_cli.wiring.callbacks import begin_tunnel, open_callbacks
 
-        begun = await begin_tunnel(stack, context, options, settings, is_direct=key is None)
+        chosen = await begin_tunnel(stack, context, options, settings, is_inside=key is None)
     if key is None:
         settings, key = await _open_sandbox(stack, context, settings)
     api, saver = await _open_clients(stack, context, settings, key, sink)
     listener, channel = None, None
-    if is_called:
+    if chosen is not None:
         listener, channel = await open_callbacks(
             stack,
             context,
             options,
-            settings,
-            begun=begun,
-            is_direct=start.key is None,
+            chosen=chosen,
             webhook_key=start.webhook_key,
             sink=sink,
         )

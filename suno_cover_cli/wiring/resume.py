@@ -67,7 +67,7 @@ def prepare_resumption(
     """
     settings, sources = context.settings(options)
     if options.verbosity:
-        report_details(context.output, settings)
+        report_details(context, settings)
     ring = KeyRing(context, options, settings, sources)
     webhook_key = context.webhook_key(sources, options)
     return _Resumption(options, context, unfinished, settings=settings, ring=ring, webhook_key=webhook_key).run()

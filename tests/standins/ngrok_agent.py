@@ -23,12 +23,16 @@ offline                sessions fail for ever
 silent                 prints nothing and waits
 closed                 closes its standard output and waits
 crash                  ends at once with a message on standard error
-noisy                  prints bytes that are no text, then works
+ends-silently          ends at once with exit status 3 and not a word
+killed-at-start        is killed at once by SIGSEGV
+snap                   may read nothing below a folder whose name begins with a dot, as snaps may not
+noisy                  prints bytes that are not text, then works
 too-old                404 on /api/endpoints until ``ngrok update`` has run
 too-old-120            ERR_NGROK_120 until ``ngrok update`` has run
 too-old-config         ends over the version 3 configuration and calls itself 3.5.0, until updated
 too-old-stuck          404, and ``update`` never ends
 too-old-for-good       404, and ``update`` changes nothing
+before-free-plans      works, and calls itself 3.18.4
 ignores-sigterm        works, and does not end when asked to
 warning-page           the public address answers with a page of its own
 plain-http             names a public URL that is not https
@@ -161,6 +165,9 @@ class Agent:
 
     def read_config(self, path: Path | None) -> None:
         """Take the token from the configuration (JSON is all that is understood here), else the environment."""
+        if self.variant == "snap" and path is not None and any(part.startswith(".") for part in path.parts):
+            sys.stderr.write(f"ERROR:  open {path}: permission denied\n")
+            raise SystemExit(1)
         config = json.loads(path.read_text()) if path is not None else {}
         self.token = config.get("agent", {}).get("authtoken") or os.environ.get("NGROK_AUTHTOKEN", "")
 
@@ -192,6 +199,10 @@ class Agent:
             case "crash":
                 sys.stderr.write("ERROR:  the agent fell over\nERROR:  \n")
                 raise SystemExit(1)
+            case "ends-silently":
+                raise SystemExit(3)
+            case "killed-at-start":
+                os.kill(os.getpid(), signal.SIGSEGV)
             case "too-old-config" if not self.is_updated:
                 sys.stderr.write("ERROR:  Error reading configuration file: unknown `version`.\n")
                 raise SystemExit(1)
@@ -383,8 +394,9 @@ def main(arguments: list[str]) -> None:
         if agent.variant != "too-old-for-good":
             (agent.folder / "updated").touch()
     elif rest[:1] == ["--version"]:
-        is_old = agent.variant == "too-old-config" and not agent.is_updated
-        sys.stdout.write(f"ngrok version {'3.5.0' if is_old else '3.99.0'}\n")
+        old = {"too-old-config": "3.5.0", "before-free-plans": "3.18.4"}
+        version = "3.99.0" if agent.is_updated else old.get(agent.variant, "3.99.0")
+        sys.stdout.write(f"ngrok version {version}\n")
     else:
         asyncio.run(agent.run(rest))
 

@@ -11,23 +11,25 @@ import sys
 from pathlib import Path
 
 from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.environment import without_secrets
 from suno_cover_cli.base.errors import TunnelError
-from suno_cover_cli.base.text import Secret
-from suno_cover_cli.tunnels.ngrok import NgrokTunnel
+from suno_cover_cli.tunnels.kinds import TUNNELS
+from suno_cover_cli.tunnels.ngrok.tunnel import NgrokTunnel
+from suno_cover_cli.tunnels.tunnel import TunnelRequest
 
 
 async def hold(local_url: str, state_dir: Path) -> None:
     """Open, tell, and wait for the end of standard input."""
-    token = os.environ.get("NGROK_AUTHTOKEN")
-    tunnel = NgrokTunnel(
-        local_url,
-        authtoken=Secret(token) if token else None,
-        domain=None,
-        ngrok_path=None,
+    request = TunnelRequest(
+        options={},
+        environ=os.environ,
+        child_environ=without_secrets(os.environ, TUNNELS.secret_variables),
         state_dir=state_dir,
         clock=SystemClock(),
         notify=lambda _: None,
     )
+    tunnel = NgrokTunnel(request)
+    tunnel.lead_to(local_url)
     try:
         async with tunnel:
             sys.stdout.write(json.dumps({"url": tunnel.url}) + "\n")

@@ -1,9 +1,9 @@
-"""Becomes the tunnel's agent after seeing to it that the agent cannot outlive us.
+"""Becomes another program after seeing to it that this program cannot outlive its parent.
 
-Started as a program by the launcher that ``tunnels/ngrok_home.py`` writes, because pyngrok starts the agent
-itself and offers no place for what has to be done in the child. It is run by its path, in isolated mode and
-without site packages (15 ms), so it may import the standard library only. ``exec`` keeps the process id: pyngrok
-waits for, reads from and kills the agent itself, no process stands between.
+``python guard.py PARENT_PID PID_FILE PROGRAM ARGUMENT...``: started in place of the agent, because what has to be
+done in the child cannot be done by the parent. It is run by its path, in isolated mode and without site packages
+(15 ms), so it may import the standard library only. ``exec`` keeps the process id: whoever has started it waits
+for, reads from and ends the program itself.
 """
 
 import contextlib
@@ -48,9 +48,8 @@ def _die_with_parent(parent_pid: int) -> None:
     The wish survives ``exec``. It is made after the start, so a parent that has died in between shows by its id.
     """
     if sys.platform == "linux":
-        with contextlib.suppress(
-            ImportError, OSError, AttributeError
-        ):  # a Python without ctypes: the sweep remains
+        # A Python without ctypes has no way to ask; what is left behind is swept at the next start.
+        with contextlib.suppress(ImportError, OSError, AttributeError):
             import ctypes
 
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
@@ -59,29 +58,18 @@ def _die_with_parent(parent_pid: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Turn into the agent.
+    """Turn into the program.
 
     Args:
-        arguments: Process id of the parent, file for our own id, file for the agent's standard error, names of
-            environment variables that are none of the agent's business (separated by commas), the agent, and
-            the agent's arguments.
+        arguments: Process id of the parent, file for our own id, the program, and its arguments.
     """
-    parent_pid, pid_file, log_file, unwanted, agent, *rest = arguments
+    parent_pid, pid_file, program, *rest = arguments
     _die_with_parent(int(parent_pid))
     Path(pid_file).write_text(f"{os.getpid()} {process_stamp(os.getpid())}\n", "utf-8")
-    for name in unwanted.split(","):
-        os.environ.pop(name, None)
-    for path, flags, target in (
-        (os.devnull, os.O_RDONLY, 0),
-        (log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 2),
-    ):
-        opened = os.open(path, flags, 0o600)
-        os.dup2(opened, target)
-        os.close(opened)
     try:
-        os.execv(agent, [agent, *rest])  # noqa: S606 -- no shell is the point
+        os.execv(program, [program, *rest])  # noqa: S606 -- no shell is the point
     except OSError as error:
-        sys.stderr.write(f"{agent} cannot be run: {error.strerror}\n")
+        sys.stderr.write(f"{program} cannot be run: {error.strerror}\n")
         sys.exit(_CANNOT_RUN)
 
 

@@ -1,4 +1,4 @@
-"""The callback channel once it is open: losses are noticed and told once, and mended as far as they can be."""
+"""The callback channel once it is open: losses are noticed and told once, and made good as far as they can be."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.events import TunnelFailed, TunnelLost, TunnelOpened, TunnelRestored
-from suno_cover_cli.tunnels.channel import HEARTBEAT_S, Mending
+from suno_cover_cli.tunnels.channel import HEARTBEAT_S, Reconnecting
 from tests.channel_fixtures import SECOND_URL, URL, ScriptedTunnel, refusal, scene
 
 # --- loss and return -----------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ async def test_death_after_loss() -> None:
         await it.channel.wait_lost()
         began_s = it.clock.monotonic()
         assert await it.channel.wait_restored() == URL
-        assert it.clock.monotonic() - began_s < Mending().patience_s
+        assert it.clock.monotonic() - began_s < Reconnecting().patience_s
     assert it.tunnel.starts == 1
 
 
@@ -83,13 +83,13 @@ async def test_patience() -> None:
         it.tunnel.loses()
         await it.channel.wait_lost()
         assert await it.channel.wait_restored() == SECOND_URL
-        assert it.clock.monotonic() - began_s >= Mending().patience_s
+        assert it.clock.monotonic() - began_s >= Reconnecting().patience_s
 
 
 async def test_giving_up() -> None:
     """What does not come back in minutes is given up, with the last reason and a next step."""
-    mending = Mending(give_up_s=20)
-    async with scene(ScriptedTunnel(reopenings=[refusal()]), mending=mending) as it:
+    reconnecting = Reconnecting(give_up_s=20)
+    async with scene(ScriptedTunnel(reopenings=[refusal()]), reconnecting=reconnecting) as it:
         await it.channel.wait_open()
         it.tunnel.loses(is_dead=True)
         await it.channel.given_up.wait()
@@ -116,7 +116,7 @@ async def test_new_start_that_hangs() -> None:
         assert await it.channel.wait_restored() == SECOND_URL
 
 
-async def test_permanent_refusal_ends_mending() -> None:
+async def test_permanent_refusal_ends_reconnecting() -> None:
     """A refusal that will not change is not asked for again."""
     async with scene(ScriptedTunnel(reopenings=[refusal(is_permanent=True)])) as it:
         await it.channel.wait_open()
@@ -126,9 +126,9 @@ async def test_permanent_refusal_ends_mending() -> None:
 
 
 @pytest.mark.parametrize("is_dead", [True, False])
-async def test_without_mending(is_dead: bool) -> None:
-    """With mending off no tunnel is started anew; one that lives may still come back by itself."""
-    async with scene(mend=False, mending=Mending(patience_s=1)) as it:
+async def test_without_reconnecting(is_dead: bool) -> None:
+    """With reconnecting off no tunnel is started anew; one that lives may still come back by itself."""
+    async with scene(reconnects=False, reconnecting=Reconnecting(patience_s=1)) as it:
         await it.channel.wait_open()
         it.tunnel.loses(is_dead=is_dead)
         await it.channel.wait_lost()
@@ -152,7 +152,7 @@ async def test_heartbeat_tells_within_15_s(is_silent: bool) -> None:
         if is_silent:
             it.probe.pass_through.clear()
         else:
-            it.probe.failure = TunnelError("HTTP 404")
+            it.probe.failure = TunnelError("HTTP 404", code="probe_failed")
         began_s = it.clock.monotonic()
         reason = await it.channel.wait_lost()
         assert it.clock.monotonic() - began_s <= 15
