@@ -18,6 +18,7 @@ from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.cli.main import build_app
 from suno_cover_cli.completion.scripts import FILE_NAMES, script_of
 from suno_cover_cli.completion.shapes import Command, Option
+from suno_cover_cli.release.profiles import load_profiles
 from suno_cover_cli.sandbox.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +39,9 @@ _KINDS = {
     "EVENT": "events",
     "SCENARIO": "samples",
     "KEY": "|".join(KNOWN_KEYS),
+    "ID|FILE": "covers",
+    "AUDIO": "files",
+    "STORE": "|".join(load_profiles()),
     "VALUE|-": "setting",
     "STATE": _STATES,
     **dict.fromkeys(
@@ -56,6 +60,8 @@ _KINDS = {
             "TEMPLATE",
             "/PATH",
             "STATUS",
+            "PIXELS",
+            "N|none",
         ),
         "",
     ),
@@ -90,7 +96,9 @@ def _add_command(commands: dict[str, Command], path: str, found: Any) -> None:
         elif not parameter.hidden:
             has_value = not (parameter.is_flag or parameter.count)
             names = (*parameter.opts, *parameter.secondary_opts)
-            kind = "profiles" if "--profile" in names else _kind(parameter.metavar or "") if has_value else None
+            kind = _kind(parameter.metavar or "") if has_value else None
+            # Two kinds of profiles: those of the settings file, and the stores of export.
+            kind = "profiles" if "--profile" in names and not kind else kind
             options.append(Option(names, kind, _meaning(parameter.help or "")))
     options.append(Option(("--help", "-h"), None, "Show this message and exit"))
     below = getattr(found, "commands", {})

@@ -11,7 +11,7 @@ from PIL import Image
 
 from suno_cover_cli.base.environment import without_secrets
 from suno_cover_cli.ui.desktop import open_folder
-from suno_cover_cli.ui.preview import render_pictures
+from suno_cover_cli.ui.preview import ShownPicture, render_pictures
 from suno_cover_cli.ui.terminal import Protocol, TerminalFacts
 from tests.cli_fixtures import Cli
 from tests.terminal_fixtures import (
@@ -171,16 +171,16 @@ async def test_pictures_that_cannot_be_read_are_left_out(tmp_path: Path) -> None
     """A file that is no picture any more, or is gone, yields nothing rather than an error."""
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     facts = TerminalFacts(protocol=Protocol.BLOCKS)
-    paths = [str(tmp_path / "broken.png"), str(tmp_path / "gone.png")]
-    assert await render_pictures(paths, facts, columns=80, rows=24, environ=without_secrets(os.environ, ())) == b""
+    shown = [ShownPicture(path=str(tmp_path / name), caption="1") for name in ("broken.png", "gone.png")]
+    assert await render_pictures(shown, facts, columns=80, rows=24, environ=without_secrets(os.environ, ())) == b""
 
 
 async def test_an_encoder_that_takes_too_long_is_ended(pictures: list[Path]) -> None:
     """The encoder has a limit of its own, after which there is no picture."""
-    paths = [str(path) for path in pictures]
+    shown = [ShownPicture(path=str(path), caption="1") for path in pictures]
     facts = TerminalFacts(protocol=Protocol.SIXEL)
     environ = without_secrets(os.environ, ())
-    assert await render_pictures(paths, facts, columns=80, rows=24, environ=environ, timeout_s=0.01) == b""
+    assert await render_pictures(shown, facts, columns=80, rows=24, environ=environ, timeout_s=0.01) == b""
 
 
 # --- through the whole command --------------------------------------------------------------------------------

@@ -84,9 +84,12 @@ def build_app() -> "typer.Typer":
     from suno_cover_cli.cli.config import add_config
     from suno_cover_cli.cli.credits import show_credits
     from suno_cover_cli.cli.doctor import doctor
+    from suno_cover_cli.cli.embed import embed
+    from suno_cover_cli.cli.export import export
     from suno_cover_cli.cli.generate import generate
     from suno_cover_cli.cli.history import history
     from suno_cover_cli.cli.listen import listen
+    from suno_cover_cli.cli.pick import pick
     from suno_cover_cli.cli.replay import replay
     from suno_cover_cli.cli.resume import resume
     from suno_cover_cli.cli.sandbox import sandbox
@@ -124,6 +127,9 @@ def build_app() -> "typer.Typer":
     add_command(app, status)
     add_command(app, history)
     add_command(app, show_credits, name="credits")
+    add_command(app, pick)
+    add_command(app, export)
+    add_command(app, embed)
     add_command(app, listen, context_settings=runs_program)
     add_command(app, trigger)
     add_command(app, replay)

@@ -30,6 +30,10 @@ _RECORD = (
     "INSERT OR REPLACE INTO picks (service, task_id, picked_at, n, path, sha256)"
     " SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM jobs WHERE task_id = ?2 AND service = ?1)"
 )
+_FIND_TWIN = (
+    "SELECT jobs.task_id FROM images JOIN jobs ON jobs.id = images.job_id"
+    " WHERE images.sha256 = ? AND jobs.task_id <> ? ORDER BY jobs.id DESC LIMIT 1"
+)
 _FIND = f"SELECT {PICK_COLUMNS} FROM picks WHERE service = ? AND task_id = ?"  # noqa: S608 -- a constant
 
 
@@ -110,5 +114,18 @@ class PickStore:
         def operation(connection: sqlite3.Connection) -> Pick | None:
             found = connection.execute(_FIND, (row.service, row.task_id)).fetchone()
             return None if found is None else pick_of(found)
+
+        return await self._database.run(operation)
+
+    async def find_twin(self, row: JobRow, sha256: str) -> str | None:
+        """Return the cover task id of another job that has the same picture, byte for byte.
+
+        Raises:
+            DatabaseError: The journal cannot be used.
+        """
+
+        def operation(connection: sqlite3.Connection) -> str | None:
+            found = connection.execute(_FIND_TWIN, (sha256, row.task_id)).fetchone()
+            return None if found is None else str(found[0])
 
         return await self._database.run(operation)

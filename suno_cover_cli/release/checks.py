@@ -1,12 +1,13 @@
 """What a store would say of a picture file as it stands, in words. Nothing is written."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from suno_cover_cli.release.measures import Measures
-from suno_cover_cli.release.pictures import PictureFacts
+from suno_cover_cli.release.measures import Measures, measure_picture
+from suno_cover_cli.release.pictures import PictureFacts, open_picture
 from suno_cover_cli.release.profiles import Profile
 
 Requirement = Literal["store", "format", "pixels", "square", "colours", "weight", "resolution", "border", "frames"]
@@ -26,6 +27,51 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     is_met: bool
     message: str
     hint: str = ""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store would say of a file, as scripts read it.
+
+    Attributes:
+        v: Version of this shape; keys may be added.
+        type: Always ``check``.
+        profile: Name of the store's profile.
+        source: Path of the file.
+        source_sha256: Of the file, hex.
+        ok: Whether every requirement is met.
+        findings: One for each requirement.
+        notes: What no program can check.
+    """
+
+    v: Literal[1] = 1
+    type: Literal["check"] = "check"
+    profile: str
+    source: str
+    source_sha256: str
+    ok: bool
+    findings: list[Finding]
+    notes: tuple[str, ...]
+
+
+def check_picture(path: Path, profile: Profile) -> Verdict:
+    """Hold a picture file against a store's wishes. Blocks.
+
+    Raises:
+        UsageError: It cannot be read.
+        RequirementError: It is not a picture, damaged, or too large.
+    """
+    measures = measure_picture(path)
+    with open_picture(path) as picture:
+        facts = picture.facts
+    findings = judge(facts, measures, profile)
+    return Verdict(
+        profile=profile.name,
+        source=str(path),
+        source_sha256=facts.sha256,
+        ok=all(finding.is_met for finding in findings),
+        findings=findings,
+        notes=profile.notes,
+    )
 
 
 def judge(facts: PictureFacts, measures: Measures, profile: Profile) -> list[Finding]:

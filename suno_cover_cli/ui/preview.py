@@ -5,7 +5,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+import msgspec
+
 from suno_cover_cli.base.environment import ChildEnviron
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.ui.terminal import TerminalFacts
 
 MAX_PICTURES = 8
@@ -14,8 +17,15 @@ _MAX_BYTES = 32 * 1024 * 1024
 _ENCODER = "suno_cover_cli.ui.preview_encoder"
 
 
+class ShownPicture(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked picture, and what stands below it before the name of its file: number first, then the song."""
+
+    path: str
+    caption: str
+
+
 async def render_pictures(
-    paths: Sequence[str],
+    pictures: Sequence[ShownPicture],
     facts: TerminalFacts,
     *,
     columns: int,
@@ -26,7 +36,7 @@ async def render_pictures(
     """Return the bytes with which a terminal shows pictures side by side, or nothing when that does not work out.
 
     Args:
-        paths: Checked pictures; the first :data:`MAX_PICTURES` are shown.
+        pictures: The first :data:`MAX_PICTURES` are shown.
         facts: What the terminal can draw.
         columns: Width of the terminal in cells.
         rows: Its height.
@@ -35,12 +45,13 @@ async def render_pictures(
     """
     if not sys.executable:
         return b""
+    words = [word for picture in pictures[:MAX_PICTURES] for word in (picture.path, clean(picture.caption, 200))]
     width, height = facts.cell
     cell = {"TEXTUAL_CELL_WIDTH": str(width), "TEXTUAL_CELL_HEIGHT": str(height)}
     encoder = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",  # a PIL.py in the current folder is not ours
-        *("-m", _ENCODER, facts.protocol, str(columns), str(rows), *paths[:MAX_PICTURES]),
+        *("-m", _ENCODER, facts.protocol, str(columns), str(rows), *words),
         env={**environ, **cell, "PYTHONIOENCODING": "utf-8"},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

@@ -3,8 +3,8 @@
 The library for this asks the terminal questions when it is imported and writes to stdout when it draws. Here its
 stdout is a pipe: it asks nobody, its bytes go where the parent wants them, and the parent can end it at any time.
 
-Arguments: protocol, columns, rows, then the files. The size of a character cell in pixels comes in the library's
-own variables (``TEXTUAL_CELL_WIDTH``, ``TEXTUAL_CELL_HEIGHT``).
+Arguments: protocol, columns, rows, then each file with its caption. The size of a character cell in pixels comes
+in the library's own variables (``TEXTUAL_CELL_WIDTH``, ``TEXTUAL_CELL_HEIGHT``).
 """
 
 import io
@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 from textual_image.renderable import SixelImage, TGPImage
 
-from suno_cover_cli.base.text import clean
+from suno_cover_cli.base.text import clean, cut
 
 _PER_ROW = 4
 _GAP_CELLS = 2
@@ -96,29 +96,32 @@ class BlockImage:
         return Color.from_rgb(*self._pixels[start : start + 3])
 
 
-def sheet_of(paths: Sequence[Path], protocol: str, *, columns: int, rows: int, cell: tuple[int, int]) -> Table:
-    """Lay pictures out side by side, each above its name.
+def sheet_of(
+    pictures: Sequence[tuple[Path, str]], protocol: str, *, columns: int, rows: int, cell: tuple[int, int]
+) -> Table:
+    """Lay pictures out side by side, each above its caption and the name of its file.
 
     Args:
-        paths: Checked pictures.
+        pictures: Checked pictures with their captions.
         protocol: ``iterm``, ``kitty``, ``sixel`` or ``blocks``.
         columns: Width of the terminal in cells.
         rows: Its height.
         cell: Width and height of a cell in pixels.
     """
-    per_row = min(len(paths), _PER_ROW)
+    per_row = min(len(pictures), _PER_ROW)
     sheet = Table.grid(padding=(0, _GAP_CELLS, 0, 0))
     widest = min((columns - 1 - _GAP_CELLS * per_row) // per_row, _MAX_WIDTH_CELLS)
-    for start in range(0, len(paths), per_row):
+    for start in range(0, len(pictures), per_row):
         shown: list[RenderableType] = []
-        names: list[RenderableType] = []
-        for path in paths[start : start + per_row]:
+        captions: list[RenderableType] = []
+        for path, caption in pictures[start : start + per_row]:
             image = _load(path)
-            width, height = _fit(image.size, max(widest, 4), max(rows - 4, 4), cell)
+            width, height = _fit(image.size, max(widest, 4), max(rows - 5, 4), cell)
             shown.append(_renderable(image, protocol, width, height))
-            names.append(Text(clean(path.name, width), no_wrap=True, overflow="ellipsis"))
+            # The number stands first: what is too long for a narrow terminal is cut off behind it.
+            captions.append(Text(f"{cut(clean(caption, 200), widest)}\n{cut(clean(path.name, 200), widest)}"))
         sheet.add_row(*shown)
-        sheet.add_row(*names)
+        sheet.add_row(*captions)
     return sheet
 
 
@@ -150,7 +153,8 @@ def main(arguments: list[str]) -> None:
     """Write the bytes for a terminal to stdout."""
     protocol, columns, rows, *names = arguments
     cell = (int(os.environ["TEXTUAL_CELL_WIDTH"]), int(os.environ["TEXTUAL_CELL_HEIGHT"]))
-    sheet = sheet_of([Path(name) for name in names], protocol, columns=int(columns), rows=int(rows), cell=cell)
+    pictures = [(Path(path), caption) for path, caption in zip(names[::2], names[1::2], strict=True)]
+    sheet = sheet_of(pictures, protocol, columns=int(columns), rows=int(rows), cell=cell)
     # Kitty's placeholders carry a number in 24 bits of colour; blocks follow what the terminal says of itself.
     console = Console(
         file=sys.stdout,

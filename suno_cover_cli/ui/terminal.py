@@ -4,6 +4,7 @@ The question ends with "what are you?" (primary device attributes), which practi
 terminals answer in order: whatever has not come before that answer will not come.
 """
 
+import asyncio
 import os
 import re
 import select
@@ -15,7 +16,9 @@ from enum import StrEnum
 
 import msgspec
 
-if sys.platform != "win32":
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
     import struct
     import termios
@@ -33,6 +36,7 @@ _KITTY_YES = b"\x1b_Gi=31;OK"
 _SIXEL = b"4"
 _MAX_ANSWER_BYTES = 4096
 _DEFAULT_CELL = (10, 20)
+_KEY_POLL_S = 0.05
 
 
 class Protocol(StrEnum):
@@ -67,6 +71,34 @@ def ask_terminal(descriptor: int, environ: Mapping[str, str], timeout_s: float =
     else:
         facts = TerminalFacts()
     return facts
+
+
+async def read_key(descriptor: int) -> str:
+    """Wait for one key of the user, without an Enter; Ctrl-C still interrupts.
+
+    Args:
+        descriptor: Of stdin, a terminal.
+
+    Returns:
+        The key; empty when there is nobody left to press one.
+    """
+    if sys.platform == "win32":
+        while not msvcrt.kbhit():  # noqa: ASYNC110 -- no event tells of a key
+            await asyncio.sleep(_KEY_POLL_S)
+        return msvcrt.getwch()
+    loop = asyncio.get_running_loop()
+    pressed: asyncio.Future[bytes] = loop.create_future()
+
+    def read() -> None:
+        if not pressed.done():
+            pressed.set_result(os.read(descriptor, 16))
+
+    with _unbuffered(descriptor):
+        loop.add_reader(descriptor, read)
+        try:
+            return (await pressed).decode(errors="replace")[:1]
+        finally:
+            loop.remove_reader(descriptor)
 
 
 if sys.platform != "win32":

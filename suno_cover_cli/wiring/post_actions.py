@@ -1,7 +1,6 @@
 """What follows when the last job has ended: pictures on the terminal, the folder opened, a notification."""
 
 import asyncio
-import os
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
@@ -9,13 +8,12 @@ from typing import Self
 
 from suno_cover_cli.base.events import Event, JobEnded
 from suno_cover_cli.ui.desktop import open_folder, send_notification
-from suno_cover_cli.ui.preview import MAX_PICTURES, render_pictures
-from suno_cover_cli.ui.terminal import Protocol, ask_terminal
+from suno_cover_cli.ui.preview import MAX_PICTURES, ShownPicture
 from suno_cover_cli.ui.words import format_count
 from suno_cover_cli.wiring.context import Context
+from suno_cover_cli.wiring.preview import show_pictures
 
 _PREVIEW_JOBS = 6
-_CLASSIC_SIZE = os.terminal_size((80, 24))
 
 
 class PostActions:
@@ -39,7 +37,7 @@ class PostActions:
         self._opens_folder = opens_folder
         self._notifies = notifies
         self._states: Counter[str] = Counter()
-        self._pictures: list[str] = []
+        self._pictures: list[ShownPicture] = []
         self._picture_count = 0
         self._folder: Path | None = None
 
@@ -52,7 +50,7 @@ class PostActions:
         if exc is not None:
             return
         if self._shows_pictures and self._pictures:
-            await self._show_pictures()
+            await show_pictures(self._context, self._pictures)
         if self._opens_folder and self._folder is not None:
             await self._open_folder(self._folder)
         if self._notifies and self._states:
@@ -64,10 +62,11 @@ class PostActions:
         if not isinstance(event, JobEnded):
             return
         self._states[event.result.state] += 1
-        for image in event.result.images:
+        song = event.result.music_task_id or event.result.task_id or ""
+        for n, image in enumerate(event.result.images, 1):
             self._picture_count += 1
             if len(self._pictures) < MAX_PICTURES:
-                self._pictures.append(image.path)
+                self._pictures.append(ShownPicture(path=image.path, caption=f"{n}: {song}"))
             folder = Path(image.path).parent
             # Of several folders the one around them is opened.
             self._folder = folder if self._folder in {None, folder} else folder.parent
@@ -77,41 +76,7 @@ class PostActions:
         others = [f"{count} {state}" for state, count in sorted(self._states.items()) if state != "succeeded"]
         return ", ".join([saved, *others])
 
-    async def _show_pictures(self) -> None:
-        output = self._context.output
-        streams = output.streams
-        if not streams.stderr_is_terminal or output.is_quiet or streams.environ.get("NO_COLOR"):
-            return
-        descriptor = streams.stderr.fileno()
-        facts = await asyncio.to_thread(ask_terminal, descriptor, streams.environ)
-        if facts.protocol is Protocol.BLOCKS and not streams.stderr.encoding.lower().startswith("utf"):
-            return
-        size = _size_of(descriptor)
-        drawing = await render_pictures(
-            self._pictures, facts, columns=size.columns, rows=size.lines, environ=self._context.child_environ
-        )
-        await asyncio.to_thread(_write_all, descriptor, drawing)
-
     async def _open_folder(self, folder: Path) -> None:
         output = self._context.output
         if not await asyncio.to_thread(open_folder, folder, self._context.child_environ):
             output.write_labelled("warning", f"nothing here can open the folder {folder}")
-
-
-def _size_of(descriptor: int) -> os.terminal_size:
-    """Return columns and lines of a terminal; one that does not know them is taken for a classic one."""
-    try:
-        size = os.get_terminal_size(descriptor)
-    except OSError:
-        return _CLASSIC_SIZE
-    return size if size.columns and size.lines else _CLASSIC_SIZE
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    """Write to a terminal; one that is gone in the meantime is nobody's loss."""
-    view = memoryview(content)
-    try:
-        while view:
-            view = view[os.write(descriptor, view) :]
-    except OSError:
-        return

@@ -1,0 +1,146 @@
+"""``embed``: the cover into the tags of songs."""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from suno_cover_cli.options.declare import OUTPUT
+from suno_cover_cli.options.groups import JsonOptions
+
+if TYPE_CHECKING:
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.release.embed import Embedded, EmbedWishes
+    from suno_cover_cli.ui.output import Output
+    from suno_cover_cli.wiring.context import Context
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedOptions(JsonOptions):
+    """Options of the command."""
+
+    songs: Annotated[list[Path], typer.Argument(metavar="AUDIO...", show_default=False)]
+    cover: Annotated[
+        str,
+        typer.Option(
+            "--cover",
+            metavar="ID|FILE",
+            help="A job, whose picked cover is meant, or a picture file.",
+            show_default=False,
+        ),
+    ]
+    max_edge: Annotated[
+        int,
+        typer.Option(
+            "--max-edge", metavar="PIXELS", min=64, max=10_000, help="Longer side of the embedded picture at most."
+        ),
+    ] = 1400
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a cover that is larger than the new one, too.")
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing: say what would be done.")] = False
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Leave the songs alone, put tagged copies there.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="With --out: replace files that are there.", rich_help_panel=OUTPUT),
+    ] = False
+    backup: Annotated[
+        bool,
+        typer.Option("--backup", help="Keep each song as it was, as SONG.bak.", rich_help_panel=OUTPUT),
+    ] = False
+
+
+def embed(options: EmbedOptions) -> None:
+    """Put a cover into songs: mp3, flac, m4a, ogg, opus, wav, aiff. Other tags stay, and so does the sound.
+
+    A copy is tagged and compared before it takes the song's place. Needs mutagen: pip install 'suno-cover[embed]'
+    """
+    from suno_cover_cli.wiring.runner import run_command
+
+    run_command(lambda context: prepare_embed(options, context), is_json=options.json)
+
+
+def prepare_embed(options: EmbedOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":
+    """Check the options, and return the rest of the command.
+
+    Raises:
+        UsageError: Options that do not go together, or what writes tags is not installed.
+    """
+    from suno_cover_cli.base.errors import UsageError
+    from suno_cover_cli.release.embed import EmbedWishes
+    from suno_cover_cli.release.tags import require_library
+    from suno_cover_cli.wiring.covers import state_folder_of
+
+    require_library()
+    if options.out is not None and options.backup:
+        raise UsageError("--out goes without --backup", hint="With --out the songs are not changed.")
+    wishes = EmbedWishes(
+        out=options.out,
+        backup=options.backup,
+        replace=options.replace,
+        overwrite=options.overwrite,
+        dry_run=options.dry_run,
+    )
+    return _embed_all(options, wishes, state_folder_of(context), context)
+
+
+async def _embed_all(
+    options: EmbedOptions, wishes: "EmbedWishes", state_dir: Path, context: "Context"
+) -> "ExitCode":
+    import asyncio
+
+    from suno_cover_cli.base.errors import SunoCoverError
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.base.text import clean
+    from suno_cover_cli.release.embed import embed_cover
+    from suno_cover_cli.release.song_covers import prepare_cover
+    from suno_cover_cli.wiring.covers import open_covers
+
+    output = context.output
+    async with open_covers(context, state_dir) as journal:
+        source = await journal.find_source(options.cover)
+    cover = await asyncio.to_thread(prepare_cover, source.path, max_edge=options.max_edge)
+    for warning in cover.warnings:
+        output.write_labelled("note", f"{clean(cover.source, 400)}: {clean(warning, 400)}")
+    codes = []
+    for song in options.songs:
+        try:
+            embedded = await asyncio.to_thread(embed_cover, song, cover, wishes)
+        except SunoCoverError as error:
+            output.write_error(error)
+            codes.append(error.exit_code)
+            continue
+        _report(embedded, output)
+        codes.append(ExitCode.OK)
+    return ExitCode.of_all(codes)
+
+
+def _report(embedded: "Embedded", output: "Output") -> None:
+    from suno_cover_cli.base.text import clean
+    from suno_cover_cli.ui.output import json_line
+
+    if output.is_json:
+        output.write_line(json_line(embedded))
+        return
+    output.write_line(embedded.path)
+    size = f"{embedded.width} x {embedded.height}, {embedded.bytes / 1000:.0f} kB"
+    done = {
+        "embedded": f"cover {'would be ' if embedded.dry_run else ''}embedded ({size})",
+        "replaced": f"cover {'would be ' if embedded.dry_run else ''}replaced ({size})",
+        "unchanged": "has this very cover already",
+    }[embedded.action]
+    output.write_words(f"{clean(embedded.song, 400)}: {done}")
+    if embedded.backup is not None:
+        output.write_words(f"the song as it was: {clean(embedded.backup, 400)}")
+    for warning in embedded.warnings:
+        output.write_labelled("note", clean(warning, 400))

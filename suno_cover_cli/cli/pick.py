@@ -1,0 +1,234 @@
+"""``pick``: choose between the variants of a job, from a terminal or a script."""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from suno_cover_cli.options.groups import JsonOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.journal.rows import JobRow, Pick
+    from suno_cover_cli.release.measures import Measures
+    from suno_cover_cli.wiring.context import Context
+    from suno_cover_cli.wiring.covers import CoverJournal
+
+_NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PickOptions(JsonOptions):
+    """Options of the command."""
+
+    task_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The job, by music or cover task id.", show_default=False)
+    ] = None
+    choice: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[N|none]",
+            help="Number of the variant, or none of them; on a terminal you may be asked.",
+            show_default=False,
+        ),
+    ] = None
+    auto: Annotated[
+        bool,
+        typer.Option("--auto", help="Pick what has more contrast and edges at 64 pixels, and print the measures."),
+    ] = False
+    clear: Annotated[bool, typer.Option("--clear", help="Take the choice back.")] = False
+    list_picks: Annotated[
+        bool, typer.Option("--list", help="List the jobs that have covers, and what was picked.")
+    ] = False
+
+
+def pick(options: PickOptions) -> None:
+    """Choose one of a job's variants; export, embed and every later run know the choice. Prints its path.
+
+    A choice is kept with the file's checksum: a file that changes afterwards is not taken for it.
+    """
+    from suno_cover_cli.wiring.runner import run_command
+
+    run_command(lambda context: prepare_pick(options, context), is_json=options.json)
+
+
+def prepare_pick(options: PickOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":
+    """Check the options, and return the rest of the command.
+
+    Raises:
+        UsageError: Options that do not go together, or nothing to choose with.
+    """
+    from suno_cover_cli.base.errors import UsageError
+    from suno_cover_cli.wiring.covers import state_folder_of
+
+    ways = [options.choice is not None, options.auto, options.clear, options.list_picks]
+    if sum(ways) > 1:
+        raise UsageError("N, --auto, --clear and --list exclude each other", hint="Give one of them.")
+    if options.task_id is None and not options.list_picks:
+        raise UsageError("no job is named", hint="suno-cover pick ID N; suno-cover pick --list shows the jobs.")
+    choice = _read_choice(options.choice)
+    streams = context.output.streams
+    is_asked = not any(ways)
+    if is_asked and not (streams.stdin.isatty() and streams.stderr_is_terminal and not options.json):
+        raise UsageError(
+            "there is no terminal to ask on",
+            code="not_a_terminal",
+            hint=f"Say which: suno-cover pick {options.task_id} N, or none, or --auto",
+        )
+    return _pick(options, choice, state_folder_of(context), context)
+
+
+def _read_choice(text: str | None) -> int | None:
+    """Return the number of the variant, 0 for none of them, ``None`` when nothing was said."""
+    from suno_cover_cli.base.errors import UsageError
+    from suno_cover_cli.base.text import clean
+
+    if text is None:
+        return None
+    if text.strip().lower() == _NONE:
+        return 0
+    if text.strip().isdecimal() and int(text) > 0:
+        return int(text)
+    raise UsageError(f'"{clean(text, 40)}" is not a variant', hint="Give its number, from 1, or none.")
+
+
+async def _pick(options: PickOptions, choice: int | None, state_dir: "Path", context: "Context") -> "ExitCode":
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.release.choosing import best_of, find_job, measure_variants
+    from suno_cover_cli.wiring.covers import open_covers
+
+    async with open_covers(context, state_dir) as journal:
+        if options.list_picks:
+            return await _list(options.task_id, journal, context)
+        row = await find_job(journal.jobs, options.task_id or "")
+        if options.clear:
+            return await _clear(row, journal, context)
+        measures: dict[int, Measures] = {}
+        if options.auto:
+            measures = await measure_variants(row)
+            choice = best_of(measures)
+            _report_measures(row, measures, choice, context)
+        elif choice is None:
+            choice = await _ask(row, context)
+            if choice is None:
+                context.output.write_words("Nothing was picked.")
+                return ExitCode.NOT_PICKED
+        pick = await _record(row, choice, journal, context)
+        _print(row, pick, measures, context)
+    return ExitCode.OK
+
+
+async def _record(row: "JobRow", choice: int, journal: "CoverJournal", context: "Context") -> "Pick":
+    from suno_cover_cli.base.text import clean
+    from suno_cover_cli.release.choosing import find_variant, hash_cover, path_of
+
+    if not choice:
+        return await journal.picks.record_none(row)
+    image = find_variant(row, choice)
+    path = path_of(row, image)
+    sha256 = await hash_cover(path, row)
+    if sha256 != image.sha256:
+        context.output.write_labelled(
+            "note", f"{clean(path, 400)} was changed since it was saved; it is picked as it is now"
+        )
+    return await journal.picks.record(row, choice, path=str(path), sha256=sha256)
+
+
+def _report_measures(row: "JobRow", measures: "dict[int, Measures]", choice: int, context: "Context") -> None:
+    from suno_cover_cli.release.choosing import name_of
+
+    for n, found in measures.items():
+        context.output.write_words(
+            f"{n}: contrast {found.contrast:.3f}, edges {found.edges:.3f}, together {found.score:.3f}"
+        )
+    context.output.write_words(
+        f"Picked {choice} of {name_of(row)}: most contrast and edges at 64 pixels. These are measures, not taste."
+    )
+
+
+async def _ask(row: "JobRow", context: "Context") -> int | None:
+    """Show the variants and wait for a key: the number, 0 for none; ``None`` when the user leaves."""
+    from suno_cover_cli.base.text import clean
+    from suno_cover_cli.release.choosing import name_of, path_of, variants_of
+    from suno_cover_cli.ui.preview import ShownPicture
+    from suno_cover_cli.ui.terminal import read_key
+    from suno_cover_cli.wiring.preview import show_pictures
+
+    output, variants = context.output, variants_of(row)
+    shown = [
+        ShownPicture(path=str(path_of(row, image)), caption=f"{n}: {name_of(row)}")
+        for n, image in variants.items()
+    ]
+    await show_pictures(context, shown)
+    for n, image in variants.items():
+        picked = "  (picked)" if row.pick is not None and row.pick.n == n else ""
+        output.write_words(f"{n}  {image.width} x {image.height}{picked}  {clean(path_of(row, image), 400)}")
+    numbers = " ".join(map(str, variants))
+    output.write_words(f"Press {numbers} to pick, 0 for none, q to leave.")
+    keys = {str(n): n for n in variants} | dict.fromkeys("0xXnN", 0)
+    while (key := await read_key(output.streams.stdin.fileno())) not in keys:
+        if key in {"q", "Q", "\x1b", "\x04", ""}:
+            return None
+    return keys[key]
+
+
+async def _clear(row: "JobRow", journal: "CoverJournal", context: "Context") -> "ExitCode":
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.release.choosing import name_of
+
+    was = await journal.picks.clear(row)
+    if context.output.is_json:
+        _print(row, None, {}, context)
+    else:
+        told = "nothing was picked" if was is None else f"the choice ({was.picked}) was taken back"
+        context.output.write_words(f"{name_of(row)}: {told}")
+    return ExitCode.OK
+
+
+async def _list(task_id: str | None, journal: "CoverJournal", context: "Context") -> "ExitCode":
+    from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.base.text import clean
+    from suno_cover_cli.journal.history import RowFilter
+    from suno_cover_cli.release.choosing import find_job, name_of, variants_of
+
+    if task_id is not None:
+        await find_job(journal.jobs, task_id)
+    count = 0
+    async for row in journal.jobs.find(RowFilter(has_covers=True, task_id=task_id)):
+        count += 1
+        if context.output.is_json:
+            _print(row, row.pick, {}, context)
+            continue
+        picked = "-" if row.pick is None else str(row.pick.picked)
+        path = "" if row.pick is None or row.pick.path is None else f"  {clean(row.pick.path, 400)}"
+        context.output.write_line(f"{picked:<4}  of {len(variants_of(row))}  {name_of(row)}{path}")
+    if not count and not context.output.is_json:
+        context.output.write_words("No job has covers yet.")
+    return ExitCode.OK
+
+
+def _print(row: "JobRow", pick: "Pick | None", measures: "dict[int, Measures]", context: "Context") -> None:
+    import msgspec
+
+    from suno_cover_cli.ui.output import json_line
+
+    if not context.output.is_json:
+        context.output.write_line(_NONE if pick is None or pick.path is None else pick.path)
+        return
+    context.output.write_line(
+        json_line(
+            {
+                "v": 1,
+                "type": "pick",
+                "task_id": row.task_id,
+                "music_task_id": row.music_task_id,
+                "picked": None if pick is None else pick.picked,
+                "path": None if pick is None else pick.path,
+                "sha256": None if pick is None else pick.sha256,
+                "measures": [{"n": n, **msgspec.to_builtins(found)} for n, found in measures.items()] or None,
+            }
+        )
+    )

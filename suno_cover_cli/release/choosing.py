@@ -1,0 +1,184 @@
+"""Which cover of a job is meant: the one that was picked, as it was then, or an error that says what to do."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from suno_cover_cli.base.errors import NotPickedError, RequirementError, UsageError
+from suno_cover_cli.base.models import SavedImage
+from suno_cover_cli.base.text import clean
+from suno_cover_cli.journal.history import JobHistory
+from suno_cover_cli.journal.rows import JobRow
+from suno_cover_cli.release.measures import Measures, measure_picture
+
+_PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif"})
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """One picture to export or embed.
+
+    Attributes:
+        path: Of its file.
+        name: What to call files made from it; empty for a file that was named itself.
+        row: The job whose cover it is, or ``None``.
+    """
+
+    path: Path
+    name: str = ""
+    row: JobRow | None = None
+
+
+def is_file_name(word: str) -> bool:
+    """Tell whether an argument means a file and not a job; ids look like neither."""
+    return "/" in word or "\\" in word or Path(word).suffix.lower() in _PICTURE_SUFFIXES or Path(word).is_file()
+
+
+def variants_of(row: JobRow) -> dict[int, SavedImage]:
+    """Return the saved covers of a job by their numbers, from 1."""
+    return {} if row.result is None else dict(enumerate(row.result.images, 1))
+
+
+async def find_job(history: JobHistory, task_id: str) -> JobRow:
+    """Find a job that has covers.
+
+    Args:
+        history: The journal.
+        task_id: Music or cover task id.
+
+    Raises:
+        UsageError: The journal does not know it, or it has no covers.
+    """
+    row = await history.find_job(task_id)
+    shown = clean(task_id, 128)
+    if row is None:
+        raise UsageError(
+            f'the journal knows no job "{shown}"',
+            code="unknown_job",
+            hint="suno-cover history lists those it knows; a picture file may be given instead.",
+        )
+    if not variants_of(row):
+        again = f"suno-cover wait {row.task_id}" if row.task_id else "suno-cover resume"
+        raise UsageError(f"no cover of {shown} is saved", code="no_covers", hint=f"Fetch them with: {again}")
+    return row
+
+
+def path_of(row: JobRow, image: SavedImage) -> Path:
+    """Return where a cover is. The job object holds its path as it was seen from the folder of that run."""
+    given = Path(image.path)
+    if given.is_absolute() or row.task_id is None:
+        return given
+    return Path(row.output) / row.task_id / given.name
+
+
+def find_variant(row: JobRow, n: int) -> SavedImage:
+    """Return one variant of a job.
+
+    Raises:
+        UsageError: There is none of this number.
+    """
+    variants = variants_of(row)
+    if n in variants:
+        return variants[n]
+    numbers = ", ".join(map(str, variants))
+    raise UsageError(
+        f"{name_of(row)} has no variant {n}",
+        code="no_such_variant",
+        hint=f"There {'is' if len(variants) == 1 else 'are'} {numbers}; none decides that no variant will do.",
+    )
+
+
+async def find_picked(history: JobHistory, task_id: str) -> Source:
+    """Return the cover of a job: the one that was picked, or the only one.
+
+    Raises:
+        UsageError: No such job, or it has no covers.
+        NotPickedError: There are several and none was picked, or none of them will do.
+        RequirementError: The file is gone, or is not what was picked.
+    """
+    row = await find_job(history, task_id)
+    variants, name = variants_of(row), name_of(row)
+    asked = len(variants) + (len(row.result.failed_images) if row.result is not None else 0)
+    if row.pick is None:
+        if asked > 1:
+            raise NotPickedError(
+                f"{name} has {asked} variants, and none is picked",
+                hint=f"Pick one with: suno-cover pick {name} (or let --auto measure them)",
+            )
+        (image,) = variants.values()
+        return Source(path=await check_file(path_of(row, image), image.sha256, row), name=name, row=row)
+    if row.pick.n is None or row.pick.path is None or row.pick.sha256 is None:
+        raise NotPickedError(
+            f"none of the variants of {name} was picked: none will do",
+            hint=f"Pick one all the same with: suno-cover pick {name} N",
+        )
+    path = Path(row.pick.path)
+    saved = variants.get(row.pick.n)
+    if saved is not None and saved.sha256 == row.pick.sha256:
+        # Where it was saved last: the job may have been saved again since, into another folder.
+        path = path_of(row, saved)
+    return Source(path=await check_file(path, row.pick.sha256, row), name=name, row=row)
+
+
+async def check_file(path: Path, sha256: str, row: JobRow) -> Path:
+    """Make sure that a cover is on disk as it was saved; return its path.
+
+    Args:
+        path: Of the file.
+        sha256: Of the file when it was saved, hex.
+        row: The job, for the message.
+
+    Raises:
+        RequirementError: It is gone or changed.
+    """
+    if await hash_cover(path, row) != sha256:
+        raise RequirementError(
+            f"the cover of {name_of(row)} was changed since it was saved: {clean(path, 400)}",
+            code="cover_changed",
+            hint=f"Pick it anew with: suno-cover pick {name_of(row)} N, or give the file itself.",
+        )
+    return path
+
+
+async def hash_cover(path: Path, row: JobRow) -> str:
+    """Return the SHA-256 of a cover as it is now, which may not be what was saved, in hex.
+
+    Raises:
+        RequirementError: It is gone.
+    """
+    try:
+        return await asyncio.to_thread(_hash_of, path)
+    except OSError as error:
+        raise RequirementError(
+            f"the cover of {name_of(row)} is not where it was saved: {clean(path, 400)} ({error.strerror})",
+            code="cover_gone",
+            hint=f"Fetch it again with: suno-cover wait {row.task_id}, or give the file itself.",
+        ) from None
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+async def measure_variants(row: JobRow) -> dict[int, Measures]:
+    """Measure all variants of a job.
+
+    Raises:
+        UsageError: One cannot be read.
+        RequirementError: One is not a picture any more.
+    """
+    return {
+        n: await asyncio.to_thread(measure_picture, path_of(row, image)) for n, image in variants_of(row).items()
+    }
+
+
+def best_of(measures: dict[int, Measures]) -> int:
+    """Return the variant with most contrast and edges when it is small; of equals the first."""
+    return max(measures, key=lambda n: (measures[n].score, -n))
+
+
+def name_of(row: JobRow) -> str:
+    """Name a job as the user knows it."""
+    return clean(row.music_task_id or row.task_id or "-", 128)
