@@ -17,6 +17,9 @@ COMMANDS: dict[str, Command] = {
             "status": "Read one job from the service once",
             "history": "Show what became of every job, the newest first",
             "credits": "Print the balance of the account",
+            "pick": "Choose one of a job's variants",
+            "export": "Make store-ready files of covers",
+            "embed": "Put a cover into songs",
             "listen": "Show callbacks as they arrive, record them, send them on",
             "trigger": "Send a sample callback to any receiver, offline",
             "replay": "Send a recorded callback again, byte for byte, to any ...",
@@ -187,6 +190,63 @@ COMMANDS: dict[str, Command] = {
         repeats=False,
         commands={},
     ),
+    "pick": Command(
+        options=(
+            Option(
+                names=("--auto",), kind=None, meaning="Pick what has more contrast and edges at 64 pixels, and ..."
+            ),
+            Option(names=("--clear",), kind=None, meaning="Take the choice back"),
+            Option(names=("--list",), kind=None, meaning="List the jobs that have covers, and what was picked"),
+            Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
+            Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
+        ),
+        arguments=("covers", ""),
+        repeats=False,
+        commands={},
+    ),
+    "export": Command(
+        options=(
+            Option(
+                names=("--profile",),
+                kind="store|apple|spotify|distrokid|soundcloud|imusician|ditto|tunecore|amuse|cdbaby|soundrop|fresible|musicgateway|reverbnation|kanjian|bandcamp",
+                meaning="For which store",
+            ),
+            Option(names=("--list-profiles",), kind=None, meaning="List the stores, and what each asks for"),
+            Option(names=("--check",), kind=None, meaning="Write nothing"),
+            Option(
+                names=("--fit",), kind="refuse|pad|crop", meaning="What to do with a picture that is not square"
+            ),
+            Option(names=("--upscale",), kind="no|lanczos", meaning="Whether a small picture may be enlarged"),
+            Option(names=("--visible-label",), kind="", meaning="Write a label onto the picture"),
+            Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
+            Option(names=("--out",), kind="dirs", meaning="Folder of the files"),
+            Option(names=("--overwrite",), kind=None, meaning="Replace files that are there"),
+            Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
+        ),
+        arguments=("covers",),
+        repeats=True,
+        commands={},
+    ),
+    "embed": Command(
+        options=(
+            Option(
+                names=("--cover",), kind="covers", meaning="A job, whose picked cover is meant, or a picture file"
+            ),
+            Option(names=("--max-edge",), kind="", meaning="Longer side of the embedded picture at most"),
+            Option(
+                names=("--replace",), kind=None, meaning="Replace a cover that is larger than the new one, too"
+            ),
+            Option(names=("--dry-run",), kind=None, meaning="Change nothing"),
+            Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
+            Option(names=("--out",), kind="dirs", meaning="Leave the songs alone, put tagged copies there"),
+            Option(names=("--overwrite",), kind=None, meaning="With --out"),
+            Option(names=("--backup",), kind=None, meaning="Keep each song as it was, as SONG.bak"),
+            Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
+        ),
+        arguments=("files",),
+        repeats=True,
+        commands={},
+    ),
     "listen": Command(
         options=(
             Option(names=("--once",), kind=None, meaning="End after one event, as --count 1"),
@@ -314,6 +374,7 @@ COMMANDS: dict[str, Command] = {
             Option(
                 names=("--output", "-o"), kind="dirs", meaning="Folder that receives one folder per cover task"
             ),
+            Option(names=("--verbose", "-v"), kind=None, meaning="Show what passed, one line a check"),
             Option(
                 names=("--callback",), kind="auto|required|off", meaning="Open a tunnel for the service's callback"
             ),
