@@ -51,6 +51,7 @@ MAY_ALSO_USE = {
         "listener",
         "download",
         "journal",
+        "release",
         "ui",
         "workflow",
         "sandbox",
