@@ -103,7 +103,7 @@ OWNERS = {
         *("release.measures", "release.pictures", "release.rendering"),
     ),
     "mutagen": ("release.tags",),
-    "tenacity": ("service.api", "images.downloader"),
+    "tenacity": ("images.downloader",),
     "multidict": ("callbacks.delivery",),
     "aiohttp": (
         *("service.api", "images.downloader", "images.hosts", "tunnels.probe", "doctor.service", "sandbox.*"),

@@ -198,6 +198,8 @@ async def test_a_title_that_is_missing_or_hostile_loses_no_cover(
 class RefusingService:
     """A service that knows jobs but refuses to tell titles."""
 
+    trouble = ""
+
     async def submit(self, music_task_id: str, callback_url: str) -> Submission:
         """Never asked."""
         raise NotImplementedError

@@ -107,7 +107,7 @@ OUTCOMES: dict[str, Expected] = {
     "credits-429": refused(4, "out_of_credits"),
     "disabled-505": Expected(6, "failed", None, None, 0, 0, "job_failed"),
     "busy-429": Expected(),
-    "busy-429-always": unavailable("throttled"),
+    "busy-429-always": PENDING,
     "rate-limited": Expected(),
     "busy-405": Expected(),
     "maintenance-455": Expected(),

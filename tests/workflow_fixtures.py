@@ -148,7 +148,7 @@ async def rig(
     key: str | None = None,
     saver: ImageSaver | None = None,
     wait: bool = True,
-    rate: tuple[int | None, float] = (None, 1.0),
+    rate: tuple[int | None, float] = (None, 10.0),
 ) -> AsyncIterator[Rig]:
     """Open a workflow over real parts.
 

@@ -1,9 +1,13 @@
-"""Retries that cost nothing when nothing fails."""
+"""Retries: what costs nothing when nothing fails, and how long a server asks to wait."""
 
+import re
 from collections.abc import Awaitable, Callable
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 T = TypeVar("T")
+
+_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 async def repeat(
@@ -38,3 +42,19 @@ async def repeat(
         return await attempt()
 
     return await go_on(attempt_again)
+
+
+def read_retry_after(header: str | None, now: float) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks for, in either of its forms; uncapped.
+
+    Args:
+        header: Digits or an HTTP date; anything else counts as none.
+        now: Epoch seconds.
+    """
+    text = header.strip() if header is not None else ""
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        return max(parsedate_to_datetime(text).timestamp() - now, 0.0)
+    except (ValueError, OverflowError):
+        return None

@@ -57,21 +57,10 @@ async def _read_status(task_id: str, settings: "Settings", key: "Secret", contex
     from suno_cover_cli.base.events import NullSink
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.base.models import RecordState
-    from suno_cover_cli.service.api import SunoApi
-    from suno_cover_cli.service.limiter import RequestLimiter
+    from suno_cover_cli.service.api import open_api
 
-    async with (
-        RequestLimiter(None, 1.0, clock=context.clock) as limiter,
-        SunoApi(
-            base_url=settings.base_url,
-            key=key,
-            provider=settings.provider,
-            limiter=limiter,
-            clock=context.clock,
-            sink=NullSink(),
-            user_agent=context.user_agent,
-        ) as api,
-    ):
+    opening = open_api(settings, key, clock=context.clock, sink=NullSink(), user_agent=context.user_agent)
+    async with opening as api:
         record = await api.fetch_job(task_id)
     _print(record, context.output)
     return {

@@ -17,8 +17,7 @@ from suno_cover_cli.base.proxies import Proxies, Proxy
 from suno_cover_cli.base.settings import is_loopback_url
 from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.doctor.checks import Doctor, Finding, Status, Subject, failed, passed, skipped, warned
-from suno_cover_cli.service.api import RetryPolicy, SunoApi
-from suno_cover_cli.service.limiter import RequestLimiter
+from suno_cover_cli.service.api import RetryPolicy, open_api
 
 _MAX_SKEW_S = 300.0
 """What is allowed to a signature's stamp; certificates forgive more."""
@@ -53,19 +52,16 @@ async def check_service(subject: Subject, doctor: Doctor) -> None:
 async def _check_account(subject: Subject, key: Secret) -> Finding:
     """Read the balance: it shows whether the key is taken, and costs nothing."""
     settings, clock = subject.settings, subject.context.clock
-    async with (
-        RequestLimiter(None, 1.0, clock=clock) as limiter,
-        SunoApi(
-            base_url=settings.base_url,
-            key=key,
-            provider=settings.provider,
-            limiter=limiter,
-            clock=clock,
-            sink=NullSink(),
-            user_agent=subject.context.user_agent,
-            policy=RetryPolicy(max_attempts=1),
-        ) as api,
-    ):
+    opening = open_api(
+        settings,
+        key,
+        clock=clock,
+        sink=NullSink(),
+        user_agent=subject.context.user_agent,
+        policy=RetryPolicy(max_attempts=1),
+        writes=False,
+    )
+    async with opening as api:
         balance = await api.fetch_credits()
     if balance <= 0:
         return failed(

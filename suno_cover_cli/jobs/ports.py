@@ -12,6 +12,8 @@ from suno_cover_cli.journal.rows import Claim, JobRow, Recorded
 class CoverService(Protocol):
     """The service; see :mod:`suno_cover_cli.service.api`."""
 
+    trouble: str
+
     async def submit(self, music_task_id: str, callback_url: str) -> Submission:
         """Ask for a cover."""
         ...

@@ -111,7 +111,7 @@ class CoverWorkflow:
         try:
             outcome = await self._run_steps(run)
         except TimeoutError as error:
-            outcome = run.at_deadline(str(error))
+            outcome = run.at_deadline(str(error) or self._service.trouble)
         except SunoCoverError as error:
             if isinstance(error, AccountError):
                 self._gate.close(error)

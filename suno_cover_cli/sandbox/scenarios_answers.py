@@ -92,7 +92,7 @@ _OUTAGES = (
     Scenario(
         name="busy-429-always",
         summary="too fast, for ever",
-        exit_code=ExitCode.UNAVAILABLE,
+        exit_code=ExitCode.PENDING,
         submits=(_BUSY,),
     ),
     Scenario(

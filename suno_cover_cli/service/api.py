@@ -2,13 +2,13 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
 
 import aiohttp
 import msgspec
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import AnswerLostError, UnavailableError, reason_of
@@ -16,10 +16,12 @@ from suno_cover_cli.base.events import RequestRetried, Sink
 from suno_cover_cli.base.models import Envelope, JobRecord, Submission
 from suno_cover_cli.base.providers import Provider
 from suno_cover_cli.base.proxies import Proxy, find_proxy
-from suno_cover_cli.base.retries import repeat
+from suno_cover_cli.base.retries import read_retry_after
+from suno_cover_cli.base.settings import Settings, parse_rate
 from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.service.answers import decode_envelope, read_credits, read_record, read_submission, read_title
 from suno_cover_cli.service.limiter import Priority, RequestLimiter
+from suno_cover_cli.service.shared_window import MAX_SHARED_LIMIT, SharedWindow, window_path
 
 _MAX_BODY_BYTES = 1024 * 1024
 
@@ -33,15 +35,65 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         max_attempts: Tries of one call, the first included.
         base_s: First back-off in seconds; it doubles, with full jitter on the upper half.
         max_s: Longest back-off.
-        throttled_s: First back-off after 405, 429 or 430; it doubles too.
-        maintenance_s: Pause after a 455; during it nobody calls.
+        maintenance_s: Pause after a 455; no call starts during it.
+        has_deadline: The caller gives up by itself: a call that came too fast is repeated until then, which is
+            never counted as a failure, and whatever time the service asks to wait is waited.
+        max_asked_s: Without a deadline, the longest time that is waited when the service asks for it.
     """
 
     max_attempts: int = 5
     base_s: float = 0.5
     max_s: float = 10.0
-    throttled_s: float = 5.0
     maintenance_s: float = 30.0
+    has_deadline: bool = False
+    max_asked_s: float = 120.0
+
+
+JOBS = RetryPolicy(has_deadline=True)
+"""For jobs: each has a deadline of its own."""
+
+
+@asynccontextmanager
+async def open_api(
+    settings: Settings,
+    key: Secret,
+    *,
+    clock: Clock,
+    sink: Sink,
+    user_agent: str,
+    policy: RetryPolicy | None = None,
+    writes: bool = True,
+) -> AsyncIterator["SunoApi"]:
+    """Open the API of the settings' service, within the limit that all processes of the user keep together.
+
+    Args:
+        settings: Service, rate and state folder.
+        key: Of the account.
+        clock: Time.
+        sink: Hears of every retry.
+        user_agent: Sent with every call.
+        policy: Patience; by default that of a command that makes a call or two.
+        writes: The file of the limit is made where there is none.
+    """
+    limit, window_s = parse_rate(settings.rate)
+    shared = None
+    if limit is not None and limit <= MAX_SHARED_LIMIT:
+        path = await asyncio.to_thread(window_path, settings.state_dir, settings.base_url, key)
+        shared = SharedWindow(path, clock, makes_file=writes)
+    async with (
+        RequestLimiter(limit, window_s, clock=clock, shared=shared) as limiter,
+        SunoApi(
+            base_url=settings.base_url,
+            key=key,
+            provider=settings.provider,
+            limiter=limiter,
+            clock=clock,
+            sink=sink,
+            user_agent=user_agent,
+            policy=policy,
+        ) as api,
+    ):
+        yield api
 
 
 class SunoApi:
@@ -59,6 +111,9 @@ class SunoApi:
         sink: Hears of every retry.
         user_agent: Sent with every call.
         policy: Patience.
+
+    Attributes:
+        trouble: Why calls are being held now, in one line; empty when they are not.
     """
 
     def __init__(
@@ -82,6 +137,8 @@ class SunoApi:
         self._user_agent = user_agent
         self._policy = policy or RetryPolicy()
         self._session: aiohttp.ClientSession | None = None
+        self._held_until = 0.0
+        self.trouble = ""
         self._proxy: Proxy | None = None
 
     async def __aenter__(self) -> Self:
@@ -183,36 +240,60 @@ class SunoApi:
         return await self._repeat("balance", attempt)
 
     async def _repeat(self, call: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        async def go_on(again: Callable[[], Awaitable[T]]) -> T:
-            retrying = AsyncRetrying(
-                retry=retry_if_exception(_is_worth_repeating),
-                stop=stop_after_attempt(self._policy.max_attempts),
-                wait=self._delay_s,
-                before_sleep=lambda state: self._report_retry(call, state),
-                sleep=self._clock.sleep,
-                reraise=True,
-            )
-            return await retrying(again)
+        failures = refusals = 0
+        while True:
+            try:
+                answer = await attempt()
+            except UnavailableError as error:
+                if error.code == "throttled":
+                    refusals += 1
+                    self.trouble = error.message
+                else:
+                    failures += 1
+                self._check_worth_repeating(error, failures, refusals)
+                delay_s = self._delay_s(error, failures, refusals)
+                self._report_retry(call, error, delay_s)
+            else:
+                self.trouble = ""
+                return answer
+            await self._clock.sleep(delay_s)
 
-        return await repeat(attempt, go_on, worth_repeating=UnavailableError)
+    def _report_retry(self, call: str, error: UnavailableError, delay_s: float) -> None:
+        now = self._clock.monotonic()
+        if error.code == "throttled":
+            if now < self._held_until:
+                return  # One refusal holds all calls, and those under way are refused with it: that is one fact.
+            self._held_until = now + delay_s
+        self._sink.emit(RequestRetried(call=call, reason=error.message, delay_s=delay_s))
 
-    def _delay_s(self, state: RetryCallState) -> float:
-        policy, error = self._policy, _error_of_attempt(state)
+    def _check_worth_repeating(self, error: UnavailableError, failures: int, refusals: int) -> None:
+        """Raise what is final.
+
+        Raises:
+            UnavailableError: The error itself; one that asks for too long a wait says so.
+        """
+        policy, asked_s = self._policy, error.retry_after_s or 0.0
+        counted = failures if policy.has_deadline else failures + refusals
+        if error.code == "tls" or counted >= policy.max_attempts:
+            raise error
+        if asked_s > policy.max_asked_s and not policy.has_deadline:
+            error.message += f"; it asks to wait {asked_s:.0f} s"
+            raise error
+
+    def _delay_s(self, error: UnavailableError, failures: int, refusals: int) -> float:
+        policy, asked_s = self._policy, error.retry_after_s or 0.0
         if error.code == "maintenance":
-            delay_s = max(policy.maintenance_s, error.retry_after_s or 0)
+            delay_s = max(policy.maintenance_s, asked_s)
             self._limiter.pause(delay_s)
             return delay_s
-        first_s = policy.throttled_s if error.code == "throttled" else policy.base_s
-        ceiling_s = min(first_s * 2 ** (state.attempt_number - 1), max(policy.max_s, first_s))
-        delay_s = max(random.uniform(ceiling_s / 2, ceiling_s), error.retry_after_s or 0)  # noqa: S311 -- jitter
         if error.code == "throttled":
-            # Everybody slows down: the limit is the account's, not this call's.
+            # Everybody slows down: the limit is the account's, not this call's. Half a window is the mean time
+            # until a slot comes free when others use it, too.
+            window_s = self._limiter.window_s
+            delay_s = max(_jittered(window_s / 2, refusals, 6 * window_s), asked_s)
             self._limiter.pause(delay_s)
-        return delay_s
-
-    def _report_retry(self, call: str, state: RetryCallState) -> None:
-        delay_s = state.next_action.sleep if state.next_action is not None else 0.0
-        self._sink.emit(RequestRetried(call=call, reason=_error_of_attempt(state).message, delay_s=delay_s))
+            return delay_s
+        return max(_jittered(policy.base_s, failures, policy.max_s), asked_s)
 
     async def _read(self, path: str, task_id: str) -> Envelope:
         return await self._request(
@@ -241,7 +322,7 @@ class SunoApi:
                     allow_redirects=False,
                 ) as response:
                     status = response.status
-                    retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
+                    retry_after_s = read_retry_after(response.headers.get("Retry-After"), self._clock.time())
                     raw = await _read_capped(response)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise _network_error(error, self._base_url, self._proxy) from error
@@ -252,22 +333,11 @@ class SunoApi:
             raise
 
 
-def _is_worth_repeating(error: BaseException) -> bool:
-    return isinstance(error, UnavailableError) and error.code != "tls"
-
-
-def _error_of_attempt(state: RetryCallState) -> UnavailableError:
-    error = state.outcome.exception() if state.outcome is not None else None
-    if not isinstance(error, UnavailableError):
-        raise TypeError(f"a retry without a retryable error: {error!r}")
-    return error
-
-
-def _retry_after_s(header: str | None) -> float | None:
-    """Seconds of a Retry-After header, at most two minutes; its date form has never been seen here."""
-    if header is None or not header.strip().isdigit():
-        return None
-    return min(float(header.strip()[:6]), 120.0)
+def _jittered(first_s: float, attempts: int, max_s: float) -> float:
+    """Return a back-off that doubles with each attempt, up to a bound, with jitter on its upper half."""
+    # More doublings than this would only overflow.
+    ceiling_s = min(first_s * 2.0 ** min(attempts - 1, 30), max_s)
+    return random.uniform(ceiling_s / 2, ceiling_s)  # noqa: S311 -- jitter
 
 
 async def _read_capped(response: aiohttp.ClientResponse) -> bytes:

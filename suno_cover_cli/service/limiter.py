@@ -1,13 +1,13 @@
 """One limiter for all calls to the service: submits first, never more than the account allows.
 
-The service counts requests when they *arrive*, we know only when they were sent and answered. A slot therefore
-stays taken from before a request is sent until one full window after its answer: whatever the network did in
-between, no window at the service holds more than the limit. Ready-made limiters count from acquisition
-and know no priorities, which is why this one is our own.
+A slot stays taken from before a request is sent until one full window after its answer: see :mod:`window`, which
+decides between the processes of a user. Ready-made limiters count from acquisition, know no priorities and no
+other process, which is why this one is our own.
 """
 
 import asyncio
 import heapq
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +17,12 @@ from types import TracebackType
 from typing import Self
 
 from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.service.shared_window import SharedWindow
+from suno_cover_cli.service.window import LEASE_S, Ask, Grant, Rate
+
+_LOOK_AGAIN_S = LEASE_S / 4
+"""How long a shared window is left alone while somebody waits or is under way: others may have died meanwhile, and
+must not take this process for dead."""
 
 
 class Priority(IntEnum):
@@ -35,18 +41,30 @@ class RequestLimiter:
         limit: Requests per window, or ``None`` for no limit (pauses are still kept).
         window_s: Length of the window in seconds.
         clock: Time.
+        shared: The window that other processes keep, too; ``None`` for one of our own.
+
+    Attributes:
+        window_s: As given.
     """
 
-    def __init__(self, limit: int | None, window_s: float, *, clock: Clock) -> None:
+    def __init__(
+        self, limit: int | None, window_s: float, *, clock: Clock, shared: SharedWindow | None = None
+    ) -> None:
         self._limit = limit
-        self._window_s = window_s
+        self.window_s = window_s
         self._clock = clock
+        self._shared = shared if limit is not None else None
+        self._user = secrets.token_hex(4)
         self._in_flight = 0
+        # Moments at which slots come free, and moments of answers that the shared window has not been told yet.
         self._cooling: deque[float] = deque()
+        self._answered: list[float] = []
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
         self._paused_until = float("-inf")
         self._changed = asyncio.Event()
+        self._has_asked = False
+        self._is_leaving = False
         self._pump_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -57,26 +75,39 @@ class RequestLimiter:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._pump_task is not None:
-            self._pump_task.cancel()
+            self._is_leaving = True
+            self._changed.set()
             await asyncio.wait({self._pump_task})
+        if self._shared is not None:
+            # What was cut off half-way may have reached the service until now.
+            now = self._clock.monotonic()
+            self._answered += [now] * self._in_flight
+            self._in_flight = 0
+            await asyncio.to_thread(self._shared.leave, self._make_ask(now, 0))
 
     @asynccontextmanager
     async def slot(self, priority: Priority) -> AsyncIterator[None]:
         """Hold one request's place; waits until there is one."""
-        if self._waiters or self._delay_s() > 0:
-            await self._wait_turn(priority)
-        else:
+        if self._shared is None and not self._waiters and self._wait_s(self._clock.monotonic()) == 0:
             self._in_flight += 1
+        else:
+            await self._wait_turn(priority)
         try:
             yield
         finally:
             self._in_flight -= 1
             if self._limit is not None:
-                self._cooling.append(self._clock.monotonic() + self._window_s)
+                now = self._clock.monotonic()
+                self._cooling.append(now + self.window_s)
+                if self._shared is not None:
+                    self._answered.append(now)
             self._changed.set()
 
     def pause(self, delay_s: float) -> None:
-        """Let nobody start for ``delay_s`` seconds: the service asked everybody to slow down."""
+        """Let nobody start for ``delay_s`` seconds: the service asked everybody to slow down.
+
+        Other processes are held for one window at most: how long this one waits is between it and the service.
+        """
         self._paused_until = max(self._paused_until, self._clock.monotonic() + delay_s)
         self._changed.set()
 
@@ -90,12 +121,51 @@ class RequestLimiter:
             if turn.done() and not turn.cancelled():
                 # The place was handed over in the very moment we gave up: pass it on.
                 self._in_flight -= 1
-                self._changed.set()
+            self._changed.set()
             raise
 
-    def _delay_s(self) -> float:
-        """Seconds until a slot may be free; 0 when one is, infinity when only an answer can free one."""
+    async def _pump(self) -> None:
+        while not self._is_leaving:
+            self._changed.clear()
+            wait_s = await self._hand_out()
+            if wait_s is None:
+                await self._changed.wait()
+            elif wait_s > 0:
+                await self._sleep_or_change(wait_s)
+
+    async def _hand_out(self) -> float | None:
+        """Start what may start; return the seconds until the next look, or ``None`` when there is no need."""
+        while self._waiters and self._waiters[0][2].done():
+            heapq.heappop(self._waiters)
         now = self._clock.monotonic()
+        wait_s = self._wait_s(now)
+        wanted = min(len(self._waiters), self._free_count) if wait_s == 0 else 0
+        grant = Grant(wanted) if self._shared is None else await self._ask(self._shared, now, wanted)
+        left = grant.count
+        while left and self._waiters:
+            _, _, turn = heapq.heappop(self._waiters)
+            if not turn.done():
+                left -= 1
+                self._in_flight += 1
+                turn.set_result(None)
+        if left:
+            # Some gave up meanwhile: the next look says so.
+            self._changed.set()
+        if not self._waiters:
+            wait_s = float("inf")
+        elif wanted:
+            wait_s = grant.wait_s
+        if self._shared is not None and (self._waiters or self._in_flight):
+            wait_s = min(wait_s, _LOOK_AGAIN_S)
+        return wait_s if wait_s != float("inf") else None
+
+    @property
+    def _free_count(self) -> int:
+        taken = self._in_flight + len(self._cooling)
+        return max(self._limit - taken, 0) if self._limit is not None else len(self._waiters)
+
+    def _wait_s(self, now: float) -> float:
+        """Seconds until a slot of our own is free; 0 when one is, infinity when only an answer can free one."""
         while self._cooling and self._cooling[0] <= now:
             self._cooling.popleft()
         wait_s = max(0.0, self._paused_until - now)
@@ -103,19 +173,25 @@ class RequestLimiter:
             wait_s = max(wait_s, self._cooling[0] - now) if self._cooling else float("inf")
         return wait_s
 
-    async def _pump(self) -> None:
-        while True:
-            self._changed.clear()
-            delay_s = self._delay_s()
-            if self._waiters and delay_s == 0:
-                _, _, turn = heapq.heappop(self._waiters)
-                if not turn.done():
-                    self._in_flight += 1
-                    turn.set_result(None)
-            elif self._waiters and delay_s != float("inf"):
-                await self._sleep_or_change(delay_s)
-            else:
-                await self._changed.wait()
+    async def _ask(self, shared: SharedWindow, now: float, wanted: int) -> Grant:
+        ask = self._make_ask(now, wanted)
+        if not (wanted or ask.answered or self._in_flight or self._has_asked):
+            return Grant(0)
+        self._has_asked = bool(wanted or self._in_flight)
+        return await asyncio.to_thread(shared.settle, ask)
+
+    def _make_ask(self, now: float, wanted: int) -> Ask:
+        answered, self._answered = self._answered, []
+        return Ask(
+            user=self._user,
+            rate=Rate(self._limit or 0, self.window_s),
+            now=now,
+            answered=answered,
+            in_flight=self._in_flight,
+            wanted=wanted,
+            submits=bool(self._waiters) and self._waiters[0][0] == Priority.SUBMIT,
+            paused_until=self._paused_until,
+        )
 
     async def _sleep_or_change(self, delay_s: float) -> None:
         async with asyncio.TaskGroup() as group:

@@ -10,14 +10,13 @@ from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.events import Event, JobEnded, JobFound, JobSubmitted, Sink, WarningRaised
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.proxies import find_proxy
-from suno_cover_cli.base.settings import Settings, parse_rate
+from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.jobs.poller import Timing
 from suno_cover_cli.jobs.workflow import CoverWorkflow
 from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.journal.rows import JobOptions
 from suno_cover_cli.options.jobs import JobCommandOptions
-from suno_cover_cli.service.limiter import RequestLimiter
 from suno_cover_cli.ui.choice import ScreenOptions, choose_screen
 from suno_cover_cli.ui.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
 from suno_cover_cli.wiring.context import Context
@@ -281,18 +280,9 @@ async def _open_clients(
     """Load the HTTP client, which takes a tenth of a second, and what speaks through it."""
     with loading():
         from suno_cover_cli.images.downloader import Downloader
-        from suno_cover_cli.service.api import SunoApi
+        from suno_cover_cli.service.api import JOBS, open_api
 
-    limit, window_s = parse_rate(settings.rate)
-    limiter = await stack.enter_async_context(RequestLimiter(limit, window_s, clock=context.clock))
-    api = SunoApi(
-        base_url=settings.base_url,
-        key=key,
-        provider=settings.provider,
-        limiter=limiter,
-        clock=context.clock,
-        sink=sink,
-        user_agent=context.user_agent,
-    )
+    opening = open_api(settings, key, clock=context.clock, sink=sink, user_agent=context.user_agent, policy=JOBS)
+    api = await stack.enter_async_context(opening)
     saver = Downloader(allow_loopback=settings.is_loopback, clock=context.clock, user_agent=context.user_agent)
-    return await stack.enter_async_context(api), await stack.enter_async_context(saver)
+    return api, await stack.enter_async_context(saver)
