@@ -8,7 +8,7 @@ import pytest
 
 PRELUDE = """
 import atexit, sys
-from suno_cover_cli.cli.quick_end import QuickEnd
+from suno_cover_cli.cli.main import QuickEnd
 
 quick_end = QuickEnd()
 """

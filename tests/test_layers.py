@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections import Counter
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -172,6 +173,12 @@ def is_allowed(importer: str, imported: str) -> bool:
 def test_every_module_has_its_layer() -> None:
     """A new module is given a place in the picture before it lands."""
     assert [name for name in MODULES if layer_of(name) is None] == []
+
+
+def test_a_newcomer_finds_the_room_from_the_file_list() -> None:
+    """At most twelve modules lie at the root and twenty in any folder: what is longer is not read as a list."""
+    sizes = Counter(path.parent for path in MODULES.values() if path.name != "__init__.py")
+    assert {str(folder): size for folder, size in sizes.items() if size > (12 if folder == ROOT else 20)} == {}
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
