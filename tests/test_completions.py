@@ -37,7 +37,8 @@ def history(cli: Cli) -> dict[str, str]:
             )
         for n in (7, 12):
             journal.execute(
-                "INSERT INTO recordings VALUES (?, ?, 0, ?, 200, '/', 'unchecked', '[]', '')",
+                "INSERT INTO recordings (n, id, ts, task_id, code, path, signature, headers, body)"
+                " VALUES (?, ?, 0, ?, 200, '/', 'unchecked', '[]', '')",
                 (n, f"e{n}", COVERS[0]),
             )
     journal.close()

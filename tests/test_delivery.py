@@ -21,10 +21,9 @@ from suno_cover_cli.callbacks.delivery import (
     Delivery,
     Outcome,
     forwarded_headers,
-    parse_target,
-    refuse_loop,
 )
-from suno_cover_cli.callbacks.listener import Answer, ReceivedCallback
+from suno_cover_cli.callbacks.listener import Answer, ReceivedRequest
+from suno_cover_cli.callbacks.targets import Target, parse_target, refuse_loop
 from tests.clocks import ScaledClock
 from tests.listener_fixtures import TASK, callback_body, new_listener
 
@@ -65,7 +64,7 @@ async def receiver(answer: bytes | None) -> AsyncIterator[tuple[Receiver, str]]:
 
 async def deliver(url: str, body: bytes, headers: tuple[tuple[str, str], ...] = (), speed: float = 1) -> Delivery:
     """Deliver once."""
-    async with CallbackSender(url, clock=ScaledClock(speed)) as sender:
+    async with CallbackSender(Target(url), clock=ScaledClock(speed)) as sender:
         return await sender.deliver(body, headers)
 
 
@@ -224,14 +223,14 @@ async def test_many_deliveries_at_once_do_not_wait_for_each_other() -> None:
     arrived = asyncio.Semaphore(0)
     ready = asyncio.Event()
 
-    async def answer(_: ReceivedCallback) -> Answer:
+    async def answer(_: ReceivedRequest, _deserved: Answer) -> Answer:
         arrived.release()
         await ready.wait()
         return Answer()
 
     async with new_listener(responder=answer) as listener:
         url = listener.local_url + listener.open_inbox().path
-        async with CallbackSender(url, clock=SystemClock()) as sender, asyncio.TaskGroup() as group:
+        async with CallbackSender(Target(url), clock=SystemClock()) as sender, asyncio.TaskGroup() as group:
             sending = [group.create_task(sender.deliver(callback_body(f"t{n}"), ())) for n in range(150)]
             for _ in sending:
                 await arrived.acquire()
@@ -256,7 +255,7 @@ async def test_many_deliveries_at_once_do_not_wait_for_each_other() -> None:
 )
 def test_every_short_form_means_a_url(text: str, url: str) -> None:
     """A port, a port and path, a path, a host and port and a URL each mean the receiver one expects."""
-    assert parse_target(text) == url
+    assert parse_target(text) == Target(url)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +273,10 @@ def test_every_short_form_means_a_url(text: str, url: str) -> None:
         "http://a:99999/",
         "http://a/#part",
         "3000/caf\xe9",
-        "http://user:pass@a/",
+        "http://user:pass@",
+        "http://user:pass@a b/",
+        "http://user:pass@a/#x",
+        "user:pass@host:99999/",
     ],
 )
 def test_what_means_no_receiver_is_a_usage_error(text: str) -> None:

@@ -25,7 +25,7 @@ from suno_cover_cli.sandbox.app import Sandbox
 from tests.cli_fixtures import Cli, Run
 from tests.crash_fixtures import POLL, environ_of
 from tests.journal_fixtures import Listening, ended, journal_in, music
-from tests.test_recordings import received
+from tests.test_recordings import entry
 
 NAME = "journal.sqlite3"
 JOBS = 24
@@ -58,7 +58,7 @@ async def fill(folder: Path) -> None:
             if n % 3 == 0:
                 result = ended(JobState.SUCCEEDED, row.task_id, f"{n}a", f"{n}b", music_task_id=row.music_task_id)
                 await journal.record_end(row, result, 1_700_000_000.0)
-        await RecordingStore(journal.database).add([received() for _ in range(20)])
+        await RecordingStore(journal.database).add([entry() for _ in range(20)])
 
 
 UNFINISHED = {f"c{n:031x}" for n in range(JOBS) if n % 3}
@@ -208,7 +208,7 @@ async def test_a_bad_event_is_set_aside(tmp_path: Path) -> None:
     sink = Listening()
     async with journal_in(tmp_path, sink) as journal:
         store = RecordingStore(journal.database)
-        await store.add([received() for _ in range(3)])
+        await store.add([entry() for _ in range(3)])
         await journal.database.run(lambda c: c.execute("UPDATE recordings SET headers = 'junk' WHERE n = 1"))
         await journal.database.run(
             lambda c: c.execute("UPDATE recordings SET path = CAST(X'ff' AS TEXT) WHERE n = 3")
@@ -318,11 +318,11 @@ async def test_numbers_of_events_are_not_given_twice_after_a_repair(tmp_path: Pa
     """The count of events goes on where it was, although the last of them were dropped."""
     async with journal_in(tmp_path) as journal:
         store = RecordingStore(journal.database)
-        await store.add([received() for _ in range(5)])
+        await store.add([entry() for _ in range(5)])
         await journal.database.run(lambda c: c.execute("DELETE FROM recordings WHERE n > 2"))
     await asyncio.to_thread(damage_schema, tmp_path)
     async with journal_in(tmp_path) as journal:
-        assert await RecordingStore(journal.database).add([received()]) == 6
+        assert await RecordingStore(journal.database).add([entry()]) == 6
 
 
 # --- what is not a file -----------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from suno_cover_cli.callbacks.signature import sign
 from tests.clocks import ScaledClock
 from tests.listen_fixtures import listening
 from tests.listener_fixtures import IMAGES, RECEIVED_BODY, TASK, callback_body
+from tests.tunnel_fixtures import wait_until
 
 KEY = "whk_0123456789"
 OTHER_TASK = "a" * 32
@@ -43,9 +44,13 @@ async def test_the_json_lines_are_the_contract(tmp_path: Path) -> None:
     ready, event, end = done.objects
     assert ready == {"v": 1, "type": "ready", "url": run.url, "local": run.url, "inspector": None}
     assert list(event) == [
-        "v", "type", "n", "id", "ts", "task_id", "code", "message", "images", "signature", "duplicate_of",
-        "headers", "body", "body_b64", "answered", "latency_ms", "forward",
-    ]  # fmt: skip
+        *("v", "type", "n", "id", "ts", "method", "path", "query", "remote", "headers", "body_b64", "answered"),
+        *("latency_ms", "forward", "body", "kind", "stage", "task_id", "code", "message", "images"),
+        *("duplicate_of", "signature", "signature_reason"),
+    ]
+    assert (event["method"], event["path"], event["query"]) == ("POST", run.url[run.url.index("/c") :], "")
+    assert (event["remote"], event["kind"], event["stage"]) == ("127.0.0.1", "cover", "complete")
+    assert event["signature_reason"] is None
     assert (event["v"], event["type"], event["n"], event["task_id"]) == (1, "event", 1, TASK)
     assert (event["code"], event["message"], event["images"]) == (200, "success", list(IMAGES))
     assert (event["signature"], event["duplicate_of"], event["forward"]) == ("unchecked", None, None)
@@ -142,7 +147,9 @@ async def test_a_ready_file_holds_the_url(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     ready.write_text("http://127.0.0.1:1/old\n")
     async with listening(tmp_path, ready_file=ready) as run:
+        await asyncio.to_thread(wait_until, ready.exists, "the ready file")
         assert ready.read_text() == f"{run.url}\n"
+    assert not ready.exists()
 
 
 async def test_a_path_of_ones_own(tmp_path: Path) -> None:
@@ -174,15 +181,16 @@ async def test_delay_holds_each_answer_back(tmp_path: Path) -> None:
     assert abs(events[0]["ts"] - events[1]["ts"]) < 10
 
 
-async def test_strangers_are_counted_and_hidden(tmp_path: Path) -> None:
-    """What is no callback prints nothing and ends nothing; the last line counts it by kind."""
+async def test_other_paths_are_counted_and_hidden(tmp_path: Path) -> None:
+    """What is no callback ends nothing; on the path it has a line, elsewhere it is counted by kind at the end."""
     async with listening(tmp_path, json=False, count=1) as run:
         assert (await run.post(b"{}")).status == 400
         assert (await run.post(b"", path="/wp-login.php", method="GET")).status == 404
         assert (await run.post(callback_body(), path="/wp-login.php")).status == 404
         await run.post(callback_body())
         done = await run.wait_ended()
-    assert len(done.lines) == 2
+    assert len(done.lines) == 3
+    assert "--> 1 POST, 2 B: JSON, but not {code, data: {taskId}}; 400 in " in done.lines[0]
     assert "1 event, 3 requests that were no callbacks (2 unknown path, 1 JSON, but not" in done.stderr
 
 
@@ -246,12 +254,12 @@ async def test_json_lines_are_ascii_whatever_comes(tmp_path: Path) -> None:
     assert done.stdout.isascii()
     events = done.objects[1:-1]
     assert [base64.b64decode(event["body_b64"]) for event in events] == bodies
-    assert [event["body"] is None for event in events] == [True, False, True, False, False]
+    assert [event["body"] is None for event in events] == [False, False, True, False, False]
     assert events[1]["body"]["x"] == "\x9b2J\u202e\U0001f600"
 
 
 async def test_signatures_are_told_and_wrong_ones_count_for_nothing(tmp_path: Path) -> None:
-    """With a key, missing, bad and stale signatures are shown as refused with 401; only the right one counts."""
+    """With a key, missing, bad and stale signatures are shown, recorded and refused; only the right one counts."""
     headers: tuple[dict[str, str], ...] = ({}, signed(key="another"), signed(age_s=3600), signed())
     async with listening(tmp_path, count=1, environ={"SUNO_WEBHOOK_KEY": KEY}) as run:
         statuses = [(await run.post(callback_body(), headers=one)).status for one in headers]
@@ -260,7 +268,9 @@ async def test_signatures_are_told_and_wrong_ones_count_for_nothing(tmp_path: Pa
     assert statuses == [401, 401, 401, 200]
     assert [event["signature"] for event in events] == ["missing", "bad", "stale", "ok"]
     assert [event["answered"] for event in events] == statuses
-    assert [event["n"] for event in events] == [None, None, None, 1]
+    assert [event["n"] for event in events] == [1, 2, 3, 4]
+    reasons = [event["signature_reason"] for event in events]
+    assert [reason and reason.split()[0] for reason in reasons] == ["no", "another", "the", None]
     assert done.objects[-1] == {"type": "end", "events": 4, "reason": "count"}
     assert "1 event, 3 refused" in done.stderr
 
@@ -304,12 +314,12 @@ async def test_numbers_go_on_where_the_last_run_ended(tmp_path: Path) -> None:
     [
         ({"path": "no-slash"}, "path"),
         ({"json": True, "print_url": True}, "--print-url"),
-        ({"forward_to": "3000", "answer": 500}, "--answer"),
+        ({"forward_to": ["3000"], "answer": 500}, "--answer"),
         ({"print_url": True, "json": False, "command": ("true",)}, "command"),
         ({"public_url": "https://x.example"}, "--public-url"),
         ({"tunnel": None, "public_url": "http://x.example"}, "https"),
         ({"until_task": "../x"}, "cover task id"),
-        ({"forward_to": "not a receiver"}, "receiver"),
+        ({"forward_to": ["not a receiver"]}, "receiver"),
         ({"listen_host": "256.1.1.1"}, "address"),
         ({"ready_file": Path("/dev/null/ready")}, "--ready-file"),
     ],

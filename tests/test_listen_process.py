@@ -53,7 +53,7 @@ def test_every_byte_of_stdout_parses(cli: Cli) -> None:
     run = cli.shell(script)
     assert "code 0" in run.lines
     lines = [json.loads(line) for line in run.lines[run.lines.index("code 0") + 1 :]]
-    assert [line["type"] for line in lines] == ["ready", "event", "event", "event", "end"]
+    assert [line["type"] for line in lines] == ["ready", "request", "request", "event", "event", "event", "end"]
     assert "hello" in run.stderr
 
 

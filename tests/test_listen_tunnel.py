@@ -102,7 +102,7 @@ async def test_a_killed_agent_is_replaced_and_the_new_url_told(agent: NgrokStand
         await asyncio.to_thread(agent.kill)
         await run.wait_until(lambda: run.stdout.count('"ready"') == 2)
         new_url = run.objects[-1]["url"]
-        assert ready.read_text() == f"{new_url}\n"
+        await asyncio.to_thread(wait_until, lambda: ready.read_text() == f"{new_url}\n", "the new ready file")
         assert await post_outside(agent, new_url) == 200
         await run.wait_events(1)
         await run.interrupt()

@@ -5,7 +5,7 @@ import errno
 import io
 import re
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -23,7 +23,7 @@ from suno_cover_cli.callbacks.listener import (
     Answer,
     Exchange,
     InboxClosedError,
-    ReceivedCallback,
+    ReceivedRequest,
 )
 from suno_cover_cli.callbacks.signature import sign
 from tests.clocks import ManualClock
@@ -49,11 +49,13 @@ async def test_a_callback_is_answered_and_delivered_whole() -> None:
         inbox = listener.open_inbox()
         answer = await post(listener, f"{inbox.path}?try=1", body, headers={"X-From": "service"})
         callback = await inbox.receive()
+    content = callback.content
+    assert content is not None
     assert (answer.status, answer.body) == (200, RECEIVED_BODY)
     assert answer.headers["Content-Type"] == "application/json"
     assert (callback.n, callback.ts, callback.path) == (1, 1_700_000_000.0, f"{inbox.path}?try=1")
-    assert (callback.task_id, callback.code, callback.message) == (TASK, 200, "success")
-    assert (callback.image_urls, callback.body, callback.duplicate_of) == (IMAGES, body, None)
+    assert (callback.task_id, content.code, content.message) == (TASK, 200, "success")
+    assert (content.image_urls, callback.body, callback.duplicate_of) == (IMAGES, body, None)
     assert (callback.signature, callback.remote) == (SignatureState.UNCHECKED, "127.0.0.1")
     assert ("X-From", "service") in callback.headers
     assert re.fullmatch(r"evt_[0-9a-f]{8}", callback.id)
@@ -68,12 +70,170 @@ async def test_an_unknown_path_is_404(method: str) -> None:
             assert (await post(listener, path, callback_body(), method=method)).status == 404
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
-async def test_only_post_is_a_callback(method: str) -> None:
-    """Any other method on an open path is 405 and names POST."""
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [
+        *[(method, 200) for method in ("GET", "HEAD", "OPTIONS")],
+        *[(method, 405) for method in ("PUT", "PATCH", "DELETE", "TRACE")],
+    ],
+)
+async def test_only_post_is_a_callback(method: str, status: int) -> None:
+    """A probe of an open path is answered with 200, other methods with 405; both say what is taken."""
+    exchanges: list[Exchange] = []
+    async with new_listener(on_exchange=exchanges.append) as listener:
+        inbox = listener.open_inbox()
+        answer = await post(listener, inbox.path, callback_body() if status == 405 else b"", method=method)
+        inbox.close()
+        with pytest.raises(InboxClosedError):
+            await inbox.receive()
+    assert (answer.status, answer.headers["Allow"]) == (status, "POST, GET, HEAD, OPTIONS")
+    (exchange,) = exchanges
+    assert exchange.request is not None
+    assert (exchange.request.method, exchange.request.content) == (method, None)
+    assert exchange.reason == f"{method}, not POST"
+
+
+@pytest.mark.parametrize("body", [b"hello", b"", b"[]", b"\x00" * 5000], ids=["text", "none", "list", "zeros"])
+async def test_any_post_to_a_jobs_secret_path_wakes_it(body: bytes) -> None:
+    """Where a job waits, a POST that cannot be read is answered with 200 and delivered, with the reason."""
     async with new_listener() as listener:
-        answer = await post(listener, listener.open_inbox().path, b"", method=method)
-    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+        inbox = listener.open_inbox()
+        answer = await post(listener, inbox.path, body)
+        request = await inbox.receive()
+    assert (answer.status, answer.body) == (200, RECEIVED_BODY)
+    assert (request.body, request.content, bool(request.reason)) == (body, None, True)
+
+
+async def test_under_a_key_only_a_right_signature_wakes() -> None:
+    """With a webhook key a POST that cannot be read cannot be checked: it is 400 and wakes nobody."""
+    async with new_listener(webhook_key=KEY) as listener:
+        inbox = listener.open_inbox()
+        assert (await post(listener, inbox.path, b"hello")).status == 400
+        assert (await post(listener, inbox.path, callback_body())).status == 401
+        inbox.close()
+        with pytest.raises(InboxClosedError):
+            await inbox.receive()
+
+
+async def test_a_body_that_is_too_large_wakes_all_the_same() -> None:
+    """What is over 1 MiB is refused with 413 and not read, but it was sent to a secret path."""
+    async with new_listener() as listener, connect(listener) as wire:
+        inbox = listener.open_inbox()
+        await wire.send(request_bytes(inbox.path, length=2_000_000))
+        assert (await wire.read_answer()).status == 413
+        request = await inbox.receive()
+    assert (request.reason, request.is_whole) == ("over 1 MiB", False)
+
+
+@pytest.mark.parametrize(
+    "form", ["{path}/", "{path}/?x=1", "http://elsewhere.example{path}", "HTTPS://h{path}/?x"]
+)
+async def test_a_slash_at_the_end_and_a_whole_url_are_the_same_path(form: str) -> None:
+    """Some senders put a slash behind the address, and a request may name a whole URL."""
+    async with new_listener() as listener, connect(listener) as wire:
+        inbox = listener.open_inbox()
+        await wire.send(request_bytes(form.format(path=inbox.path), callback_body()))
+        assert (await wire.read_answer()).body == RECEIVED_BODY
+        assert (await inbox.receive()).task_id == TASK
+
+
+@pytest.mark.parametrize(
+    ("trusts", "told", "remote"),
+    [
+        (True, ("203.0.113.9",), "203.0.113.9"),
+        (True, ("198.51.100.1, 203.0.113.9",), "203.0.113.9"),
+        (True, ("198.51.100.1", "2001:db8::1"), "2001:db8::1"),
+        (True, ("unknown",), "127.0.0.1"),
+        (True, (), "127.0.0.1"),
+        (False, ("203.0.113.9",), "127.0.0.1"),
+    ],
+)
+async def test_the_agents_word_for_the_senders_address_counts(
+    trusts: bool, told: tuple[str, ...], remote: str
+) -> None:
+    """Behind the tunnel's agent the last address of X-Forwarded-For is the sender's; else nobody is believed."""
+    headers = tuple(f"X-Forwarded-For: {value}" for value in told)
+    async with new_listener(trusts_forwarded_for=trusts) as listener, connect(listener) as wire:
+        inbox = listener.open_inbox()
+        await wire.send(request_bytes(inbox.path, callback_body(), headers=headers))
+        await wire.read_answer()
+        assert (await inbox.receive()).remote == remote
+
+
+async def test_a_query_of_eight_kibibytes_arrives_whole() -> None:
+    """Callback addresses carry tokens: 8 KiB of query are part of the path, as they were sent."""
+    query = "token=" + "a" * 8192 + "&b=%20&c=%E9&d=?&e"
+    async with new_listener() as listener, connect(listener) as wire:
+        inbox = listener.open_inbox()
+        await wire.send(request_bytes(f"{inbox.path}?{query}", callback_body()))
+        assert (await wire.read_answer()).status == 200
+        assert (await inbox.receive()).query == query
+
+
+async def test_a_query_beyond_all_use_says_so() -> None:
+    """A line that is too long is 400 with that reason, and counted as such."""
+    exchanges: list[Exchange] = []
+    async with new_listener(on_exchange=exchanges.append) as listener, connect(listener) as wire:
+        await wire.send(request_bytes(f"{listener.open_inbox().path}?{'a' * 13_000}"))
+        assert b"a line of over 12 KiB" in (await wire.read_answer()).body
+    assert [one.reason for one in exchanges] == ["a line of over 12 KiB"]
+
+
+class Pieces:
+    """The rest of a long answer, in pieces; it may break off."""
+
+    def __init__(self, pieces: list[bytes], *, breaks_off: bool = False) -> None:
+        self._pieces = pieces
+        self._breaks_off = breaks_off
+        self.is_closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._pieces:
+            return self._pieces.pop(0)
+        if self._breaks_off:
+            raise ConnectionError("no more")
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Note that nobody wants more."""
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("size", [None, 8], ids=["unknown size", "known size"])
+async def test_a_long_answer_goes_out_piece_by_piece(size: int | None, version: str) -> None:
+    """With its size, in chunks, or up to the connection's end, as size and version allow; then it is closed."""
+    rest = Pieces([b"cd", b"ef", b"gh"])
+
+    async def answer(_: ReceivedRequest, _deserved: Answer) -> Answer:
+        return Answer(201, b"ab", ((b"Set-Cookie", b"a=1"), (b"Set-Cookie", b"b=2")), rest, size)
+
+    async with new_listener(responder=answer) as listener, connect(listener) as wire:
+        request = request_bytes(listener.open_inbox().path, callback_body(), headers=("Connection: close",))
+        await wire.send(request.replace(b"HTTP/1.1", f"HTTP/{version}".encode()))
+        head, _, body = (await wire.read_to_end()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 201 ")
+    assert head.count(b"Set-Cookie: ") == 2
+    is_chunked = size is None and version == "1.1"
+    assert (b"Transfer-Encoding: chunked" in head, b"Content-Length: 8" in head) == (is_chunked, size == 8)
+    assert body == (b"2\r\nab\r\n2\r\ncd\r\n2\r\nef\r\n2\r\ngh\r\n0\r\n\r\n" if is_chunked else b"abcdefgh")
+    assert rest.is_closed
+
+
+async def test_an_answer_that_breaks_off_looks_like_one() -> None:
+    """When the rest cannot be had the connection is cut, so that half an answer is not taken for a whole one."""
+    exchanges: list[Exchange] = []
+
+    async def answer(_: ReceivedRequest, _deserved: Answer) -> Answer:
+        return Answer(200, b"ab", (), Pieces([b"cd"], breaks_off=True), 100)
+
+    async with new_listener(responder=answer, on_exchange=exchanges.append) as listener, connect(listener) as wire:
+        await wire.send(request_bytes(listener.open_inbox().path, callback_body()))
+        assert not (await wire.read_to_end()).endswith(b"0\r\n\r\n")
+    assert [one.is_answer_lost for one in exchanges] == [True]
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
@@ -123,7 +283,7 @@ async def test_with_a_key_only_signed_callbacks_are_taken(
         with pytest.raises(InboxClosedError):
             await inbox.receive()
     assert answer.status == status
-    seen = exchanges[0].callback
+    seen = exchanges[0].request
     assert seen is not None
     assert (seen.signature, seen.task_id, bool(exchanges[0].reason)) == (state, TASK, status != 200)
 
@@ -194,27 +354,26 @@ async def test_the_local_url_works_for_every_host(host: str) -> None:
 
 
 async def test_the_responder_decides_the_answer() -> None:
-    """A responder sees the callback and its status and body go back to the sender."""
-    seen: list[ReceivedCallback] = []
+    """A responder sees each request with what it would be answered; its status and body go back to the sender."""
+    seen: list[tuple[str, int]] = []
 
-    async def answer(callback: ReceivedCallback) -> Answer:
-        seen.append(callback)
-        return Answer(531 if callback.code == 501 else 202, b'{"mine":true}')
+    async def answer(request: ReceivedRequest, deserved: Answer) -> Answer:
+        seen.append((request.task_id, deserved.status))
+        return Answer(202, b'{"mine":true}') if request.task_id else deserved
 
     async with new_listener(responder=answer) as listener:
-        inbox = listener.open_inbox()
+        inbox = listener.open_inbox(is_read=False)
         good = await post(listener, inbox.path, callback_body())
-        bad = await post(listener, inbox.path, callback_body(code=501))
         stray = await post(listener, inbox.path, b"no callback")
-    assert (good.status, good.body, bad.status, stray.status) == (202, b'{"mine":true}', 531, 400)
-    assert [callback.code for callback in seen] == [200, 501]
+    assert (good.status, good.body, stray.status) == (202, b'{"mine":true}', 400)
+    assert seen == [(TASK, 200), ("", 400)]
 
 
 @pytest.mark.parametrize("status", [204, 304])
 async def test_a_status_without_a_body_is_sent_without_one(status: int) -> None:
     """Statuses that forbid a body leave the connection fit for the next request."""
 
-    async def answer(_: ReceivedCallback) -> Answer:
+    async def answer(_: ReceivedRequest, _deserved: Answer) -> Answer:
         return Answer(status)
 
     async with new_listener(responder=answer) as listener, aiohttp.ClientSession() as session:
@@ -229,7 +388,7 @@ async def test_every_exchange_is_observed() -> None:
     """Strangers are observed with the reason of their refusal, accepted callbacks without one."""
     exchanges: list[Exchange] = []
     async with new_listener(on_exchange=exchanges.append) as listener:
-        inbox = listener.open_inbox()
+        inbox = listener.open_inbox(is_read=False)
         await post(listener, "/wp-login.php", b"x", headers={"User-Agent": "scanner"})
         await post(listener, inbox.path, b"", method="GET")
         await post(listener, inbox.path, b"[]")
@@ -239,15 +398,20 @@ async def test_every_exchange_is_observed() -> None:
             assert (await wire.read_answer()).status == 400
     assert [(one.method, one.status, bool(one.reason)) for one in exchanges] == [
         ("POST", 404, True),
-        ("GET", 405, True),
+        ("GET", 200, True),
         ("POST", 400, True),
         ("POST", 200, False),
         ("", 400, True),
     ]
     assert exchanges[0].path == "/wp-login.php"
     assert ("User-Agent", "scanner") in exchanges[0].headers
-    assert exchanges[2].body == b"[]"
-    assert [one.callback is not None for one in exchanges] == [False, False, False, True, False]
+    assert [one.request.body if one.request else None for one in exchanges] == [
+        None,
+        b"",
+        b"[]",
+        callback_body(),
+        None,
+    ]
     assert all(one.latency_ms >= 0 and not one.is_answer_lost for one in exchanges)
 
 
@@ -256,7 +420,7 @@ async def test_a_sender_that_hangs_up_has_still_called() -> None:
     lost: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
     asked, gone = asyncio.Event(), asyncio.Event()
 
-    async def answer_late(_: ReceivedCallback) -> Answer:
+    async def answer_late(_: ReceivedRequest, _deserved: Answer) -> Answer:
         asked.set()
         await gone.wait()
         return Answer(200, b" " * 8 * 1024 * 1024)  # more than the kernel takes on credit
@@ -277,7 +441,7 @@ async def test_a_fault_of_our_own_is_loud() -> None:
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
 
-    async def fail(_: ReceivedCallback) -> Answer:
+    async def fail(_: ReceivedRequest, _deserved: Answer) -> Answer:
         raise ZeroDivisionError
 
     async with new_listener(responder=fail) as listener:
@@ -291,7 +455,7 @@ async def test_answers_that_are_owed_go_out_at_the_end() -> None:
     """Leaving waits for an answer in the making, and the sender gets it."""
     asked, ready = asyncio.Event(), asyncio.Event()
 
-    async def answer_late(_: ReceivedCallback) -> Answer:
+    async def answer_late(_: ReceivedRequest, _deserved: Answer) -> Answer:
         asked.set()
         await ready.wait()
         return Answer(200, b'{"late":true}')
@@ -309,7 +473,7 @@ async def test_leaving_is_bounded() -> None:
     """An answer that never comes is cut when the closing time is over; half requests and idle ones at once."""
     asked = asyncio.Event()
 
-    async def never(_: ReceivedCallback) -> Answer:
+    async def never(_: ReceivedRequest, _deserved: Answer) -> Answer:
         asked.set()
         await asyncio.Event().wait()
         return Answer()

@@ -7,7 +7,6 @@ import pytest
 
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.keys import WebhookKey
-from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.providers import KIE_SIGNATURE
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.content import parse_callback
@@ -96,7 +95,7 @@ async def test_duplicates_are_told() -> None:
         inbox = listener.open_inbox()
         for body in bodies:
             assert (await post(listener, inbox.path, body)).status == 200
-    seen = [exchange.callback for exchange in exchanges if exchange.callback]
+    seen = [exchange.request for exchange in exchanges if exchange.request]
     assert [one.n for one in seen] == [1, 2, 3, 4, 5, 6]
     assert [one.duplicate_of for one in seen] == [None, None, 1, None, None, 1]
 
@@ -151,15 +150,7 @@ def test_what_is_remembered_of_duplicates_is_bounded() -> None:
 
     def admit(task: str) -> int | None:
         body = callback_body(task)
-        return inbox.admit(
-            parse_callback(body),
-            body=body,
-            headers=(),
-            path="/",
-            remote="",
-            signature=SignatureState.UNCHECKED,
-            ts=0.0,
-        ).duplicate_of
+        return inbox.number(parse_callback(body), body, is_accepted=True).duplicate_of
 
     assert [admit(f"t{n}") for n in range(1000)] == [None] * 1000
     assert admit("t0") == 1
@@ -182,11 +173,6 @@ def test_ids_do_not_come_again() -> None:
     """Each callback is named at random, also beyond those that one look at the system's randomness yields."""
     inbox = CallbackInbox("/hook", on_close=list)
     content = parse_callback(callback_body())
-    ids = {
-        inbox.admit(
-            content, body=b"", headers=(), path="/hook", remote="", signature=SignatureState.UNCHECKED, ts=0.0
-        ).id
-        for _ in range(1000)
-    }
+    ids = {inbox.number(content, b"", is_accepted=True).id for _ in range(1000)}
     assert len(ids) == 1000
     assert all(re.fullmatch(r"evt_[0-9a-f]{8}", one) for one in ids)

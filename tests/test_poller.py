@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from suno_cover_cli.base.errors import KeyRefusedError, RefusedError, SunoCoverError, UnavailableError
-from suno_cover_cli.base.models import JobRecord, RecordState, SignatureState, Via
-from suno_cover_cli.callbacks.content import ReceivedCallback
+from suno_cover_cli.base.models import JobRecord, RecordState, Via
+from suno_cover_cli.callbacks.content import CallbackContent, ReceivedRequest
+from suno_cover_cli.callbacks.kinds import CallbackKind
 from suno_cover_cli.jobs.poller import Poller, Timing, WakeUp, spread_s
 from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 from tests.clocks import ManualClock
@@ -16,22 +17,23 @@ TASK = "cover-1"
 TIMING = Timing(poll_interval_s=30.0, timeout_s=900.0)
 
 
-def callback(code: int = 200, task_id: str = TASK) -> ReceivedCallback:
+def callback(code: int = 200, task_id: str = TASK, kind: CallbackKind = CallbackKind.COVER) -> ReceivedRequest:
     """Make a callback as the listener hands it over."""
-    return ReceivedCallback(
+    return ReceivedRequest(
         n=1,
         id="abc",
         ts=0.0,
         path="/callback/x",
-        task_id=task_id,
-        code=code,
-        message="said",
-        image_urls=(),
-        signature=SignatureState.UNCHECKED,
+        content=CallbackContent(task_id, code, "said", (), kind),
         headers=(),
         body=b"",
-        duplicate_of=None,
-        remote="127.0.0.1",
+    )
+
+
+def unreadable() -> ReceivedRequest:
+    """Make a request that is no callback, as the listener hands it over."""
+    return ReceivedRequest(
+        n=1, id="abc", ts=0.0, path="/callback/x", content=None, reason="not JSON", headers=(), body=b"hello"
     )
 
 
@@ -41,9 +43,9 @@ class QueueInbox:
     path = "/callback/test"
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[ReceivedCallback] = asyncio.Queue()
+        self.queue: asyncio.Queue[ReceivedRequest] = asyncio.Queue()
 
-    async def receive(self) -> ReceivedCallback:
+    async def receive(self) -> ReceivedRequest:
         """Return the next one."""
         return await self.queue.get()
 
@@ -100,7 +102,7 @@ class Waiting:
         self.reads.append(round(self.clock.monotonic() - self._start, 3))
         return self.answer()
 
-    def _note_callback(self, _callback: ReceivedCallback, is_ours: bool) -> None:
+    def _note_callback(self, _callback: ReceivedRequest, is_ours: bool) -> None:
         self.strangers += not is_ours
 
     async def advance(self, by_s: float, step_s: float = 1.0) -> None:
@@ -193,12 +195,51 @@ async def test_a_failure_that_the_record_contradicts_is_not_believed(waiting: Wa
     assert (await task)[0].state is RecordState.SUCCEEDED
 
 
-async def test_a_callback_about_another_task_wakes_nobody(waiting: Waiting) -> None:
-    """A callback that names another cover task is told and ignored."""
+@pytest.mark.parametrize(
+    "request_of", [unreadable, lambda: callback(task_id="other")], ids=["unreadable", "foreign"]
+)
+async def test_any_request_on_the_secret_path_leads_to_one_read(
+    waiting: Waiting, request_of: Callable[[], ReceivedRequest]
+) -> None:
+    """A body that cannot be read, or names another task, costs one read at once and no more."""
     task = await waiting.begin()
-    waiting.inbox.queue.put_nowait(callback(task_id="other"))
-    await waiting.advance(29)
-    assert (waiting.strangers, waiting.reads) == (1, [])
+    await waiting.advance(3)
+    waiting.inbox.queue.put_nowait(request_of())
+    await waiting.advance(26)
+    assert (waiting.strangers, waiting.reads) == (1, [3.0])
+    task.cancel()
+
+
+async def test_requests_that_cannot_be_read_cost_at_most_one_read_in_five_seconds(waiting: Waiting) -> None:
+    """A flood of them, two a second for 20 seconds, leads to a read each 5 s, and callbacks are read at once."""
+    task = await waiting.begin()
+    for _ in range(40):
+        waiting.inbox.queue.put_nowait(unreadable())
+        await waiting.advance(0.5, step_s=0.5)
+    assert waiting.strangers == 40
+    assert waiting.reads == [0.0, 5.0, 10.0, 15.0, 20.0]
+    waiting.inbox.queue.put_nowait(callback())
+    await waiting.advance(0.5, step_s=0.5)
+    assert waiting.reads[-1] == 20.0
+    task.cancel()
+
+
+async def test_an_unreadable_request_may_bring_the_end(waiting: Waiting) -> None:
+    """When the read it leads to says that the job is done, that is the end: nothing of it was announced."""
+    task = await waiting.begin()
+    waiting.says(RecordState.SUCCEEDED, "https://a/1")
+    waiting.inbox.queue.put_nowait(unreadable())
+    await waiting.advance(1)
+    record, via = await task
+    assert (record.state, via, waiting.reads) == (RecordState.SUCCEEDED, Via.POLL, [0.0])
+
+
+async def test_a_failure_of_another_kind_ends_no_cover(waiting: Waiting) -> None:
+    """A music callback with an error code and this task's id is read as news, not as the end of the cover."""
+    task = await waiting.begin()
+    waiting.inbox.queue.put_nowait(callback(400, kind=CallbackKind.MUSIC))
+    await waiting.advance(100)
+    assert not task.done()
     task.cancel()
 
 

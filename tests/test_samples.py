@@ -18,6 +18,7 @@ from suno_cover_cli.callbacks.delivery import CallbackSender
 from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.callbacks.samples import LATE_S, build_sample
 from suno_cover_cli.callbacks.signature import check_signature
+from suno_cover_cli.callbacks.targets import Target
 from tests.clocks import ManualClock
 from tests.listener_fixtures import TASK, new_listener
 
@@ -166,7 +167,7 @@ async def test_a_careful_receiver_answers_each_as_it_deserves(name: SampleName, 
     """The listener, as a receiver that checks everything, takes the good samples and refuses the others."""
     async with new_listener(webhook_key=KEY, clock=ManualClock(start=NOW)) as listener:
         url = listener.local_url + listener.open_inbox().path
-        async with CallbackSender(url, clock=SystemClock()) as sender:
+        async with CallbackSender(Target(url), clock=SystemClock()) as sender:
             for sample in build_sample(name, now_s=NOW):
                 assert (
                     await sender.deliver(sample.body, sample.headers(KEY, KIE_SIGNATURE, NOW))

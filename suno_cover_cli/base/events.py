@@ -62,8 +62,18 @@ class CallbackReceived(JobEvent, frozen=True, kw_only=True, tag="callback_receiv
     signature: str = "unchecked"
 
 
+class WokenUp(JobEvent, frozen=True, kw_only=True, tag="wake_up"):
+    """A request that cannot be read as a callback came to the job's secret path, and the service is read once.
+
+    ``reason`` says what was wrong with it; ``bytes`` is the size of its body.
+    """
+
+    reason: str
+    bytes: int
+
+
 class CallbackRejected(JobEvent, frozen=True, kw_only=True, tag="callback_rejected"):
-    """Something arrived on a job's path that does not belong to the job."""
+    """A callback about something else came to a job's path; the service is read once all the same."""
 
     reason: str
 

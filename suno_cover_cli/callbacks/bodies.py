@@ -69,9 +69,8 @@ def read_body(body: bytes, headers: Headers) -> ReadBody:
     Raises:
         UnreadableError: It is too large, breaks off, or is packed in a way that cannot be read here.
     """
-    codings = [one.strip().lower() for one in header_value(headers, "content-encoding").split(",")]
     content_type = header_value(headers, "content-type")
-    plain, packing = unpack(body, [one for one in codings if one not in {"", "identity"}])
+    plain, packing = unpack(body, codings_of(headers))
     if not plain.strip():
         raise UnreadableError("no body" if not body else "an empty body")
     boundary = _BOUNDARY.search(content_type)
@@ -83,6 +82,12 @@ def read_body(body: bytes, headers: Headers) -> ReadBody:
     if not _FORM.match(text):
         return ReadBody(text.encode("utf-8", "replace"), ", ".join(packing))
     return ReadBody(_json_of_form(_form_pairs(text, charset)), ", ".join([*packing, "form"]))
+
+
+def codings_of(headers: Headers) -> list[str]:
+    """Return how a body was compressed, as its headers say, in the order in which that was done."""
+    codings = [one.strip().lower() for one in header_value(headers, "content-encoding").split(",")]
+    return [one for one in codings if one not in {"", "identity"}]
 
 
 def header_value(headers: Headers, name: str) -> str:

@@ -1,9 +1,19 @@
 """What a callback says, read from bytes that anybody may have sent."""
 
+import re
+from urllib.parse import quote
+
 import msgspec
 
 from suno_cover_cli.base.models import SignatureState, WireCallback, WireCallbackData, is_safe_task_id
-from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, header_value, is_too_deep, read_body
+from suno_cover_cli.callbacks.bodies import (
+    Headers,
+    TooLargeError,
+    UnreadableError,
+    header_value,
+    is_too_deep,
+    read_body,
+)
 from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage, classify
 
 # The longest list and text worth keeping: a body of 1 MiB could name hundreds of thousands of images.
@@ -13,7 +23,15 @@ _MAX_CODE = 999_999
 
 
 class NotACallbackError(Exception):
-    """The bytes are not a callback; the text says why, in words of our own."""
+    """The bytes are not a callback; the text says why, in words of our own.
+
+    Attributes:
+        is_too_large: They are more than will be read, packed or unpacked.
+    """
+
+    def __init__(self, reason: str, *, is_too_large: bool = False) -> None:
+        super().__init__(reason)
+        self.is_too_large = is_too_large
 
 
 class CallbackContent(msgspec.Struct, frozen=True, gc=False):
@@ -46,40 +64,59 @@ class CallbackContent(msgspec.Struct, frozen=True, gc=False):
         return self.kind is CallbackKind.UNKNOWN or (self.stage is not None and self.stage.is_final)
 
 
-class ReceivedCallback(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One request that was a callback.
+class ReceivedRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One request on an open path, a callback or not.
 
     Attributes:
         n: Its number on this path, counted from 1.
         id: Random and short, to name it by in a record; never all digits.
         ts: Epoch seconds at arrival.
+        method: As sent.
         path: As requested, query included.
-        task_id: See :class:`CallbackContent`.
-        code: See :class:`CallbackContent`.
-        message: See :class:`CallbackContent`.
-        image_urls: See :class:`CallbackContent`.
-        signature: What is known about its signature.
-        headers: As sent; see :data:`Headers`.
+        headers: As sent; see :data:`~suno_cover_cli.callbacks.bodies.Headers`.
         body: As sent, byte for byte.
-        duplicate_of: ``n`` of the first accepted one with the same task, code and body, or ``None``.
-        remote: Address of the peer: the tunnel's agent, as a rule.
+        remote: Address of the sender, as far as it is known: else of the peer, the tunnel's agent as a rule.
+        content: What the callback says, or ``None`` when it is no callback.
+        reason: Why it is no callback, in words of our own; empty for a callback.
+        signature: What is known about a callback's signature.
+        signature_reason: What is wrong with it, in words of our own; empty when nothing is.
+        duplicate_of: ``n`` of the first accepted callback with the same task, code and body, or ``None``.
+        is_whole: All of the body is here: it neither broke off nor was it too large to be read.
     """
 
     n: int
     id: str
     ts: float
+    method: str = "POST"
     path: str
-    task_id: str
-    code: int
-    message: str
-    image_urls: tuple[str, ...]
-    signature: SignatureState
     headers: Headers
     body: bytes
-    duplicate_of: int | None
-    remote: str
+    remote: str = ""
+    content: CallbackContent | None
+    reason: str = ""
+    signature: SignatureState = SignatureState.UNCHECKED
+    signature_reason: str = ""
+    duplicate_of: int | None = None
+    is_whole: bool = True
+
+    @property
+    def query(self) -> str:
+        """What follows the first ``?`` of the path."""
+        return self.path.partition("?")[2]
+
+    @property
+    def task_id(self) -> str:
+        """The task that the callback is about; empty when it is none."""
+        return "" if self.content is None else self.content.task_id
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it is a callback whose signature is not acceptable."""
+        return not self.signature.is_acceptable
 
 
+_VISIBLE = re.compile(r"[!-~]*", re.ASCII)
+_PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 _CALLBACK = msgspec.json.Decoder(WireCallback, strict=False)
 _DATA = msgspec.json.Decoder(WireCallbackData, strict=False)
 
@@ -103,7 +140,7 @@ def parse_callback(body: bytes, headers: Headers = ()) -> CallbackContent:
         try:
             body, packing = read_body(body, headers)
         except UnreadableError as error:
-            raise NotACallbackError(str(error)) from error
+            raise NotACallbackError(str(error), is_too_large=isinstance(error, TooLargeError)) from error
     if is_too_deep(body):
         raise NotACallbackError("nested too deeply")
     try:
@@ -133,6 +170,13 @@ def parse_callback(body: bytes, headers: Headers = ()) -> CallbackContent:
         found.items,
         packing,
     )
+
+
+def quoted(target: str) -> str:
+    """Percent-encode whatever of a request's target is not visible ASCII: as it is, it cannot be sent again."""
+    if _VISIBLE.fullmatch(target):
+        return target
+    return quote(target.encode("utf-8", "surrogateescape"), safe=_PRINTABLE)
 
 
 def _raw_data(wire: WireCallback, body: bytes) -> bytes:

@@ -1,14 +1,15 @@
-"""Handing callbacks to a receiver: ``listen --forward-to``, ``trigger`` and ``replay``.
+"""Handing requests to a receiver: ``listen --forward-to``, ``trigger`` and ``replay``.
 
 Bytes go out as they came in. What belongs to one connection (hop-by-hop headers, Host, the framing) is made
-anew, and everything else of the sender's headers is kept, because signatures and receivers depend on it.
+anew, and everything else of the sender's headers is kept, because signatures and receivers depend on it. The same
+is true of the answer on its way back.
 """
 
 import asyncio
+import base64
 import io
-import re
-import socket
 import ssl
+from collections.abc import Iterable
 from enum import StrEnum
 from types import TracebackType
 from typing import Self
@@ -19,10 +20,12 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from suno_cover_cli.base.clock import Clock, within
-from suno_cover_cli.base.errors import UsageError, reason_of
-from suno_cover_cli.base.proxies import find_proxy
-from suno_cover_cli.base.text import clean
+from suno_cover_cli.base.proxies import Proxy, find_proxy
 from suno_cover_cli.callbacks.bodies import Headers
+from suno_cover_cli.callbacks.content import quoted
+from suno_cover_cli.callbacks.exchanges import RawHeaders, Rest
+from suno_cover_cli.callbacks.faults import Fault, advise, describe_fault
+from suno_cover_cli.callbacks.targets import Target, is_this_machine
 
 ANSWER_S = 15.0
 """The service waits this long for a receiver's 200 (documented)."""
@@ -30,10 +33,14 @@ ANSWER_S = 15.0
 FORWARD_S = 14.0
 """A forwarded callback gets a second less, so that the sender still hears the outcome."""
 
-_MAX_ANSWER_BYTES = 64 * 1024
+KEPT_BYTES = 64 * 1024
+"""Of an answer's body, what is kept to be shown."""
+
+_MAX_HEAD_LINE_BYTES = 64 * 1024
 _OK = 200
-# RFC 9110, 7.6.1, and what this side makes anew.
-_NOT_FORWARDED = frozenset(
+_LEAST_STATUS = 200
+# RFC 9110, 7.6.1, and what each side makes anew.
+_HOP_BY_HOP = frozenset(
     {
         "connection",
         "content-length",
@@ -49,11 +56,9 @@ _NOT_FORWARDED = frozenset(
         "upgrade",
     }
 )
+_LINE_BREAKS = set("\r\n\0")
 _NOTHING_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-_PORT_AND_PATH = re.compile(r":?([0-9]{1,5})(/[!-~]*)?", re.ASCII)
-_VISIBLE = re.compile(r"[!-~]+", re.ASCII)
-_MAX_PORT = 65535
-_TARGET_HINT = "Give a port, host:port or URL, such as 3000, 3000/suno-callback or http://localhost:3000/hook"
+_BODILESS_METHODS = {"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"}
 
 
 class Outcome(StrEnum):
@@ -68,20 +73,27 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one delivery.
 
     Attributes:
-        url: Where to.
+        url: Where to, without the query of the request.
         outcome: See :class:`Outcome`.
         status: Of the receiver's answer; ``None`` without one.
-        latency_ms: From the first attempt to connect to the end of the answer, or to giving up.
-        body: The first 64 KiB of the answer, untrusted.
+        latency_ms: From the first attempt to connect to the end of the answer, or of what is kept of it, or to
+            giving up.
+        headers: Of the answer, those that go on to the sender.
+        body: The first 64 KiB of the answer, as sent, untrusted.
+        size: Bytes of the whole answer, where it is longer than ``body`` and that is known.
         error: Why there is no answer, one cleaned line; empty with one.
+        advice: What helps, for an answer other than 200 or none; may be empty.
     """
 
     url: str
     outcome: Outcome
     status: int | None = None
     latency_ms: float
+    headers: RawHeaders = ()
     body: bytes = b""
+    size: int | None = None
     error: str = ""
+    advice: str = ""
 
     @property
     def is_accepted(self) -> bool:
@@ -90,32 +102,60 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallbackSender:
-    """Delivers callbacks to one receiver, each on a connection of its own, as strangers do.
+    """Delivers requests to one receiver, each on a connection of its own, as strangers do.
 
     An async context manager: leaving closes what is open. Redirects are an answer, not followed. Proxies from
-    the environment are used unless the receiver is on this machine; entering raises ``UsageError`` where the
-    address of the proxy is malformed.
+    the environment are used unless the receiver is on this machine, by whichever name; entering raises
+    ``UsageError`` where the address of the proxy is malformed.
 
     Args:
-        url: The receiver.
+        target: The receiver.
         clock: Time.
         timeout_s: For one delivery, from connecting to the end of the answer.
+        headers: Sent with each request, instead of the sender's own of the same name.
+        is_insecure: Take whatever certificate the receiver shows.
+
+    Attributes:
+        target: See above.
+        proxy: On the way to the receiver, once entered.
     """
 
-    def __init__(self, url: str, *, clock: Clock, timeout_s: float = ANSWER_S) -> None:
-        self.url = url
+    def __init__(
+        self,
+        target: Target,
+        *,
+        clock: Clock,
+        timeout_s: float = ANSWER_S,
+        headers: Headers = (),
+        is_insecure: bool = False,
+    ) -> None:
+        self.target = target
+        self.proxy: Proxy | None = None
         self._clock = clock
         self._timeout_s = timeout_s
+        self._extra = headers
+        if target.login is not None and not any(name.lower() == "authorization" for name, _ in headers):
+            login = base64.b64encode(target.login.reveal().encode()).decode("ascii")
+            self._extra = (*headers, ("Authorization", f"Basic {login}"))
+        self._is_insecure = is_insecure
 
     async def __aenter__(self) -> Self:
-        is_secure = self.url.startswith("https:")
+        is_secure = self.target.url.startswith("https:")
         # Reading a machine's certificates takes tens of milliseconds of a loop that others need.
-        tls = await asyncio.to_thread(ssl.create_default_context) if is_secure else True
-        self._proxy = await asyncio.to_thread(find_proxy, self.url)
+        tls = await asyncio.to_thread(_make_tls, self._is_insecure) if is_secure else True
+        self.proxy = await asyncio.to_thread(find_proxy, self.target.url)
+        url = URL(self.target.url, encoded=True)
+        if self.proxy is not None and await is_this_machine(url.host or "", url.port or 0):
+            self.proxy = None
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls, force_close=True, limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            # Answers go on as they came, compressed or not.
+            auto_decompress=False,
+            read_bufsize=KEPT_BYTES,
+            max_line_size=_MAX_HEAD_LINE_BYTES,
+            max_field_size=_MAX_HEAD_LINE_BYTES,
         )
         return self
 
@@ -124,118 +164,165 @@ class CallbackSender:
     ) -> None:
         await self._session.close()
 
-    async def deliver(self, body: bytes, headers: Headers) -> Delivery:
-        """Send one callback and wait for the answer. Whatever goes wrong is in the result, not raised."""
-        began_s = self._clock.monotonic()
-        status, answer, error = None, b"", ""
-        try:
-            status, answer = await within(self._clock, self._timeout_s, self._post(body, headers))
-            outcome = Outcome.ANSWERED
-        except TimeoutError:
-            outcome, error = Outcome.TIMED_OUT, f"no answer within {self._timeout_s:g} s"
-        except (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError) as fault:
-            failure = "" if self._proxy is None else self._proxy.describe_failure(getattr(fault, "status", None))
-            outcome, error = Outcome.UNREACHABLE, failure
-        except aiohttp.ClientConnectorError as fault:
-            reason = clean(reason_of(fault.os_error), 200)
-            outcome, error = Outcome.UNREACHABLE, f"cannot connect to {fault.host}:{fault.port}: {reason}"
-        except (aiohttp.ClientError, OSError, ValueError) as fault:
-            # ValueError: headers of a record that somebody edited can be none at all.
-            outcome, error = Outcome.UNREACHABLE, clean(fault, 200) or type(fault).__name__
-        return Delivery(
-            url=self.url,
-            outcome=outcome,
-            status=status,
-            latency_ms=(self._clock.monotonic() - began_s) * 1000,
-            body=answer,
-            error=error,
-        )
+    async def deliver(self, body: bytes, headers: Headers, *, method: str = "POST", query: str = "") -> Delivery:
+        """Send one request and wait for the answer. Whatever goes wrong is in the result, not raised.
 
-    async def _post(self, body: bytes, headers: Headers) -> tuple[int, bytes]:
-        async with self._session.post(
-            URL(self.url, encoded=True),
-            data=io.BytesIO(body) if len(body) > _MAX_ANSWER_BYTES else body,
-            headers=forwarded_headers(headers),
+        Args:
+            body: As it is to be sent.
+            headers: Of the sender; those of its connection are left out.
+            method: Of the request.
+            query: Put behind the receiver's own.
+        """
+        delivery, rest = await self.relay(body, headers, method=method, query=query)
+        if rest is not None:
+            await rest.aclose()
+        return delivery
+
+    async def relay(
+        self, body: bytes, headers: Headers, *, method: str, query: str
+    ) -> tuple[Delivery, Rest | None]:
+        """Send one request as :meth:`deliver` does; also return the rest of an answer of over 64 KiB.
+
+        The rest must be closed. It raises ``OSError`` where the answer breaks off or takes too long.
+        """
+        began_s = self._clock.monotonic()
+        attempt = _Attempt(self._clock, began_s + self._timeout_s)
+        outcome, fault = Outcome.ANSWERED, Fault("")
+        try:
+            sending = self._send(attempt, self.target.with_query(quoted(query)), body, headers, method)
+            await within(self._clock, self._timeout_s, sending)
+        except TimeoutError:
+            outcome, fault = Outcome.TIMED_OUT, self._too_slow(attempt.status)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            outcome, received = Outcome.UNREACHABLE, len(attempt.body)
+            fault = describe_fault(error, status=attempt.status, received_bytes=received, proxy=self.proxy)
+        except BaseException:
+            attempt.close()
+            raise
+        latency_ms = (self._clock.monotonic() - began_s) * 1000
+        if outcome is Outcome.ANSWERED and attempt.status is not None and attempt.status < _LEAST_STATUS:
+            outcome, fault = Outcome.UNREACHABLE, Fault(f"answered {attempt.status}: it wants another protocol")
+        if outcome is not Outcome.ANSWERED or attempt.is_whole:
+            attempt.close()
+        if outcome is Outcome.ANSWERED:
+            return attempt.delivery(self.target.url, latency_ms), None if attempt.is_whole else attempt
+        url, said, advice = self.target.url, fault.error, fault.advice
+        return Delivery(url=url, outcome=outcome, latency_ms=latency_ms, error=said, advice=advice), None
+
+    async def _send(self, attempt: "_Attempt", url: str, body: bytes, headers: Headers, method: str) -> None:
+        data = io.BytesIO(body) if len(body) > KEPT_BYTES else body
+        attempt.response = answer = await self._session.request(
+            method,
+            URL(url, encoded=True),
+            data=None if not body and method in _BODILESS_METHODS else data,
+            headers=forwarded_headers(headers, self._extra),
             skip_auto_headers=_NOTHING_ADDED,
             allow_redirects=False,
-            proxy=None if self._proxy is None else self._proxy.address.reveal(),
-        ) as answer:
-            received = bytearray()
-            while piece := await answer.content.read(_MAX_ANSWER_BYTES - len(received)):
-                received += piece
-            return answer.status, bytes(received)
+            proxy=None if self.proxy is None else self.proxy.address.reveal(),
+        )
+        attempt.status = answer.status
+        while len(attempt.body) < KEPT_BYTES:
+            piece = await answer.content.read(KEPT_BYTES - len(attempt.body))
+            if not piece:
+                attempt.is_whole = True
+                return
+            attempt.body += piece
+        attempt.is_whole = answer.content.at_eof()
+
+    def _too_slow(self, status: int | None) -> Fault:
+        what = "no answer" if status is None else f"answered {status}, but its answer did not end"
+        return Fault(f"{what} within {self._timeout_s:g} s", "answer first and do the work afterwards")
 
 
-def forwarded_headers(headers: Headers) -> CIMultiDict[str]:
-    """Return the headers that go on to a receiver: all but hop-by-hop ones, Host and the framing."""
-    named = {
-        word.strip().lower()
-        for name, value in headers
-        if name.lower() == "connection"
-        for word in value.split(",")
-    }
-    kept = ((name, value) for name, value in headers if name.lower() not in _NOT_FORWARDED | named)
-    return CIMultiDict(kept)
+class _Attempt:
+    """One request while it is under way, and what has come of its answer; as an iterator, the rest of that."""
 
+    def __init__(self, clock: Clock, deadline_s: float) -> None:
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self.response: aiohttp.ClientResponse | None = None
+        self.status: int | None = None
+        self.body = b""
+        self.is_whole = False
 
-def parse_target(text: str) -> str:
-    """Return the URL that ``3000``, ``3000/path``, ``/path``, ``host:port/path`` or a URL means.
+    def close(self) -> None:
+        """Close the connection."""
+        if self.response is not None:
+            self.response.close()
 
-    A lone port or path is on ``localhost``, by either IP version: development servers bind one or the other.
-
-    Raises:
-        UsageError: It means none.
-    """
-    target = text.strip()
-    if match := _PORT_AND_PATH.fullmatch(target):
-        target = f"http://localhost:{match[1]}{match[2] or '/'}"
-    elif target.startswith("/"):
-        target = f"http://localhost{target}"
-    elif "://" not in target:
-        target = f"http://{target}"
-    try:
-        url = URL(target, encoded=True)
-        is_usable = url.scheme in {"http", "https"} and bool(url.host) and 0 < (url.port or 0) <= _MAX_PORT
-    except ValueError:
-        is_usable = False
-    if not is_usable or _VISIBLE.fullmatch(target) is None or "#" in target:
-        raise UsageError(f"{clean(text, 80)!r} is no receiver", code="bad_target", hint=_TARGET_HINT)
-    if url.user is not None or url.password is not None:
-        hint = "Leave them out: the service could not send them either"
-        raise UsageError("The receiver's address holds a name or password", code="bad_target", hint=hint)
-    return target
-
-
-async def refuse_loop(url: str, *, local_url: str, public_url: str | None) -> None:
-    """Refuse a receiver that is the listener itself, by its public or by any local address.
-
-    Raises:
-        UsageError: Every callback would come back for ever.
-    """
-    target, local = URL(url), URL(local_url)
-    public = URL(public_url) if public_url else None
-    is_public = public is not None and (target.host, target.port) == (public.host, public.port)
-    if is_public or (target.port == local.port and await _is_this_machine(target.host or "", local.port or 0)):
-        raise UsageError(
-            "The receiver is this listener itself: every callback would come back for ever",
-            code="forward_loop",
-            hint="Pass the address of your own program to --forward-to, or another --listen-port",
+    def delivery(self, url: str, latency_ms: float) -> Delivery:
+        """Say what came of it."""
+        status = self.status or 0
+        raw = self.response.raw_headers if self.response is not None else ()
+        named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
+        size = named.get("content-length", "")
+        return Delivery(
+            url=url,
+            outcome=Outcome.ANSWERED,
+            status=status,
+            latency_ms=latency_ms,
+            headers=answered_headers(raw),
+            body=self.body,
+            # Also of an answer to HEAD, which has a length and no body.
+            size=int(size) if size.isdecimal() and "transfer-encoding" not in named else None,
+            advice="" if status == _OK else advise(url, status, named),
         )
 
+    def __aiter__(self) -> Self:
+        return self
 
-async def _is_this_machine(host: str, port: int) -> bool:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:
-        return False  # what cannot be found cannot be the listener; the delivery will say so
-    return any(_is_own_address(family, str(address[0])) for family, _, _, _, address in found)
+    async def __anext__(self) -> bytes:
+        """Return the next piece of what was not read yet.
 
-
-def _is_own_address(family: int, host: str) -> bool:
-    """Tell whether an address is this machine's: nobody else's can be bound."""
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        Raises:
+            ConnectionError: It breaks off, or takes too long.
+        """
+        if self.response is None:
+            raise StopAsyncIteration
+        left_s = max(self._deadline_s - self._clock.monotonic(), 0.0)
         try:
-            probe.bind((host, 0))
-        except OSError:
-            return False
-    return True
+            piece = await within(self._clock, left_s, self.response.content.read(KEPT_BYTES))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ConnectionError("the answer broke off") from error
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        """Be done with it, read to the end or not."""
+        self.close()
+
+
+def _make_tls(is_insecure: bool) -> ssl.SSLContext:  # noqa: FBT001 -- called by position
+    tls = ssl.create_default_context()
+    if is_insecure:
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+    return tls
+
+
+def forwarded_headers(headers: Headers, extra: Headers = ()) -> CIMultiDict[str]:
+    """Return the headers that go on to a receiver: all but hop-by-hop ones, Host and the framing.
+
+    Args:
+        headers: Of the sender.
+        extra: Take the place of the sender's of the same name.
+    """
+    dropped = _HOP_BY_HOP | _named_by_connection(headers) | {name.lower() for name, _ in extra}
+    return CIMultiDict([*((name, value) for name, value in headers if name.lower() not in dropped), *extra])
+
+
+def answered_headers(headers: RawHeaders) -> RawHeaders:
+    """Return the headers of an answer that go back to the sender: all but hop-by-hop ones and the framing."""
+    texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    dropped = _HOP_BY_HOP | _named_by_connection(texts)
+    kept = zip(headers, texts, strict=True)
+    # A line break could end the head; the client's parser takes none, whichever one is in use.
+    return tuple(
+        [raw for raw, (name, value) in kept if name.lower() not in dropped and not set(value) & set("\r\n\0")]
+    )
+
+
+def _named_by_connection(headers: Iterable[tuple[str, str]]) -> set[str]:
+    lines = [value for name, value in headers if name.lower() == "connection"]
+    return {word.strip().lower() for value in lines for word in value.split(",")}

@@ -1,15 +1,13 @@
-"""Where the callbacks of one path wait for their reader, in bounded room."""
+"""Where the requests of one path wait for their reader, in bounded room."""
 
 import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
-from suno_cover_cli.base.models import SignatureState
-from suno_cover_cli.callbacks.bodies import Headers
-from suno_cover_cli.callbacks.content import CallbackContent, ReceivedCallback
+from suno_cover_cli.callbacks.content import CallbackContent, ReceivedRequest
 
 # Unread callbacks are wake-ups: when a flood on a known path fills the room, the latest news counts.
 _MAX_UNREAD = 256
@@ -22,8 +20,16 @@ class InboxClosedError(Exception):
     """The inbox, or its listener, was closed, and everything received before has been read."""
 
 
+class Place(NamedTuple):
+    """Number, id and first of its like, as in :class:`~suno_cover_cli.callbacks.content.ReceivedRequest`."""
+
+    n: int
+    id: str
+    duplicate_of: int | None
+
+
 class CallbackInbox:
-    """The callbacks that arrive on one path of a listener, in order.
+    """The requests that arrive on one path of a listener, in order.
 
     What says the same of the same task as one still unread is not kept twice; once read, the next one is
     delivered again, because the service may announce a job before its record is up to date.
@@ -31,21 +37,22 @@ class CallbackInbox:
     Args:
         path: See below.
         on_close: Told once that it closes.
-        is_read: Somebody calls :meth:`receive`; otherwise nothing is kept for that.
+        is_read: See below.
 
     Attributes:
         path: Where callbacks for this inbox arrive, ``/callback/<token>`` unless chosen.
+        is_read: A job waits at :meth:`receive`: any POST wakes it. Otherwise nothing is kept for that.
     """
 
     def __init__(self, path: str, *, on_close: Callable[[], object], is_read: bool = True) -> None:
         self.path = path
         self._on_close = on_close
-        self._is_read = is_read
+        self.is_read = is_read
         self._count = 0
         self._ids = _random_ids()
         # A plain dict finds its first key the slower the more were taken from its front.
         self._first_seen: OrderedDict[tuple[str, int, int], int] = OrderedDict()
-        self._unread: OrderedDict[tuple[str, int], ReceivedCallback] = OrderedDict()
+        self._unread: OrderedDict[tuple[str, int], ReceivedRequest] = OrderedDict()
         self._unread_bytes = 0
         self._changed = asyncio.Event()
         self._is_closed = False
@@ -58,8 +65,8 @@ class CallbackInbox:
     ) -> None:
         self.close()
 
-    async def receive(self) -> ReceivedCallback:
-        """Wait for the next callback. One reader at a time.
+    async def receive(self) -> ReceivedRequest:
+        """Wait for the next request. One reader at a time.
 
         Raises:
             InboxClosedError: No more will come.
@@ -78,61 +85,39 @@ class CallbackInbox:
             self._on_close()
             self._changed.set()
 
-    def admit(
-        self,
-        content: CallbackContent,
-        *,
-        body: bytes,
-        headers: Headers,
-        path: str,
-        remote: str,
-        signature: SignatureState,
-        ts: float,
-    ) -> ReceivedCallback:
-        """Number a callback of this path and tell whether it was here before. It is not delivered yet."""
+    def number(self, content: CallbackContent | None, body: bytes, *, is_accepted: bool) -> Place:
+        """Number and name a request of this path, and tell whether it was here before. It is not delivered yet."""
         self._count += 1
-        # Python's hash is keyed with a secret of the process: nobody can make two bodies collide.
-        key = (content.task_id, content.code, hash(body))
-        first = self._first_seen.get(key)
-        if first is None and signature.is_acceptable:
-            self._first_seen[key] = self._count
-            if len(self._first_seen) > _MAX_REMEMBERED:
-                self._first_seen.popitem(last=False)
-        return ReceivedCallback(
-            n=self._count,
-            id=next(self._ids),
-            ts=ts,
-            path=path,
-            task_id=content.task_id,
-            code=content.code,
-            message=content.message,
-            image_urls=content.image_urls,
-            signature=signature,
-            headers=headers,
-            body=body,
-            duplicate_of=first,
-            remote=remote,
-        )
+        first = None
+        if content is not None:
+            # Python's hash is keyed with a secret of the process: two bodies cannot be made to collide.
+            key = (content.task_id, content.code, hash(body))
+            first = self._first_seen.get(key)
+            if first is None and is_accepted:
+                self._first_seen[key] = self._count
+                if len(self._first_seen) > _MAX_REMEMBERED:
+                    self._first_seen.popitem(last=False)
+        return Place(self._count, next(self._ids), first)
 
-    def deliver(self, callback: ReceivedCallback) -> None:
-        """Put an accepted callback where :meth:`receive` finds it."""
-        if self._is_closed or not self._is_read:
+    def deliver(self, request: ReceivedRequest) -> None:
+        """Put an accepted request where :meth:`receive` finds it."""
+        if self._is_closed or not self.is_read:
             return
-        key = (callback.task_id, callback.code)
+        key = (request.task_id, 0 if request.content is None else request.content.code)
         if key in self._unread:
             return
-        self._unread[key] = callback
-        self._unread_bytes += len(callback.body)
+        self._unread[key] = request
+        self._unread_bytes += len(request.body)
         while len(self._unread) > _MAX_UNREAD or (
             len(self._unread) > 1 and self._unread_bytes > _MAX_UNREAD_BYTES
         ):
             self._take_first()
         self._changed.set()
 
-    def _take_first(self) -> ReceivedCallback:
-        _, callback = self._unread.popitem(last=False)
-        self._unread_bytes -= len(callback.body)
-        return callback
+    def _take_first(self) -> ReceivedRequest:
+        _, request = self._unread.popitem(last=False)
+        self._unread_bytes -= len(request.body)
+        return request
 
 
 def _random_ids() -> Iterator[str]:

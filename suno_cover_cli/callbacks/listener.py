@@ -1,9 +1,10 @@
 """The local HTTP server that callbacks arrive at. Everything it reads was sent by anybody.
 
 One request, one of these answers (the statuses are a contract): 200 ``{"status":"received"}`` before any work,
-404 for a path nobody opened, 405 for anything but POST, 413 above 1 MiB, 400 for what is not a callback, 401
-for a signature that is wrong, missing or stale when a webhook key is set. Strangers learn nothing else, cost
-bounded memory and time, and write nothing on the terminal.
+404 for a path that is not open, and on an open one those of :func:`~suno_cover_cli.callbacks.verdict.judge`.
+Where a job waits, any POST on its secret path wakes it and is answered with 200, except under a webhook key:
+then only a right signature does. Strangers learn nothing else, cost bounded memory and time, and write nothing
+on the terminal.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Self, cast
 
@@ -24,20 +26,22 @@ from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.callbacks.binding import explain_bind_error, local_url
+from suno_cover_cli.callbacks.bodies import MAX_BODY_BYTES
 from suno_cover_cli.callbacks.connections import ConnectionLedger, ConnectionLimits, descriptor_room
-from suno_cover_cli.callbacks.content import NotACallbackError, ReceivedCallback, parse_callback
+from suno_cover_cli.callbacks.content import ReceivedRequest, quoted
 from suno_cover_cli.callbacks.exchanges import RECEIVED, Answer, Exchange, Responder
 from suno_cover_cli.callbacks.inbox import CallbackInbox, InboxClosedError
 from suno_cover_cli.callbacks.listener_http import (
     Connection,
-    RefusalError,
     WireAnswer,
     make_request,
     plain_headers,
+    plain_path,
     read_body,
     send,
 )
-from suno_cover_cli.callbacks.signature import MAX_AGE_S, check_signature
+from suno_cover_cli.callbacks.signature import MAX_AGE_S
+from suno_cover_cli.callbacks.verdict import judge, refusal
 
 __all__ = [
     "RECEIVED",
@@ -46,7 +50,7 @@ __all__ = [
     "CallbackListener",
     "Exchange",
     "InboxClosedError",
-    "ReceivedCallback",
+    "ReceivedRequest",
     "Responder",
 ]
 
@@ -60,6 +64,8 @@ _TURNS_TO_ANSWER = 4
 _TURNS_TO_FILL = 8
 # The crowd waits in the kernel instead, as long a queue as the system allows; asking again takes a client 1 s.
 _QUEUE = 4096
+_PLAIN_TEXT = ((b"Content-Type", b"text/plain"),)
+_FORWARDED_FOR = "X-Forwarded-For"
 _PLAIN_PATH = re.compile(r"/[!-\"$->@-~]{0,1000}", re.ASCII)
 
 
@@ -75,9 +81,12 @@ class CallbackListener:
         port: Port to bind, 0 for any free one.
         webhook_key: Key that signs callbacks; ``None`` leaves signatures unchecked.
         signature_age_s: Seconds a signature's stamp may lie behind or ahead.
-        responder: Decides the answer to accepted callbacks; without one it is 200 at once.
-        on_exchange: Told of every request after its answer, strangers' included, our probe's not. It must
-            neither block nor raise.
+        max_body_bytes: Above this a body is not read at all.
+        trusts_forwarded_for: Whoever connects from this machine is the tunnel's agent, and its word for the
+            sender's address counts.
+        responder: Decides the answer to requests on open paths; without one it is given at once.
+        on_exchange: Told of every request after its answer, those on other paths included, our probe's not. It
+            must neither block nor raise.
         limits: See :class:`ConnectionLimits`.
 
     Attributes:
@@ -97,6 +106,8 @@ class CallbackListener:
         port: int = 0,
         webhook_key: WebhookKey | None = None,
         signature_age_s: float = MAX_AGE_S,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        trusts_forwarded_for: bool = False,
         responder: Responder | None = None,
         on_exchange: Callable[[Exchange], None] | None = None,
         limits: ConnectionLimits | None = None,
@@ -109,6 +120,8 @@ class CallbackListener:
         self._port = port
         self._webhook_key = webhook_key
         self._signature_age_s = signature_age_s
+        self._max_body_bytes = max_body_bytes
+        self._trusts_forwarded_for = trusts_forwarded_for
         self._responder = responder
         self._on_exchange = on_exchange
         self._limits = limits or ConnectionLimits()
@@ -195,24 +208,22 @@ class CallbackListener:
         """Answer one request; aiohttp calls this once its head is complete."""
         connection = cast("Connection", request.protocol)
         began_s, ts = self._clock.monotonic(), self._clock.time()
-        path = request.raw_path.partition("?")[0]
+        path = plain_path(request.raw_path)
         if path == self.probe_path and request.method in {"GET", "HEAD"}:
             self._ledger.waits(connection, is_known=True)
             connection.end_request()
-            return WireAnswer(Answer(200, self.probe_answer.encode()), content_type="text/plain")
-        reason, body = "", b""
-        callback: ReceivedCallback | None
-        try:
-            inbox = self._find_inbox(path, request.method)
-            body = await read_body(request, connection, self._ledger)
-            callback = self._admit(inbox, request, body, ts)
-            answer = RECEIVED if self._responder is None else await self._responder(callback)
-            inbox.deliver(callback)
-        except RefusalError as refusal:
-            answer, reason, callback = refusal.answer, refusal.reason, refusal.callback
+            return WireAnswer(Answer(body=self.probe_answer.encode(), headers=_PLAIN_TEXT))
+        # Some senders put a slash behind the address they were given.
+        inbox = self._inboxes.get(self._route(path)) or self._inboxes.get(self._route(path.rstrip("/")))
+        received, reason = None, "unknown path"
+        if inbox is None:
+            answer = refusal(404, reason)
+        else:
+            received, answer = await self._receive(inbox, request, ts)
+            reason = received.reason or received.signature_reason
         # From here on the client is waited for: an answer that nobody reads keeps no connection alive.
         self._ledger.waits(connection)
-        response, is_lost = await send(request, answer)
+        response, is_lost = await send(request, answer, on_progress=partial(self._ledger.waits, connection))
         if not reason:
             self._ledger.waits(connection, is_known=True)
         if request.content.is_eof():
@@ -222,54 +233,84 @@ class CallbackListener:
                 Exchange(
                     method=request.method,
                     path=request.raw_path,
-                    headers=callback.headers if callback else plain_headers(request),
-                    body=body,
-                    remote=request.remote or "",
+                    headers=received.headers if received else plain_headers(request),
+                    remote=self._remote_of(request),
                     ts=ts,
                     status=answer.status,
                     reason=reason,
                     latency_ms=(self._clock.monotonic() - began_s) * 1000,
-                    callback=callback,
+                    request=received,
                     is_answer_lost=is_lost,
                 )
             )
         return response
 
-    def _find_inbox(self, path: str, method: str) -> CallbackInbox:
-        inbox = self._inboxes.get(self._route(path))
-        if inbox is None:
-            raise RefusalError(404, "unknown path")
-        if method != "POST":
-            raise RefusalError(405, "callbacks are sent with POST")
-        return inbox
-
-    def _admit(self, inbox: CallbackInbox, request: web.BaseRequest, body: bytes, ts: float) -> ReceivedCallback:
-        try:
-            content = parse_callback(body, plain_headers(request))
-        except NotACallbackError as error:
-            raise RefusalError(400, str(error)) from error
-        headers = plain_headers(request)
-        report = check_signature(
-            self._webhook_key,
-            content.task_id,
-            headers=headers,
-            body=body,
+    async def _receive(
+        self, inbox: CallbackInbox, request: web.BaseRequest, ts: float
+    ) -> tuple[ReceivedRequest, Answer]:
+        """Read a request on an open path, hand it on, and return it with its answer."""
+        body, fault = await read_body(request, self._ledger, max_bytes=self._max_body_bytes)
+        headers, method = plain_headers(request), request.method
+        verdict = judge(
+            method,
+            headers,
+            body,
+            fault=fault,
+            key=self._webhook_key,
             now_s=ts,
             max_age_s=self._signature_age_s,
         )
-        callback = inbox.admit(
-            content,
-            body=body,
-            headers=headers,
-            path=request.raw_path,
-            remote=request.remote or "",
-            signature=report.state,
+        n, name, duplicate_of = inbox.number(verdict.content, body, is_accepted=verdict.is_accepted)
+        received = ReceivedRequest(
+            n=n,
+            id=name,
             ts=ts,
+            method=method,
+            path=quoted(request.raw_path),
+            headers=headers,
+            body=body,
+            remote=self._remote_of(request),
+            content=verdict.content,
+            reason=verdict.reason,
+            signature=verdict.signature.state,
+            signature_reason=verdict.signature.reason,
+            duplicate_of=duplicate_of,
+            is_whole=fault is None,
         )
-        if not report.state.is_acceptable:
-            raise RefusalError(401, report.reason, callback=callback)
-        return callback
+        answer, wakes = verdict.answer, verdict.is_accepted
+        if inbox.is_read and method == "POST" and verdict.content is None and self._webhook_key is None:
+            # Whatever it says, it was sent to a secret path: the job is read. That it cannot be read itself is no
+            # reason to have it sent again.
+            wakes, answer = True, RECEIVED if fault is None else answer
+        if self._responder is not None:
+            answer = await self._responder(received, answer)
+        if wakes:
+            inbox.deliver(received)
+        return received, answer
+
+    def _remote_of(self, request: web.BaseRequest) -> str:
+        """Return the sender's address: what the agent says where the agent connects, else the peer's."""
+        peer = request.remote or ""
+        told = request.headers.getall(_FORWARDED_FOR, ()) if self._trusts_forwarded_for else ()
+        if told and _is_loopback(peer):
+            # What the sender wrote there itself stands before what the agent has added.
+            last = told[-1].rpartition(",")[2].strip()
+            if _is_address(last):
+                return last
+        return peer
 
     def _note_garbage(self, status: int, reason: str) -> None:
         if self._on_exchange is not None:
             self._on_exchange(Exchange(ts=self._clock.time(), status=status, reason=reason))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(text: str) -> bool:
+    return _is_address(text) and ip_address(text).is_loopback

@@ -7,28 +7,30 @@ counted by the listener, not logged.
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from http.client import responses
 from typing import cast
 
-import msgspec
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
 from yarl import URL
 
-from suno_cover_cli.callbacks.bodies import MAX_BODY_BYTES, Headers
+from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.connections import ConnectionLedger
-from suno_cover_cli.callbacks.content import ReceivedCallback
-from suno_cover_cli.callbacks.exchanges import Answer
+from suno_cover_cli.callbacks.exchanges import JSON_TYPE, Answer
+from suno_cover_cli.callbacks.verdict import BodyFault, refusal
 
 # Node.js stops at 16 KiB of header lines as well; a real callback has about one.
 _MAX_HEAD_BYTES = 16 * 1024
-_MAX_LINE_BYTES = 8190
+# Callback addresses carry queries, of 8 KiB where somebody puts a token into each.
+_MAX_LINE_BYTES = 12 * 1024
+_MAX_FIELD_BYTES = 8190
 _READ_BYTES = 16 * 1024
 # How long a refused sender may go on sending, so that it reads the refusal instead of a reset.
 _LINGER_S = 2.0
@@ -36,16 +38,7 @@ _LINGER_S = 2.0
 _AIOHTTP_KEEPALIVE_S = 3600.0
 _SERVER_NAME = "suno-cover"
 _BODILESS = {204, 304}
-
-
-class RefusalError(Exception):
-    """Ends the reading of a request with an answer of our own."""
-
-    def __init__(self, status: int, reason: str, *, callback: ReceivedCallback | None = None) -> None:
-        super().__init__(reason)
-        self.answer = Answer(status, msgspec.json.encode({"status": "refused", "reason": reason}))
-        self.reason = reason
-        self.callback = callback
+_AUTHORITY = re.compile(r"https?://[^/]*", re.IGNORECASE)
 
 
 class Connection(web.RequestHandler):
@@ -68,7 +61,7 @@ class Connection(web.RequestHandler):
             logger=log,
             access_log=log,
             max_line_size=_MAX_LINE_BYTES,
-            max_field_size=_MAX_LINE_BYTES,
+            max_field_size=_MAX_FIELD_BYTES,
             lingering_time=_LINGER_S,
             read_bufsize=_READ_BYTES,
             # A compressed body stays as it came: unpacking is how a kilobyte becomes a gigabyte.
@@ -139,13 +132,12 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("half an answer is out already")
         if isinstance(exc, HttpProcessingError):
-            refusal = RefusalError(400, "not HTTP")
-            self._on_garbage(refusal.answer.status, refusal.reason)
-        else:
-            context = {"message": "A callback could not be answered", "exception": exc}
-            asyncio.get_running_loop().call_exception_handler(context)
-            refusal = RefusalError(500, "internal error")
-        return WireAnswer(refusal.answer, must_close=True)
+            reason = "a line of over 12 KiB" if isinstance(exc, LineTooLong) else "not HTTP"
+            self._on_garbage(400, reason)
+            return WireAnswer(refusal(400, reason), must_close=True)
+        context = {"message": "A callback could not be answered", "exception": exc}
+        asyncio.get_running_loop().call_exception_handler(context)
+        return WireAnswer(refusal(500, "internal error"), must_close=True)
 
 
 def make_request(
@@ -167,18 +159,18 @@ def make_request(
 
 
 class WireAnswer(web.StreamResponse):
-    """An answer of ours, written in one piece the first time aiohttp or the listener asks for it.
+    """An answer of ours, written the first time aiohttp or the listener asks for it; in one piece as a rule.
 
     aiohttp's own response builds its headers in ten steps, which took as long as all the rest of a callback.
     """
 
     def __init__(
-        self, answer: Answer, *, content_type: str = "application/json", must_close: bool = False
+        self, answer: Answer, *, must_close: bool = False, on_progress: Callable[[], None] = lambda: None
     ) -> None:
         super().__init__(status=answer.status)
         self._answer = answer
-        self._type = content_type
         self._stays_open = not must_close
+        self._on_progress = on_progress
         self._is_written = False
 
     @property
@@ -191,78 +183,114 @@ class WireAnswer(web.StreamResponse):
 
         Raises:
             ConnectionError: The client hung up.
+            OSError: The rest of the answer cannot be had.
         """
         if self._is_written:
             return
         self._is_written = True
-        self._stays_open = self._stays_open and request.keep_alive
-        status, body = self._answer.status, self._answer.body
-        head = (
-            f"HTTP/1.1 {status} {responses.get(status, '')}\r\n"
-            f"Date: {rfc822_formatted_time()}\r\nServer: {_SERVER_NAME}\r\n"
-        )
-        if status == 405:  # noqa: PLR2004 -- the one that has to say what is allowed
-            head += "Allow: POST\r\n"
-        if status not in _BODILESS:
-            head += f"Content-Type: {self._type}\r\nContent-Length: {len(body)}\r\n"
+        answer, is_old = self._answer, request.version < HttpVersion11
+        is_bodiless = answer.status in _BODILESS or request.method == "HEAD"
+        rest = None if is_bodiless else answer.rest
+        is_endless = rest is not None and answer.size is None
+        self._stays_open = self._stays_open and request.keep_alive and not (is_endless and is_old)
+        lines = [f"HTTP/1.1 {answer.status} {responses.get(answer.status, '')}".encode("ascii")]
+        if answer.headers is JSON_TYPE or not any(name.lower() == b"date" for name, _ in answer.headers):
+            lines.append(f"Date: {rfc822_formatted_time()}\r\nServer: {_SERVER_NAME}".encode("ascii"))
+        lines += [b"%b: %b" % line for line in answer.headers]
+        if is_endless:
+            lines += [] if is_old else [b"Transfer-Encoding: chunked"]
+        elif answer.status not in _BODILESS:
+            lines.append(b"Content-Length: %d" % (len(answer.body) if answer.size is None else answer.size))
         if not self._stays_open:
-            head += "Connection: close\r\n"
-        elif request.version < HttpVersion11:
-            head += "Connection: keep-alive\r\n"
-        if status in _BODILESS or request.method == "HEAD":
-            body = b""
-        await request.writer.write_eof(f"{head}\r\n".encode("ascii") + body)
+            lines.append(b"Connection: close")
+        elif is_old:
+            lines.append(b"Connection: keep-alive")
+        head = b"\r\n".join([*lines, b"", b""])
+        if rest is None:
+            await request.writer.write_eof(head if is_bodiless else head + answer.body)
+            return
+        await request.writer.write(head)
+        if is_endless and not is_old:
+            request.writer.enable_chunking()
+        await request.writer.write(answer.body)
+        async for piece in rest:
+            self._on_progress()
+            await request.writer.write(piece)
+        await request.writer.write_eof()
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing more: the answer is out."""
 
 
-async def read_body(request: web.BaseRequest, connection: Connection, registry: ConnectionLedger) -> bytes:
-    """Read the body of a request that is worth reading.
-
-    Raises:
-        RefusalError: 413 above :data:`MAX_BODY_BYTES`, 400 when it breaks off or is framed wrongly.
-    """
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise RefusalError(413, "over 1 MiB")
+async def read_body(
+    request: web.BaseRequest, ledger: ConnectionLedger, *, max_bytes: int
+) -> tuple[bytes, BodyFault | None]:
+    """Read the body of a request on an open path; also return what is wrong when that is not all of it."""
+    connection = cast("Connection", request.protocol)
+    too_large = BodyFault(413, f"over {max_bytes // 1024**2} MiB")
+    if (request.content_length or 0) > max_bytes:
+        return b"", too_large
+    pieces: list[bytes] = []
     if request.content.is_eof():  # the usual case: it came in one piece with its head
-        body = request.content.read_nowait()
+        pieces.append(request.content.read_nowait())
     else:
-        registry.waits(connection)
+        ledger.waits(connection)
         try:
-            body = await _read_pieces(request, connection, registry)
-        except (ConnectionError, RuntimeError, HttpProcessingError, web.RequestPayloadError) as error:
+            await _read_pieces(request, ledger, pieces, max_bytes)
+        except (ConnectionError, RuntimeError, HttpProcessingError, web.RequestPayloadError):
             # RuntimeError is aiohttp's word for a connection that closed between two reads.
-            raise RefusalError(400, "the body broke off") from error
+            return b"".join(pieces), BodyFault(400, "the body broke off")
         finally:
-            registry.releases(connection)
-    if len(body) > MAX_BODY_BYTES:
-        raise RefusalError(413, "over 1 MiB")
-    registry.answers(connection)
-    return body
+            ledger.releases(connection)
+    body = b"".join(pieces)
+    if len(body) > max_bytes:
+        return body[:max_bytes], too_large
+    ledger.answers(connection)
+    return body, None
 
 
-async def _read_pieces(request: web.BaseRequest, connection: Connection, registry: ConnectionLedger) -> bytes:
+async def _read_pieces(
+    request: web.BaseRequest, ledger: ConnectionLedger, pieces: list[bytes], max_bytes: int
+) -> None:
     """Read a body as it comes, one piece beyond the limit at most."""
+    connection = cast("Connection", request.protocol)
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # the answer itself has not begun
-    pieces: list[bytes] = []
-    while connection.held_bytes <= MAX_BODY_BYTES and (piece := await request.content.readany()):
+    while connection.held_bytes <= max_bytes and (piece := await request.content.readany()):
         pieces.append(piece)
-        registry.holds(connection, len(piece))
-    return b"".join(pieces)
+        ledger.holds(connection, len(piece))
 
 
-async def send(request: web.BaseRequest, answer: Answer) -> tuple[WireAnswer, bool]:
-    """Write an answer out; also tell whether the client hung up before it."""
+async def send(
+    request: web.BaseRequest, answer: Answer, *, on_progress: Callable[[], None]
+) -> tuple[WireAnswer, bool]:
+    """Write an answer out; also tell whether it did not get through as a whole.
+
+    Args:
+        request: Is answered.
+        answer: The answer; its rest is closed whatever happens.
+        on_progress: Told whenever the client has taken a piece of a long one.
+    """
     # A body that nobody wants to read leaves no place to find the next request at.
-    response = WireAnswer(answer, must_close=not request.content.is_eof())
+    response = WireAnswer(answer, must_close=not request.content.is_eof(), on_progress=on_progress)
     try:
         await response.prepare(request)
-    except ConnectionError:
+    except OSError:
+        # Half an answer must not look like a whole one: the end of the connection says so in every framing.
+        if answer.rest is not None:
+            cast("Connection", request.protocol).drop()
         return response, True
+    finally:
+        if answer.rest is not None:
+            await answer.rest.aclose()
     return response, False
+
+
+def plain_path(target: str) -> str:
+    """Return the path of a request's target, which may be a whole URL (RFC 9112, 3.2.2), without its query."""
+    path = target.partition("?")[0]
+    return path if path.startswith("/") else _AUTHORITY.sub("", path, count=1)
 
 
 def plain_headers(request: web.BaseRequest) -> Headers:

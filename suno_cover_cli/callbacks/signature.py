@@ -37,7 +37,7 @@ class SignatureReport(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float | None = None
 
 
-_UNCHECKED = SignatureReport(state=SignatureState.UNCHECKED)
+UNCHECKED = SignatureReport(state=SignatureState.UNCHECKED)
 
 
 def sign(key: WebhookKey, task_id: str, timestamp: str, body: bytes = b"") -> str:
@@ -92,7 +92,7 @@ def check_signature(
         max_age_s: Seconds a stamp may lie behind or ahead of ``now_s``.
     """
     if key is None:
-        return _UNCHECKED
+        return UNCHECKED
     scheme = key.scheme
     stamp = _value_of(headers, scheme.timestamp_header)
     signature = _value_of(headers, scheme.signature_header)

@@ -12,6 +12,7 @@ from suno_cover_cli.options.senders import ReceiverOptions
 
 if TYPE_CHECKING:
     from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.callbacks.targets import Target
     from suno_cover_cli.wiring.context import Context
 
 
@@ -44,22 +45,24 @@ def prepare_replay(options: ReplayOptions, context: "Context") -> "Coroutine[Any
         UsageError: A receiver that cannot be, or no such event.
         DatabaseError: The journal cannot be read.
     """
-    from suno_cover_cli.callbacks.delivery import parse_target
+    from suno_cover_cli.callbacks.targets import parse_target
 
-    url = parse_target(options.to)
+    target = parse_target(options.to)
     settings, _ = context.settings(ProfileOptions())
-    return _replay(options.event, url, settings.state_dir, context)
+    return _replay(options.event, target, settings.state_dir, context)
 
 
-async def _replay(event: str, url: str, state_dir: Path, context: "Context") -> "ExitCode":
+async def _replay(event: str, target: "Target", state_dir: Path, context: "Context") -> "ExitCode":
     from suno_cover_cli.callbacks.delivery import CallbackSender
     from suno_cover_cli.journal.recordings import RecordingStore
     from suno_cover_cli.listen.deliveries import exit_code_of, write_delivery
 
     async with context.open_journal(state_dir) as database:
         recording = await RecordingStore(database).find(event)
-    async with CallbackSender(url, clock=context.clock) as sender:
+    async with CallbackSender(target, clock=context.clock) as sender:
         # The bytes and the sender's own headers, an old signature included: that is what a replay is for.
-        delivery = await sender.deliver(recording.body, recording.headers)
+        delivery = await sender.deliver(
+            recording.body, recording.headers, method=recording.method, query=recording.query
+        )
     write_delivery(context.output, f"event-{recording.n}", recording.task_id, delivery)
     return exit_code_of([delivery])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.callbacks.bodies import Headers
     from suno_cover_cli.callbacks.samples import Sample
+    from suno_cover_cli.callbacks.targets import Target
     from suno_cover_cli.wiring.context import Context
 
 _MAX_AT_ONCE = 100
@@ -87,10 +88,10 @@ def prepare_trigger(options: TriggerOptions, context: "Context") -> "Coroutine[A
     """
     from suno_cover_cli.base.settings import parse_rate
     from suno_cover_cli.base.task_ids import checked_cover_task_id
-    from suno_cover_cli.callbacks.delivery import parse_target
     from suno_cover_cli.callbacks.samples import LATE_S, build_sample
+    from suno_cover_cli.callbacks.targets import parse_target
 
-    url = parse_target(options.to)
+    target = parse_target(options.to)
     task_id = checked_cover_task_id(options.task_id) if options.task_id is not None else None
     limit, window_s = parse_rate(options.send_rate) if options.send_rate is not None else (None, 0.0)
     sources = context.sources(options.profile)
@@ -112,11 +113,11 @@ def prepare_trigger(options: TriggerOptions, context: "Context") -> "Coroutine[A
     def headers_of(sample: "Sample") -> "Headers":
         return sample.headers(key, scheme, context.clock.time())
 
-    return _send_all(url, samples, headers_of, pause_s, context)
+    return _send_all(target, samples, headers_of, pause_s, context)
 
 
 async def _send_all(
-    url: str,
+    target: "Target",
     samples: "list[Sample]",
     headers_of: "Callable[[Sample], Headers]",
     pause_s: float | None,
@@ -131,7 +132,7 @@ async def _send_all(
     clock, deliveries = context.clock, list[Delivery]()
     places = asyncio.Semaphore(_MAX_AT_ONCE)
 
-    async with CallbackSender(url, clock=clock) as sender, asyncio.TaskGroup() as group:
+    async with CallbackSender(target, clock=clock) as sender, asyncio.TaskGroup() as group:
 
         async def send(sample: "Sample") -> None:
             try:

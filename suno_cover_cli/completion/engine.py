@@ -188,7 +188,8 @@ _QUERIES = {
     " WHERE task_id IS NOT NULL ORDER BY id DESC LIMIT ?",
     "music": "SELECT music_task_id, coalesce(task_id, ''), state FROM jobs"
     " WHERE music_task_id IS NOT NULL ORDER BY id DESC LIMIT ?",
-    "events": "SELECT n, task_id, code FROM recordings ORDER BY n DESC LIMIT ?",
+    "events": "SELECT n, CASE WHEN kind IS NULL THEN method ELSE task_id END,"
+    " CASE WHEN kind IS NULL THEN reason ELSE kind || ' ' || code END FROM recordings ORDER BY n DESC LIMIT ?",
 }
 
 

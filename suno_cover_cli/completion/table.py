@@ -251,17 +251,19 @@ COMMANDS: dict[str, Command] = {
         options=(
             Option(names=("--once",), kind=None, meaning="End after one event, as --count 1"),
             Option(names=("--count",), kind="", meaning="End after N events"),
-            Option(names=("--until-task",), kind="covers", meaning="End after an event of this cover task"),
+            Option(names=("--until-task",), kind="covers", meaning="End after the last event of this task"),
             Option(
                 names=("--timeout",), kind="", meaning="Give up after this time with exit code 8, opening the ..."
             ),
             Option(
                 names=("--forward-to",),
                 kind="",
-                meaning="Send every callback on, byte for byte, and answer what ...",
+                meaning="Send every request on, byte for byte, and answer what ...",
             ),
+            Option(names=("--header",), kind="", meaning="Send this header along to the receivers, 'Name"),
+            Option(names=("--insecure",), kind=None, meaning="Take whatever certificate a receiver shows"),
             Option(
-                names=("--answer",), kind="", meaning="Answer this instead of 200, to watch the service try again"
+                names=("--answer",), kind="", meaning="Answer this to everything, to watch the service try again"
             ),
             Option(names=("--delay",), kind="", meaning="Wait this long before each answer"),
             Option(
@@ -279,11 +281,11 @@ COMMANDS: dict[str, Command] = {
                 kind="files",
                 meaning="Write the URL here, in one step, once callbacks get through",
             ),
-            Option(names=("--list",), kind=None, meaning="List the recorded events and exit"),
+            Option(names=("--list",), kind=None, meaning="List what is recorded and exit"),
             Option(
                 names=("--verbose", "-v"),
                 kind=None,
-                meaning="-v shows headers and requests that are no callbacks, -vv ...",
+                meaning="-v shows headers and requests to other paths, -vv bodies too",
             ),
             Option(
                 names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
@@ -294,6 +296,10 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--ngrok-path",), kind="files", meaning="ngrok agent to use"),
             Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
             Option(names=("--path",), kind="", meaning="Receive on this path instead of a secret one"),
+            Option(
+                names=("--new-path",), kind=None, meaning="Make a new secret path instead of that of the last run"
+            ),
+            Option(names=("--max-age",), kind="", meaning="How old the stamp of a signature may be"),
             Option(names=("--tunnel", "--no-tunnel"), kind=None, meaning="Insist on ngrok, or do without"),
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),

@@ -10,6 +10,7 @@ from suno_cover_cli.callbacks.delivery import ANSWER_S, CallbackSender, Delivery
 from suno_cover_cli.callbacks.listener import CallbackListener
 from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.callbacks.samples import build_sample
+from suno_cover_cli.callbacks.targets import Target
 from suno_cover_cli.doctor.checks import Doctor, Finding, Subject, failed, passed, skipped, warned
 from suno_cover_cli.tunnels.kinds import DIRECT
 from suno_cover_cli.tunnels.tunnel import TunnelCheck
@@ -128,14 +129,18 @@ class _Calls:
             return failed(
                 f"a wrong path answers {_outcome(delivery)}", "This is a fault of suno-cover: please report it."
             )
-        return passed("only POST to a secret path is taken; others get 404 or 405")
+        return passed("only POST to a secret path counts; other paths get 404")
 
     async def check_content(self) -> Finding:
         """Send JSON that breaks off."""
         delivery = await self._call(self._local_url, SampleName.MALFORMED)
-        if delivery.status != _BAD_REQUEST:
+        is_signed = self._subject.usable_webhook_key is not None
+        if delivery.status != (_BAD_REQUEST if is_signed else _OK):
             return failed(f"broken JSON is answered {_outcome(delivery)}", "This is a fault of suno-cover.")
-        return passed("JSON of a callback is read; anything else gets 400")
+        if is_signed:
+            return passed("signed callbacks wake the job; anything else gets 400 or 401")
+        await self._inbox.receive()
+        return passed("callbacks are read in any packing; what cannot be read wakes the job all the same")
 
     async def check_public(self, public_url: str, kind: str) -> Finding:
         """Call back through the public URL: it resolves, no firewall, 200 in time."""
@@ -158,7 +163,7 @@ class _Calls:
         (sample, *_) = build_sample(name, now_s=now_s)
         scheme = self._subject.context.providers.scheme_of(self._subject.settings.provider)
         headers = sample.headers(self._subject.usable_webhook_key, scheme, now_s)
-        async with CallbackSender(url, clock=self._clock) as sender:
+        async with CallbackSender(Target(url), clock=self._clock) as sender:
             return await sender.deliver(sample.body, headers)
 
 

@@ -12,12 +12,15 @@ import msgspec
 from suno_cover_cli.base.clock import Clock, within
 from suno_cover_cli.base.errors import RefusedError, SunoCoverError, UnavailableError
 from suno_cover_cli.base.models import JobRecord, RecordState, Via
-from suno_cover_cli.callbacks.content import ReceivedCallback
+from suno_cover_cli.callbacks.content import CallbackContent, ReceivedRequest
+from suno_cover_cli.callbacks.kinds import CallbackKind
 from suno_cover_cli.jobs.ports import Inbox
 from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 
 _CODE_OK = 200
 _LAG_FIRST_S = 1.0
+# Whoever knows the path can send such requests all day, and each read counts against the account's limit.
+_ODD_PAUSE_S = 5.0
 _LAST_READ_S = 10.0
 """What a read that the deadline finds under way may still take, retries included."""
 
@@ -90,7 +93,7 @@ class Poller:
         awake: Awake time, for everything that is measured.
         deadline: When to stop, in awake time.
         on_read: Hears of each read and of the seconds until the next.
-        on_callback: Hears of each callback, and whether it belongs to this job.
+        on_callback: Hears of each request that wakes the job, and whether it is a callback about this job.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class Poller:
         awake: SuspendAwareClock,
         deadline: float,
         on_read: Callable[[JobRecord, float | None], None],
-        on_callback: Callable[[ReceivedCallback, bool], None],
+        on_callback: Callable[[ReceivedRequest, bool], None],
     ) -> None:
         self._task_id = task_id
         self._fetch = fetch
@@ -121,8 +124,9 @@ class Poller:
         self._lag_s = 0.0
         self._done_without_images_at: float | None = None
         self._woken_by_callback = False
-        self._failure: ReceivedCallback | None = None
+        self._failure: CallbackContent | None = None
         self._confirm_until = 0.0
+        self._odd_read_at = awake.now() - _ODD_PAUSE_S
 
     async def wait_until_terminal(self, first_read_s: float) -> tuple[JobRecord, Via]:
         """Wait until the job has ended, and say how that was learnt.
@@ -147,17 +151,28 @@ class Poller:
         if self._inbox is None:
             return
         while True:
-            callback = await self._inbox.receive()
-            is_ours = callback.task_id == self._task_id
-            self._on_callback(callback, is_ours)
-            if not is_ours:
+            request = await self._inbox.receive()
+            content = request.content
+            is_ours = content is not None and content.task_id == self._task_id
+            self._on_callback(request, is_ours)
+            if content is None or not is_ours:
+                self._request_odd_read()
                 continue
             self._woken_by_callback = True
             self._lag_s = _LAG_FIRST_S
-            if callback.code != _CODE_OK and self._failure is None:
-                self._failure = callback
+            is_about_cover = content.kind in {CallbackKind.COVER, CallbackKind.UNKNOWN}
+            if content.code != _CODE_OK and is_about_cover and self._failure is None:
+                self._failure = content
                 self._confirm_until = self._awake.now() + self._timing.confirm_s
             self._wake_up.request_read()
+
+    def _request_odd_read(self) -> None:
+        """Ask for one read because of a request that cannot be read or is not about this job; rarely enough."""
+        now = self._awake.now()
+        if now < self._odd_read_at:
+            return  # a read that was asked for is still to come
+        self._odd_read_at = max(now, self._odd_read_at + _ODD_PAUSE_S)
+        self._wake_up.request_read(self._odd_read_at - now)
 
     async def _loop(self, first_read_s: float) -> tuple[JobRecord, Via]:
         next_read = self._awake.now() + first_read_s

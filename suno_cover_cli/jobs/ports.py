@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from suno_cover_cli.base.models import JobRecord, JobResult, SavedImage, Submission
-from suno_cover_cli.callbacks.content import ReceivedCallback
+from suno_cover_cli.callbacks.content import ReceivedRequest
 from suno_cover_cli.journal.rows import Claim, JobRow, Recorded
 
 
@@ -36,8 +36,8 @@ class Inbox(Protocol):
 
     path: str
 
-    async def receive(self) -> ReceivedCallback:
-        """Return the next callback."""
+    async def receive(self) -> ReceivedRequest:
+        """Return the next request that wakes the job, a callback or not."""
         ...
 
     def close(self) -> None:

@@ -21,11 +21,12 @@ from suno_cover_cli.base.events import (
     JobSubmitted,
     Sink,
     WarningRaised,
+    WokenUp,
 )
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.models import JobError, JobRecord, JobResult, JobState, RecordState, Submission, Via
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.content import ReceivedCallback
+from suno_cover_cli.callbacks.content import ReceivedRequest
 from suno_cover_cli.jobs.covers import CoverSaver, SavedCovers
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest, JobRun
 from suno_cover_cli.jobs.poller import Poller, Timing, WakeUp, spread_s
@@ -235,13 +236,16 @@ class CoverWorkflow:
             images = len(record.image_urls)
             self._sink.emit(JobPolled(**run.ids, state=record.state, next_s=next_s, images=images))
 
-        def report_callback(callback: ReceivedCallback, is_ours: bool) -> None:  # noqa: FBT001 -- called by position
-            if not is_ours:
-                reason = f"it names another task ({clean(callback.task_id, 60)})"
+        def report_callback(request: ReceivedRequest, is_ours: bool) -> None:  # noqa: FBT001 -- called by position
+            content = request.content
+            if content is None:
+                self._sink.emit(WokenUp(**run.ids, reason=request.reason, bytes=len(request.body)))
+            elif not is_ours:
+                reason = f"it names another task ({clean(content.task_id, 60)})"
                 self._sink.emit(CallbackRejected(**run.ids, reason=reason))
-                return
-            said, signature = clean(callback.message), callback.signature
-            self._sink.emit(CallbackReceived(**run.ids, code=callback.code, message=said, signature=signature))
+            else:
+                said, signature = clean(content.message), request.signature
+                self._sink.emit(CallbackReceived(**run.ids, code=content.code, message=said, signature=signature))
 
         poller = Poller(
             run.known_task_id,

@@ -1,4 +1,4 @@
-"""Recorded events: every accepted callback with its headers and its bytes, to look at and to send again.
+"""Recorded requests: each with its headers, its bytes and its answer, to look at and to send again.
 
 They live in the journal's database, the newest of them only: a record that anybody can grow from outside has to
 have an end.
@@ -6,6 +6,7 @@ have an end.
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -13,53 +14,114 @@ from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.bodies import Headers
-from suno_cover_cli.callbacks.content import ReceivedCallback
+from suno_cover_cli.callbacks.content import ReceivedRequest
+from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage
 from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.opening import JournalConnection
 from suno_cover_cli.journal.reading import DamagedRowError, is_moment, read_rows, set_aside
 
 KEEP_EVENTS = 1000
 KEEP_BYTES = 64 * 1024 * 1024
-"""A callback has a few hundred bytes; a thousand hostile ones of 1 MiB each would be a gigabyte."""
+"""A callback has a few hundred bytes; a thousand hostile ones of 4 MiB each would be gigabytes."""
 
-_COLUMNS = "n, id, ts, task_id, code, path, signature, headers, body"
-_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
-# One statement for many rows: SQLite's module gives the interpreter lock away once a statement, and under load
-# each return of it costs more than the row. Two sizes, because each statement is parsed once and kept.
-_CHUNKS = (50, 1)
 # SQLite itself keeps the highest number ever given here, so that none is given twice.
 _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'recordings'"
 _HEADERS = msgspec.json.Decoder(Headers)
 
 
+class ForwardReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the receiver behind us did; part of the event lines.
+
+    Attributes:
+        url: Where to, without user and password.
+        status: Of its answer; ``None`` when there was none.
+        latency_ms: Until its answer, or until that was given up.
+        headers: Of its answer; names in lower case, what came several times joined with commas.
+        body_b64: Of its answer, 64 KiB at most.
+        error: Why there is no answer, in words; ``None`` when there is one.
+    """
+
+    url: str
+    status: int | None
+    latency_ms: float
+    headers: dict[str, str] = {}
+    body_b64: str = ""
+    error: str | None = None
+
+
+class RecordedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request was answered: the status, after how long, and what the receiver behind us did."""
+
+    status: int
+    latency_ms: float
+    forward: ForwardReport | None = None
+
+
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """One recorded event.
+    """One recorded request.
 
     Attributes:
         n: Its number in the record, never given twice.
-        id: See :class:`~suno_cover_cli.callbacks.content.ReceivedCallback`, like all that follows.
+        id: See :class:`~suno_cover_cli.callbacks.content.ReceivedRequest`, like all that follows.
         ts: Epoch seconds at arrival.
-        task_id: Cover task id.
-        code: The service's verdict.
+        method: As sent.
         path: As requested, query included.
+        remote: Address of the sender.
+        kind: Of the callback, or ``None`` when it is none.
+        stage: Of the callback.
+        task_id: Of the callback; empty without one.
+        code: Of the callback; 0 without one.
+        reason: Why it is no callback.
         signature: What was known about it on arrival.
+        signature_reason: What was wrong with it.
         headers: As sent.
         body: As sent.
+        is_whole: All of the body is here.
+        answer: What it was answered, as far as that is known.
     """
 
     n: int
     id: str
     ts: float
+    method: str
+    path: str
+    remote: str
+    kind: CallbackKind | None
+    stage: CallbackStage | None
     task_id: str
     code: int
-    path: str
+    reason: str
     signature: SignatureState
+    signature_reason: str
     headers: Headers
     body: bytes
+    is_whole: bool
+    answer: RecordedAnswer | None
+
+    @property
+    def query(self) -> str:
+        """What follows the first ``?`` of the path."""
+        return self.path.partition("?")[2]
+
+
+_COLUMNS = (
+    *("n", "id", "ts", "method", "path", "remote", "kind", "stage", "task_id", "code", "reason", "signature"),
+    *("signature_reason", "headers", "body", "is_whole", "answered", "latency_ms", "forward"),
+)
+_COLUMN_NAMES = ", ".join(_COLUMNS)
+_SELECT = f"SELECT {_COLUMN_NAMES} FROM recordings"  # noqa: S608 -- constants
+_ROW = f"({', '.join('?' * len(_COLUMNS))})"
+# One statement for many rows: SQLite's module gives the interpreter lock away once a statement, and under load
+# each return of it costs more than the row. Two sizes, because each statement is parsed once and kept.
+_CHUNKS = (50, 1)
+_ANSWERED = "UPDATE recordings SET answered = ?, latency_ms = ?, forward = ? WHERE n = ?"
+
+Entry = tuple[ReceivedRequest, RecordedAnswer | None]
+"""A request, and what it was answered if it was already."""
 
 
 class RecordingStore:
-    """The record of events.
+    """The record of requests.
 
     Args:
         database: The journal's, entered.
@@ -76,8 +138,12 @@ class RecordingStore:
         # What is there already is measured with the first addition.
         self._unmeasured_bytes = keep_bytes
 
-    async def add(self, callbacks: Sequence[ReceivedCallback]) -> int:
-        """Write callbacks down, in their order. All get numbers, also those that the later ones displace at once.
+    async def add(self, entries: Sequence[Entry], answers: Sequence[tuple[int, RecordedAnswer]] = ()) -> int:
+        """Write requests down, in their order. All get numbers, also those that the later ones displace at once.
+
+        Args:
+            entries: New ones.
+            answers: Number of one that was added before -> what it was answered since.
 
         Returns:
             The number of the first one; the others follow it without a gap.
@@ -85,14 +151,16 @@ class RecordingStore:
         Raises:
             DatabaseError: They are not on disk, none of them.
         """
-        kept = callbacks[-self._keep_events :]
-        self._unmeasured_bytes += sum(len(callback.body) for callback in kept)
+        kept = entries[-self._keep_events :]
+        self._unmeasured_bytes += sum(len(request.body) for request, _ in kept)
+        self._unmeasured_bytes += sum(len(answer.forward.body_b64) for _, answer in answers if answer.forward)
         measures = self._unmeasured_bytes > self._keep_bytes // 16
 
         def operation(connection: sqlite3.Connection) -> int:
             before = connection.execute(_LAST_NUMBER).fetchone()[0]
-            last = before + len(callbacks)
-            _insert(connection, [_row_of(n, one) for n, one in enumerate(kept, last - len(kept) + 1)])
+            last = before + len(entries)
+            _insert(connection, [_row_of(n, *one) for n, one in enumerate(kept, last - len(kept) + 1)])
+            connection.executemany(_ANSWERED, [(*_answer_row(answer), n) for n, answer in answers])
             connection.execute("DELETE FROM recordings WHERE n <= ?", (last - self._keep_events,))
             if measures:
                 self._drop_beyond_room(connection)
@@ -106,19 +174,23 @@ class RecordingStore:
     async def load_newest(self, limit: int | None = None, *, task_id: str | None = None) -> list[Recording]:
         """Return what is kept, oldest first; with a limit, the newest so many.
 
+        Args:
+            limit: ``None`` for all.
+            task_id: Callbacks of this task alone.
+
         Raises:
             DatabaseError: The database cannot be read.
         """
 
         def operation(connection: JournalConnection) -> list[Recording]:
-            query = f"SELECT {_COLUMNS} FROM recordings WHERE ?1 IS NULL OR task_id = ?1 ORDER BY n DESC LIMIT ?2"  # noqa: S608 -- a constant
+            query = f"{_SELECT} WHERE ?1 IS NULL OR task_id = ?1 ORDER BY n DESC LIMIT ?2"
             values = (task_id, self._keep_events if limit is None else limit)
             return read_rows(connection, query, values, make=_recording_of, mend=_set_aside)[::-1]
 
         return await self._database.run(operation)
 
     async def find(self, name: str) -> Recording:
-        """Return the event of a number, of an id, or the ``last`` one.
+        """Return the request of a number, of an id, or the ``last`` one.
 
         Raises:
             UsageError: There is none, or none any more.
@@ -133,15 +205,14 @@ class RecordingStore:
             where, key = "id = ?", (clean(name, 100),)
 
         def operation(connection: JournalConnection) -> Recording | None:
-            query = f"SELECT {_COLUMNS} FROM recordings WHERE {where}"  # noqa: S608 -- constants
-            found = read_rows(connection, query, key, make=_recording_of, mend=_set_aside)
+            found = read_rows(connection, f"{_SELECT} WHERE {where}", key, make=_recording_of, mend=_set_aside)
             return found[0] if found else None
 
         recording = await self._database.run(operation)
         if recording is None:
             if name == "last":
                 what = "no event has been recorded"
-                hint = "suno-cover listen records what it accepts; let it take a callback first."
+                hint = "suno-cover listen records what arrives; let it take a callback first."
             else:
                 what = f'no recorded event is "{clean(name, 60)}"'
                 hint = "suno-cover listen --list shows what is kept; give a number, an id or last."
@@ -150,7 +221,8 @@ class RecordingStore:
 
     def _drop_beyond_room(self, connection: sqlite3.Connection) -> None:
         connection.execute(
-            "DELETE FROM recordings WHERE n <= (SELECT max(n) FROM (SELECT n, sum(length(body))"
+            "DELETE FROM recordings WHERE n <= (SELECT max(n) FROM (SELECT n,"
+            " sum(length(body) + length(coalesce(forward, '')))"
             " OVER (ORDER BY n DESC) AS held_bytes FROM recordings) WHERE held_bytes > ?)"
             # The newest stays, however large.
             " AND n < (SELECT max(n) FROM recordings)",
@@ -161,47 +233,58 @@ class RecordingStore:
 def _insert(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
     for size in _CHUNKS:
         # An id is 32 random bits: should one come up again, the older event gives way.
-        statement = f"INSERT OR REPLACE INTO recordings ({_COLUMNS}) VALUES {', '.join([_ROW] * size)}"  # noqa: S608 -- constants
+        statement = f"INSERT OR REPLACE INTO recordings ({_COLUMN_NAMES}) VALUES {', '.join([_ROW] * size)}"  # noqa: S608 -- constants
         while len(rows) >= size:
             chunk, rows = rows[:size], rows[size:]
             connection.execute(statement, [value for row in chunk for value in row])
 
 
-def _row_of(n: int, callback: ReceivedCallback) -> tuple[object, ...]:
+def _row_of(n: int, request: ReceivedRequest, answer: RecordedAnswer | None) -> tuple[object, ...]:
+    content = request.content
     return (
         n,
-        callback.id,
-        callback.ts,
-        callback.task_id,
-        callback.code,
-        # The bytes of a query that are no UTF-8 arrive as lone surrogates, which no column takes.
-        callback.path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
-        callback.signature.value,
-        msgspec.json.encode(callback.headers).decode(),
-        callback.body,
+        request.id,
+        request.ts,
+        # What is no UTF-8 arrives as lone surrogates, which no column takes.
+        request.method.encode("utf-8", "backslashreplace").decode(),
+        request.path,
+        request.remote,
+        None if content is None else content.kind.value,
+        None if content is None or content.stage is None else content.stage.value,
+        "" if content is None else content.task_id,
+        0 if content is None else content.code,
+        request.reason,
+        request.signature.value,
+        request.signature_reason,
+        msgspec.json.encode(request.headers).decode(),
+        request.body,
+        request.is_whole,
+        *_answer_row(answer),
     )
 
 
-def _recording_of(row: tuple[object, ...]) -> Recording:
-    n, event_id, ts, task_id, code, path, signature, headers, body = row
-    if not is_moment(ts):
+def _answer_row(answer: RecordedAnswer | None) -> tuple[int | None, float | None, str | None]:
+    if answer is None:
+        return None, None, None
+    forward = None if answer.forward is None else msgspec.json.encode(answer.forward).decode()
+    return answer.status, answer.latency_ms, forward
+
+
+def _recording_of(row: tuple[Any, ...]) -> Recording:
+    found = dict(zip(_COLUMNS, row, strict=True))
+    if not is_moment(found["ts"]):
         raise DamagedRowError
+    status, latency_ms, forward = found.pop("answered"), found.pop("latency_ms"), found.pop("forward")
     try:
-        return msgspec.convert(
-            {
-                "n": n,
-                "id": event_id,
-                "ts": ts,
-                "task_id": task_id,
-                "code": code,
-                "path": path,
-                "signature": signature,
-                "headers": _HEADERS.decode(str(headers)),
-                "body": body,
-            },
-            Recording,
-        )
-    except (ValueError, RecursionError) as error:
+        answer = None
+        if status is not None:
+            report = None if forward is None else msgspec.json.decode(forward, type=ForwardReport)
+            answer = msgspec.convert(
+                {"status": status, "latency_ms": latency_ms, "forward": report}, RecordedAnswer
+            )
+        headers, is_whole = _HEADERS.decode(found.pop("headers")), bool(found.pop("is_whole"))
+        return msgspec.convert({**found, "headers": headers, "is_whole": is_whole, "answer": answer}, Recording)
+    except (ValueError, TypeError, RecursionError) as error:
         raise DamagedRowError from error
 
 

@@ -79,6 +79,21 @@ _MIGRATIONS = (
         set_aside_at REAL NOT NULL
     );
     """,
+    # Whatever arrives is recorded: also what is no callback, which has no kind and an empty task id, and what it
+    # was answered. Rows from before are callbacks of covers.
+    """
+    ALTER TABLE recordings ADD COLUMN method TEXT NOT NULL DEFAULT 'POST';
+    ALTER TABLE recordings ADD COLUMN remote TEXT NOT NULL DEFAULT '';
+    ALTER TABLE recordings ADD COLUMN kind TEXT DEFAULT 'cover';
+    ALTER TABLE recordings ADD COLUMN stage TEXT;
+    ALTER TABLE recordings ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+    ALTER TABLE recordings ADD COLUMN signature_reason TEXT NOT NULL DEFAULT '';
+    ALTER TABLE recordings ADD COLUMN is_whole INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE recordings ADD COLUMN answered INTEGER;
+    ALTER TABLE recordings ADD COLUMN latency_ms REAL;
+    ALTER TABLE recordings ADD COLUMN forward TEXT;
+    UPDATE recordings SET stage = CASE code WHEN 200 THEN 'complete' ELSE 'error' END;
+    """,
 )
 
 SCHEMA_VERSION = len(_MIGRATIONS)

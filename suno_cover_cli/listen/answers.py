@@ -1,36 +1,36 @@
-"""Decides what a callback is answered: 200, or what a bad receiver says, or what the one behind us says."""
+"""Decides what a request is answered: what it deserves, what ``--answer`` says, or what the one behind us says."""
 
 from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.callbacks.content import ReceivedCallback
-from suno_cover_cli.callbacks.exchanges import RECEIVED, Answer
-from suno_cover_cli.listen.events import Forwarded, ListenEvent
+from suno_cover_cli.callbacks.content import ReceivedRequest
+from suno_cover_cli.callbacks.exchanges import Answer
+from suno_cover_cli.listen.events import ListenEvent
 
-# Callbacks that wait for a delay or a receiver are held in memory. The next one is told to come again.
+# Requests that wait for a delay or a receiver are held in memory. The next one is told to come again.
 _MAX_HELD_BYTES = 32 * 1024 * 1024
-_BUSY = Answer(503, b'{"status":"busy"}')
+_BUSY = Answer(503, b'{"status":"busy"}', ((b"Content-Type", b"application/json"), (b"Retry-After", b"15")))
 
-Forward = Callable[[ReceivedCallback], Awaitable[tuple[Answer, Forwarded]]]
-"""Sends a callback on; returns what to answer and what to tell."""
+Forward = Callable[[ListenEvent], Awaitable[Answer]]
+"""Sends an event on, notes what became of it, and returns what to answer."""
 
 
 class Answers:
-    """Answers accepted callbacks; see :data:`~suno_cover_cli.callbacks.exchanges.Responder`.
+    """Answers requests; see :data:`~suno_cover_cli.callbacks.exchanges.Responder`.
 
     Args:
         note_arrival: Told first.
         clock: Time.
-        status: Instead of 200, or ``None``.
+        status: For every request whose signature is acceptable, or ``None``.
         delay_s: Before each answer.
-        forward: Sends callbacks on, or ``None``.
+        forward: Sends them on, or ``None``.
     """
 
     def __init__(
         self,
-        note_arrival: Callable[[ReceivedCallback], ListenEvent],
+        note_arrival: Callable[[ReceivedRequest], ListenEvent],
         *,
         clock: Clock,
         status: int | None = None,
@@ -39,31 +39,31 @@ class Answers:
     ) -> None:
         self._note_arrival = note_arrival
         self._clock = clock
-        self._answer = RECEIVED if status is None else as_told(status)
+        self._answer = None if status is None else as_told(status)
         self._delay_s = delay_s
         self._forward = forward
         self._held_bytes = 0
 
-    async def answer(self, callback: ReceivedCallback) -> Answer:
-        """Return the answer to one callback, in its time."""
+    async def answer(self, request: ReceivedRequest, deserved: Answer) -> Answer:
+        """Return the answer to one request, in its time."""
+        event = self._note_arrival(request)
+        if request.is_refused:
+            # What a wrong signature keeps out goes no further.
+            return deserved
         if self._delay_s is None and self._forward is None:
-            self._note_arrival(callback)
-            return self._answer
-        if self._held_bytes + len(callback.body) > _MAX_HELD_BYTES:
+            return self._answer or deserved
+        if self._held_bytes + len(request.body) > _MAX_HELD_BYTES:
             return _BUSY
-        self._held_bytes += len(callback.body)
+        self._held_bytes += len(request.body)
         try:
-            return await self._answer_later(self._note_arrival(callback))
+            if self._delay_s is not None:
+                await self._clock.sleep(self._delay_s)
+            # Half a body is not what the sender meant to say.
+            if self._forward is None or not request.is_whole:
+                return self._answer or deserved
+            return await self._forward(event)
         finally:
-            self._held_bytes -= len(callback.body)
-
-    async def _answer_later(self, event: ListenEvent) -> Answer:
-        if self._delay_s is not None:
-            await self._clock.sleep(self._delay_s)
-        if self._forward is None:
-            return self._answer
-        answer, event.forwarded = await self._forward(event.callback)
-        return answer
+            self._held_bytes -= len(request.body)
 
 
 def as_told(status: int) -> Answer:

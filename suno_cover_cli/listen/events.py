@@ -1,59 +1,53 @@
 """Events while they happen: that one came, which number it has in the record, what it was answered."""
 
+import binascii
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-import msgspec
-
-from suno_cover_cli.callbacks.content import ReceivedCallback
+from suno_cover_cli.callbacks.content import ReceivedRequest
+from suno_cover_cli.callbacks.delivery import Delivery
 from suno_cover_cli.callbacks.exchanges import Exchange
+from suno_cover_cli.callbacks.kinds import CallbackKind
+from suno_cover_cli.journal.recorder import Recordable
+from suno_cover_cli.journal.recordings import ForwardReport, RecordedAnswer
 
 # As many as an inbox remembers the first ones of.
 _MAX_FIRSTS = 1000
 
 
-class Forwarded(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an event that was sent on.
-
-    Attributes:
-        url: Where to.
-        status: Of the receiver's answer; ``None`` when there was none.
-        latency_ms: Until its answer, or until that was given up.
-        trouble: What went wrong and what helps, in words of our own; empty when it answered with 2xx.
-        said: The beginning of the answer of a receiver that failed.
-    """
-
-    url: str
-    status: int | None
-    latency_ms: float
-    trouble: str = ""
-    said: bytes = b""
-
-
 class ListenEvent:
-    """One callback on its way through the listener.
+    """One request on its way through the listener: a callback, or what is none.
 
     Attributes:
-        callback: What came.
+        request: What came.
         n: Its number in the record; ``None`` when it is not, or not yet, in there.
         duplicate_of: Number of the first one of its like.
         exchange: What it was answered, once it was.
-        forwarded: What the receiver behind us said, if it was sent on.
-        is_refused: It was not accepted: it is in no record and counts for nothing.
+        delivery: What the receiver behind us did, if it was sent on; of several, the one that answers.
         is_shown: It has its number, or never gets one.
     """
 
-    __slots__ = ("callback", "duplicate_of", "exchange", "forwarded", "is_refused", "is_shown", "n")
+    __slots__ = ("delivery", "duplicate_of", "exchange", "is_shown", "n", "request")
 
-    def __init__(self, callback: ReceivedCallback, *, is_refused: bool = False) -> None:
-        self.callback = callback
+    def __init__(self, request: ReceivedRequest) -> None:
+        self.request = request
         self.n: int | None = None
         self.duplicate_of: int | None = None
         self.exchange: Exchange | None = None
-        self.forwarded: Forwarded | None = None
-        self.is_refused = is_refused
+        self.delivery: Delivery | None = None
         self.is_shown = False
+
+    @property
+    def answer(self) -> RecordedAnswer | None:
+        """What it was answered, for the record; ``None`` until it was."""
+        if self.exchange is None:
+            return None
+        return RecordedAnswer(
+            status=self.exchange.status,
+            latency_ms=round(self.exchange.latency_ms, 3),
+            forward=None if self.delivery is None else report_delivery(self.delivery),
+        )
 
 
 class EventView(Protocol):
@@ -67,8 +61,12 @@ class EventView(Protocol):
         """It was answered."""
         ...
 
+    def show_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
+        """A further receiver was sent it, whose answer counts for nothing."""
+        ...
+
     def show_stranger(self, exchange: Exchange) -> None:
-        """Something came that is no callback."""
+        """Something came to another path, or was no request at all."""
         ...
 
     def flush(self) -> None:
@@ -84,18 +82,20 @@ class EventLog:
 
     Args:
         view: Shows them.
-        on_event: Told of each accepted event that was answered and shown; ``True`` means that it was the last
+        on_event: Told of each accepted callback that was answered and shown; ``True`` means that it was the last
             one of interest.
 
     Attributes:
-        record: Takes callbacks for the record, or ``None``: then they are numbered from 1.
+        record: Takes events for the record, or ``None``: then they are numbered from 1.
+        record_answer: Takes the answer to an event that was recorded before it was given.
         save: Begins to save the covers of a task, or ``None``.
         counts: ``events``, ``duplicates``, ``refused``, ``late``.
-        strangers: Why -> how many.
+        strangers: Why something was no callback -> how many.
     """
 
     def __init__(self, view: EventView, *, on_event: Callable[[ListenEvent], bool]) -> None:
-        self.record: Callable[[ReceivedCallback], None] | None = None
+        self.record: Callable[[ListenEvent], None] | None = None
+        self.record_answer: Callable[[int, RecordedAnswer], None] | None = None
         self.save: Callable[[str], None] | None = None
         self.counts: Counter[str] = Counter()
         self.strangers: Counter[str] = Counter()
@@ -106,39 +106,44 @@ class EventLog:
         self._pending: dict[int, ListenEvent] = {}
         self._firsts: OrderedDict[int, int | None] = OrderedDict()
 
-    def take_arrival(self, callback: ReceivedCallback) -> ListenEvent:
-        """Note an accepted callback that is about to be answered."""
-        event = ListenEvent(callback)
-        self._pending[id(callback)] = event
+    def take_arrival(self, request: ReceivedRequest) -> ListenEvent:
+        """Note a request that is about to be answered."""
+        event = ListenEvent(request)
+        self._pending[id(request)] = event
         if self.record is not None:
-            self.record(callback)
+            self.record(event)
         else:
-            self._number(event, callback.n)
+            self._number(event, request.n)
             self._view.flush()
         return event
 
-    def take_numbers(self, callbacks: Sequence[ReceivedCallback], first: int | None) -> None:
-        """Note the place of callbacks in the record; ``None`` when they have none. See :data:`OnWritten`."""
-        for offset, callback in enumerate(callbacks):
-            event = self._pending.get(id(callback))
+    def take_numbers(self, entries: Sequence[Recordable], first: int | None) -> None:
+        """Note the place of events in the record; ``None`` when they have none. See :data:`OnWritten`."""
+        for offset, entry in enumerate(entries):
+            event = self._pending.get(id(entry.request))
             if event is not None:
                 self._number(event, None if first is None else first + offset)
         self._view.flush()
 
     def take_exchange(self, exchange: Exchange) -> None:
         """Note what a request was answered; see :class:`~suno_cover_cli.callbacks.listener.CallbackListener`."""
-        if exchange.callback is None:
+        event = None if exchange.request is None else self._pending.get(id(exchange.request))
+        if event is None:
             self.strangers[exchange.reason] += 1
             self._view.show_stranger(exchange)
             self._view.flush()
             return
-        event = self._pending.get(id(exchange.callback))
-        if event is None:
-            event = ListenEvent(exchange.callback, is_refused=True)
-            self._number(event, None)
         event.exchange = exchange
         if event.is_shown:
+            if event.n is not None and self.record_answer is not None and event.answer is not None:
+                self.record_answer(event.n, event.answer)
             self._finish(event, exchange)
+            self._view.flush()
+
+    def take_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
+        """Note what a further receiver did with an event."""
+        if not self._is_over:
+            self._view.show_delivery(event, delivery)
             self._view.flush()
 
     @property
@@ -147,12 +152,12 @@ class EventLog:
         return len(self._pending)
 
     def _number(self, event: ListenEvent, n: int | None) -> None:
-        callback = event.callback
+        request = event.request
         event.n = n
-        if callback.duplicate_of is not None:
-            event.duplicate_of = self._firsts.get(callback.duplicate_of)
-        elif not event.is_refused:
-            self._firsts[callback.n] = n
+        if request.duplicate_of is not None:
+            event.duplicate_of = self._firsts.get(request.duplicate_of)
+        elif request.content is not None and not request.is_refused:
+            self._firsts[request.n] = n
             if len(self._firsts) > _MAX_FIRSTS:
                 self._firsts.popitem(last=False)
         event.is_shown = True
@@ -162,16 +167,41 @@ class EventLog:
             self._finish(event, event.exchange)
 
     def _finish(self, event: ListenEvent, exchange: Exchange) -> None:
-        self._pending.pop(id(event.callback), None)
+        request = event.request
+        self._pending.pop(id(request), None)
         if self._is_over:
             self.counts["late"] += 1
             return
         self._view.show_answer(event, exchange)
-        if event.is_refused:
+        if request.content is None:
+            self.strangers[request.reason] += 1
+        elif request.is_refused:
             self.counts["refused"] += 1
-            return
-        self.counts["events"] += 1
-        self.counts["duplicates"] += event.callback.duplicate_of is not None
-        if self.save is not None:
-            self.save(event.callback.task_id)
-        self._is_over = self._on_event(event)
+        else:
+            self.counts["events"] += 1
+            self.counts["duplicates"] += request.duplicate_of is not None
+            if self.save is not None and request.content.kind is CallbackKind.COVER:
+                self.save(request.content.task_id)
+            self._is_over = self._on_event(event)
+
+
+def report_delivery(delivery: Delivery) -> ForwardReport:
+    """Make of a delivery what is recorded and printed of it."""
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in delivery.headers]
+    return ForwardReport(
+        url=delivery.url,
+        status=delivery.status,
+        latency_ms=round(delivery.latency_ms, 3),
+        headers=joined_headers(headers),
+        body_b64=binascii.b2a_base64(delivery.body, newline=False).decode(),
+        error=delivery.error or None,
+    )
+
+
+def joined_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return headers by name in lower case; what came several times is joined with commas."""
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        key = name.lower()
+        joined[key] = f"{joined[key]}, {value}" if key in joined else value
+    return joined

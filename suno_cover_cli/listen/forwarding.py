@@ -1,67 +1,80 @@
-"""``listen --forward-to``: every callback goes on to the receiver behind us, and its answer goes back."""
+"""``listen --forward-to``: every request goes on to the receivers behind us; the first one's answer goes back."""
 
-import msgspec
+import asyncio
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
 
-from suno_cover_cli.callbacks.content import ReceivedCallback
-from suno_cover_cli.callbacks.delivery import FORWARD_S, CallbackSender, Delivery, Outcome
+from suno_cover_cli.callbacks.delivery import CallbackSender, Delivery, Outcome
 from suno_cover_cli.callbacks.exchanges import Answer
-from suno_cover_cli.listen.events import Forwarded
+from suno_cover_cli.listen.events import ListenEvent
 
+MAX_TARGETS = 16
 _UNREACHABLE = Answer(502, b'{"status":"unreachable"}')
 _TOO_SLOW = Answer(504, b'{"status":"too slow"}')
-_PLAIN_BODY = b'{"status":"forwarded"}'
-_SAID_BYTES = 500
+# What the further receivers still owe an answer to; the sender waits for none of them.
+_MAX_HELD_BYTES = 32 * 1024 * 1024
 
 
 class Forwarding:
-    """Sends callbacks on.
+    """Sends requests on. An async context manager: leaving ends the deliveries that nobody waits for.
 
     Args:
-        sender: Entered; its time-out is :data:`~suno_cover_cli.callbacks.delivery.FORWARD_S`.
+        senders: Entered; their time-out is :data:`~suno_cover_cli.callbacks.delivery.FORWARD_S`. The first one's
+            answer is the sender's.
+        on_delivery: Told what each of the others did.
     """
 
-    def __init__(self, sender: CallbackSender) -> None:
-        self._sender = sender
+    def __init__(
+        self, senders: Sequence[CallbackSender], *, on_delivery: Callable[[ListenEvent, Delivery], None]
+    ) -> None:
+        self._first, *self._others = senders
+        self._on_delivery = on_delivery
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._held_bytes = 0
 
-    async def forward(self, callback: ReceivedCallback) -> tuple[Answer, Forwarded]:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for delivery in self._deliveries:
+            delivery.cancel()
+        if self._deliveries:
+            await asyncio.wait(self._deliveries)
+
+    async def forward(self, event: ListenEvent) -> Answer:
         """See :data:`~suno_cover_cli.listen.answers.Forward`."""
-        delivery = await self._sender.deliver(callback.body, callback.headers)
-        forwarded = Forwarded(
-            url=delivery.url,
-            status=delivery.status,
-            latency_ms=delivery.latency_ms,
-            trouble=_trouble(delivery),
-            said=b"" if delivery.is_accepted else delivery.body[:_SAID_BYTES],
+        for sender in self._others:
+            if self._held_bytes + len(event.request.body) <= _MAX_HELD_BYTES:
+                self._held_bytes += len(event.request.body)
+                delivery = asyncio.create_task(self._deliver(sender, event))
+                self._deliveries.add(delivery)
+                delivery.add_done_callback(self._deliveries.discard)
+            else:
+                error = "was left out: too many requests wait for it"
+                left_out = Delivery(
+                    url=sender.target.url, outcome=Outcome.UNREACHABLE, latency_ms=0.0, error=error
+                )
+                self._on_delivery(event, left_out)
+        request = event.request
+        answered, rest = await self._first.relay(
+            request.body, request.headers, method=request.method, query=request.query
         )
-        return _answer(delivery), forwarded
+        event.delivery = answered
+        if answered.status is None:
+            return _TOO_SLOW if answered.outcome is Outcome.TIMED_OUT else _UNREACHABLE
+        # The answer to HEAD has the length of a body and none.
+        size = answered.size if rest is not None or request.method == "HEAD" else None
+        return Answer(answered.status, answered.body, answered.headers, rest, size)
 
-
-def _answer(delivery: Delivery) -> Answer:
-    if delivery.status is None:
-        return _TOO_SLOW if delivery.outcome is Outcome.TIMED_OUT else _UNREACHABLE
-    if not 200 <= delivery.status <= 599:  # noqa: PLR2004 -- what an answer can be at all
-        return _UNREACHABLE
-    return Answer(delivery.status, delivery.body if _is_json(delivery.body) else _PLAIN_BODY)
-
-
-def _is_json(body: bytes) -> bool:
-    try:
-        msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _trouble(delivery: Delivery) -> str:
-    if delivery.outcome is Outcome.TIMED_OUT:
-        return (
-            f"no answer within {FORWARD_S:g} s; the service itself waits 15 s, "
-            "so answer first and do the work afterwards"
-        )
-    if delivery.outcome is Outcome.UNREACHABLE:
-        return f"unreachable ({delivery.error}); is it running?"
-    if delivery.is_accepted:
-        return ""
-    if delivery.status is not None and delivery.status < 300:  # noqa: PLR2004 -- HTTP's own
-        return f"answered {delivery.status}; the service is documented to want 200"
-    return f"answered {delivery.status}; the service would try again after 1, 5 and 15 minutes"
+    async def _deliver(self, sender: CallbackSender, event: ListenEvent) -> None:
+        request = event.request
+        try:
+            delivery = await sender.deliver(
+                request.body, request.headers, method=request.method, query=request.query
+            )
+        finally:
+            self._held_bytes -= len(request.body)
+        self._on_delivery(event, delivery)

@@ -1,4 +1,4 @@
-"""What ``listen`` prints for people: a pair of lines for every event, what came and what was answered.
+"""Prints for people what happens: a pair of lines for a callback, a dim one for what is none.
 
 Everything foreign is cleaned before it gets here and printed as it stands.
 """
@@ -7,19 +7,29 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 
 import msgspec
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.text import clean, fold
-from suno_cover_cli.callbacks.bodies import Headers
+from suno_cover_cli.base.text import clean, cut, fold
+from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, codings_of, is_too_deep, read_body, unpack
+from suno_cover_cli.callbacks.charsets import decode_text
+from suno_cover_cli.callbacks.delivery import Delivery
 from suno_cover_cli.callbacks.exchanges import Exchange
-from suno_cover_cli.journal.recordings import Recording
-from suno_cover_cli.listen.events import Forwarded, ListenEvent
-from suno_cover_cli.service.codes import CODE_OK, describe_code
+from suno_cover_cli.listen.events import ListenEvent
+from suno_cover_cli.listen.words import (
+    describe_answer,
+    describe_arrival,
+    describe_delivery,
+    describe_request,
+    describe_stranger,
+    describe_trouble,
+)
+from suno_cover_cli.service.codes import CODE_OK
 from suno_cover_cli.ui.choice import Paint
-from suno_cover_cli.ui.words import Tone, format_bytes, format_duration
+from suno_cover_cli.ui.words import Tone, format_bytes
 
 _INDENT = " " * 13
 _SECRET_NAME = re.compile(r"auth|cookie|token|secret|password|api-?key", re.IGNORECASE)
@@ -35,8 +45,8 @@ class LinesView:
     Args:
         write: Prints lines.
         paint: Colours a text for a tone.
-        clock: Keeps strangers from flooding the screen.
-        verbosity: 1 adds headers and strangers, 2 bodies.
+        clock: Keeps what is no callback from flooding the screen.
+        verbosity: 1 adds headers and requests to other paths, 2 bodies.
         columns: Tells how many columns there are to fit in; 0 where it does not matter.
     """
 
@@ -60,29 +70,43 @@ class LinesView:
         self._strangers_shown = 0
 
     def show_arrival(self, event: ListenEvent) -> None:
-        """See :class:`EventView`."""
-        callback = event.callback
-        is_good = callback.code == CODE_OK and not event.is_refused
-        tone: Tone = "warning" if callback.duplicate_of is not None else "good" if is_good else "bad"
-        self._add(callback.ts, "-->", tone, _number(event), describe_arrival(event))
-        self._add_details(callback.headers, callback.body)
+        """See :class:`EventView`. What is no callback has one line, with its answer, unless that takes time."""
+        content = event.request.content
+        if content is None:
+            return
+        is_good = content.code == CODE_OK and not event.request.is_refused
+        tone: Tone = "warning" if event.request.duplicate_of is not None else "good" if is_good else "bad"
+        self._add(event.request.ts, "-->", tone, _number(event), describe_arrival(event, self._room(event)))
+        self._add_details(event.request.headers, event.request.body)
 
     def show_answer(self, event: ListenEvent, exchange: Exchange) -> None:
         """See :class:`EventView`."""
+        delivery, number = event.delivery, _number(event)
+        if event.request.content is None:
+            self._show_request(event, exchange, number)
+            if delivery is None:
+                return
         is_good = 200 <= exchange.status < 300 and not exchange.is_answer_lost  # noqa: PLR2004 -- HTTP's own
         ended_at = exchange.ts + exchange.latency_ms / 1000
-        self._add(ended_at, "<--", "good" if is_good else "bad", _number(event), describe_answer(event, exchange))
-        if event.forwarded is not None:
-            self._lines += _forward_details(event.forwarded)
+        said = describe_answer(event, exchange, self._room(event))
+        self._add(ended_at, "<--", "good" if is_good else "bad", number, said)
+        if delivery is not None:
+            self._lines += self._delivery_details(delivery)
+
+    def show_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
+        """See :class:`EventView`."""
+        tone: Tone = "faint" if delivery.is_accepted else "warning"
+        self._add(self._clock.time(), "<--", tone, _number(event), describe_delivery(delivery))
+        if trouble := describe_trouble(delivery):
+            self._lines += fold(f"{_INDENT}{trouble}", self._columns(), _INDENT)
 
     def show_stranger(self, exchange: Exchange) -> None:
         """See :class:`EventView`."""
         if not self._verbosity or not self._may_show_stranger():
             return
-        what = f"{clean(exchange.method, 20)} {clean(exchange.path, 200)}, {format_bytes(len(exchange.body))}"
-        self._add(exchange.ts, "-->", "faint", "-", what if exchange.method else "bytes that are no request")
-        self._add_details(exchange.headers, exchange.body)
-        answer = f"{exchange.status}: {exchange.reason}" if exchange.status else f"cut off: {exchange.reason}"
+        what, answer = describe_stranger(exchange)
+        self._add(exchange.ts, "-->", "faint", "-", what)
+        self._add_details(exchange.headers, b"")
         self._add(exchange.ts + exchange.latency_ms / 1000, "<--", "faint", "-", answer)
 
     def flush(self) -> None:
@@ -90,6 +114,22 @@ class LinesView:
         if self._lines:
             lines, self._lines = self._lines, []
             self._write("\n".join(lines), len(lines))
+
+    def _show_request(self, event: ListenEvent, exchange: Exchange, number: str) -> None:
+        if not self._may_show_stranger():
+            return
+        cells, said = self._room(event), describe_arrival(event)
+        if event.delivery is None:
+            said = describe_request(event, exchange)
+        line = cut(f"{number} {said}", cells) if cells else f"{number} {said}"
+        stamp = time.strftime("%H:%M:%S", time.localtime(event.request.ts))
+        self._lines.append(self._paint(f"{stamp} --> {line}", "faint"))
+        self._add_details(event.request.headers, event.request.body)
+
+    def _room(self, event: ListenEvent) -> int:
+        """Return the columns a line has for its text, 0 where there is no edge."""
+        columns = self._columns()
+        return max(columns - 2 - len(_INDENT) - len(_number(event)), 1) if columns else 0
 
     def _add(self, ts: float, arrow: str, tone: Tone, number: str, text: str) -> None:
         second = int(ts)
@@ -103,7 +143,23 @@ class LinesView:
         if self._verbosity > 0:
             self._lines += [_INDENT + self._paint(line, "faint") for line in header_lines(headers)]
         if self._verbosity > 1 and body:
-            self._lines += [_INDENT + line for line in body_lines(body)]
+            self._lines += [_INDENT + line for line in body_lines(body, headers)]
+
+    def _delivery_details(self, delivery: Delivery) -> Iterator[str]:
+        """Yield what is wrong with the receiver's answer, and what it said; one line where lines have an edge."""
+        trouble = describe_trouble(delivery)
+        if not trouble:
+            return
+        said = [clean(line, _MAX_SAID_BYTES) for line in _said_by(delivery).splitlines()]
+        said = [line for line in said if line]
+        columns = self._columns()
+        if columns and not self._verbosity:
+            quoted = f": {said[0]}" if said else ""
+            yield cut(f"{_INDENT}{trouble}{quoted}", columns - 1)
+            return
+        yield f"{_INDENT}{delivery.url}: {trouble}"
+        for line in said:
+            yield f"{_INDENT}| {line}"
 
     def _may_show_stranger(self) -> bool:
         now = self._clock.monotonic()
@@ -113,41 +169,6 @@ class LinesView:
         if self._strangers_shown == _MAX_STRANGERS_PER_S + 1:
             self._lines.append(f"{_INDENT}(more of them within this second are only counted)")
         return self._strangers_shown <= _MAX_STRANGERS_PER_S
-
-
-def describe_arrival(event: ListenEvent) -> str:
-    """Say what came: task, code with its meaning, images, size; on one line of 80 characters as a rule."""
-    callback = event.callback
-    parts = [f"{callback.task_id} {_describe_code(callback.code)}"]
-    if callback.code == CODE_OK or callback.image_urls:
-        parts.append("1 image" if len(callback.image_urls) == 1 else f"{len(callback.image_urls)} images")
-    parts.append(format_bytes(len(callback.body)))
-    if callback.code != CODE_OK and callback.message:
-        parts.append(f'"{clean(callback.message, 120)}"')
-    return ", ".join(parts)
-
-
-def describe_answer(event: ListenEvent, exchange: Exchange) -> str:
-    """Say what it was answered, how fast, whether it was here before, and what its signature is worth."""
-    callback = event.callback
-    by = f" from {event.forwarded.url}" if event.forwarded is not None and event.forwarded.status else ""
-    parts = [f"{exchange.status}{by} in {_describe_latency(exchange.latency_ms)}"]
-    if exchange.is_answer_lost:
-        parts.append("but the sender had hung up")
-    if callback.duplicate_of is not None:
-        parts.append("a duplicate" if event.duplicate_of is None else f"a duplicate of {event.duplicate_of}")
-    parts.append(f"signature {callback.signature}")
-    parts.append(exchange.reason or callback.id)
-    return ", ".join(parts)
-
-
-def describe_recording(recording: Recording) -> str:
-    """Say in one line what was recorded."""
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(recording.ts))
-    return (
-        f"{recording.n:>5}  {stamp}  {recording.task_id}  {_describe_code(recording.code)}, "
-        f"{format_bytes(len(recording.body))}, signature {recording.signature}, {recording.id}"
-    )
 
 
 def header_lines(headers: Headers) -> Iterator[str]:
@@ -160,9 +181,9 @@ def header_lines(headers: Headers) -> Iterator[str]:
         yield f"{clean(name, 100)}: {shown}"
 
 
-def body_lines(body: bytes) -> Iterator[str]:
-    """Write a body indented where it is JSON, as it stands where not; so many lines at most."""
-    text, is_cut = _readable(body)
+def body_lines(body: bytes, headers: Headers) -> Iterator[str]:
+    """Write a body unpacked, indented where it is JSON, as it stands where not; so many lines at most."""
+    text, is_cut = _readable(body, headers)
     lines = text.splitlines()
     for line in lines[:_MAX_BODY_LINES]:
         # Cleaning takes the indentation off.
@@ -171,37 +192,30 @@ def body_lines(body: bytes) -> Iterator[str]:
         yield f"... {format_bytes(len(body))} in all"
 
 
-def _readable(body: bytes) -> tuple[str, bool]:
+def _readable(body: bytes, headers: Headers) -> tuple[str, bool]:
     """Return a body as text, or its beginning, and whether that is not all."""
+    most = 200 * _MAX_BODY_LINES
     try:
-        # Written piece by piece: a small body that is deeply nested has an enormous indented form.
-        pieces = json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(msgspec.json.decode(body))
-        text = "".join(islice(pieces, 4 * _MAX_BODY_LINES))
-        return text, next(pieces, None) is not None
-    except (ValueError, RecursionError):
-        most = 200 * _MAX_BODY_LINES
+        plain = read_body(body, headers).json
+    except UnreadableError:
         return body[:most].decode("utf-8", "replace"), len(body) > most
+    with suppress(ValueError):
+        if not is_too_deep(plain):
+            # Written piece by piece: a small body that is deeply nested has an enormous indented form.
+            pieces = json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(msgspec.json.decode(plain))
+            return "".join(islice(pieces, 4 * _MAX_BODY_LINES)), next(pieces, None) is not None
+    return plain[:most].decode("utf-8", "replace"), len(plain) > most
+
+
+def _said_by(delivery: Delivery) -> str:
+    """Return the beginning of an answer as text; nothing of one that is compressed and cannot be unpacked."""
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in delivery.headers)
+    try:
+        plain, _ = unpack(delivery.body, codings_of(headers))
+    except UnreadableError:
+        return ""
+    return decode_text(plain[:_MAX_SAID_BYTES])[0]
 
 
 def _number(event: ListenEvent) -> str:
     return "-" if event.n is None else str(event.n)
-
-
-def _describe_code(code: int) -> str:
-    meaning = describe_code(code)
-    return meaning if meaning.startswith("code") else f"{code} {meaning}"
-
-
-def _describe_latency(latency_ms: float) -> str:
-    if latency_ms < 10:  # noqa: PLR2004 -- below ten, tenths are news
-        return f"{latency_ms:.1f} ms"
-    return f"{latency_ms:.0f} ms" if latency_ms < 1000 else format_duration(latency_ms / 1000)  # noqa: PLR2004
-
-
-def _forward_details(forwarded: Forwarded) -> Iterator[str]:
-    if forwarded.trouble:
-        yield f"{_INDENT}{forwarded.url}: {clean(forwarded.trouble, 300)}"
-    said = forwarded.said[:_MAX_SAID_BYTES].decode("utf-8", "replace")
-    for line in said.splitlines():
-        if shown := clean(line, _MAX_SAID_BYTES):
-            yield f"{_INDENT}| {shown}"

@@ -6,23 +6,23 @@ Lines are ASCII: whatever a body holds, no terminal draws it and no newline brea
 import binascii
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Literal
 
 import msgspec
 
 from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.bodies import Headers
-from suno_cover_cli.callbacks.content import NotACallbackError, parse_callback
+from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, is_too_deep, read_body
+from suno_cover_cli.callbacks.content import CallbackContent, NotACallbackError, ReceivedRequest, parse_callback
+from suno_cover_cli.callbacks.delivery import Delivery
 from suno_cover_cli.callbacks.exchanges import Exchange
-from suno_cover_cli.journal.recordings import Recording
-from suno_cover_cli.listen.events import ListenEvent
+from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage
+from suno_cover_cli.journal.recordings import ForwardReport, RecordedAnswer, Recording
+from suno_cover_cli.listen.events import ListenEvent, joined_headers, report_delivery
 
 # The only newlines in JSON of msgspec's making are those between the lines.
 _NOT_ASCII = re.compile(r"[^\n -~]")
 _ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder()
 
 
 class ReadyLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,55 +35,86 @@ class ReadyLine(msgspec.Struct, frozen=True, kw_only=True):
     inspector: str | None
 
 
-class ForwardLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What the receiver behind us did; ``status`` is ``None`` when it did not answer."""
-
-    url: str
-    status: int | None
-    latency_ms: float
-
-
-class EventLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One event.
+class ArrivalLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What the lines of callbacks and of other requests share.
 
     Attributes:
         v: Version of this shape.
-        type: Always ``event``.
-        n: Its number in the record, which ``replay`` takes; ``None`` when it is not recorded (refused ones are
-            not).
+        type: ``event`` or ``request``.
+        n: Its number in the record, which ``replay`` takes; ``None`` when it is not recorded.
         id: Names it as well.
         ts: Epoch seconds at arrival.
-        task_id: Cover task id.
-        code: The service's verdict.
-        message: The service's words, cleaned.
-        images: The addresses it names.
-        signature: ``ok``, ``missing``, ``bad``, ``stale`` or ``unchecked``.
-        duplicate_of: ``n`` of the first one of its like, or ``None``.
+        method: As sent.
+        path: As requested.
+        query: What followed the ``?``; empty without one.
+        remote: Address of the sender, where the tunnel's agent tells it.
         headers: Name in lower case -> value; what came several times is joined with commas.
-        body: Parsed, or ``None`` when a part of it is beyond JSON.
         body_b64: The bytes as sent.
-        answered: Status of the answer; ``None`` when it is not known any more.
+        answered: Status of the answer; ``None`` when it is not known.
         latency_ms: From the end of the request's head to the end of the answer.
-        forward: See :class:`ForwardLine`; ``None`` when it was not sent on.
+        forward: What the receiver behind us did; ``None`` when it was not sent on.
     """
 
     v: Literal[1] = 1
-    type: Literal["event"] = "event"
+    type: str
     n: int | None
     id: str
     ts: float
+    method: str
+    path: str
+    query: str
+    remote: str
+    headers: dict[str, str]
+    body_b64: str
+    answered: int | None = None
+    latency_ms: float | None = None
+    forward: ForwardReport | None = None
+
+
+class EventLine(ArrivalLine, frozen=True, kw_only=True):
+    """One callback.
+
+    Attributes:
+        body: Unpacked and parsed, a form as an object of its fields; ``None`` when a part of it is beyond JSON.
+        kind: ``cover``, ``music``, ``lyrics``, ``wav``, ``video``, ``vocal``, ``market`` or ``unknown``.
+        stage: ``text``, ``first``, ``complete``, ``error``; ``None`` where it cannot be told.
+        task_id: The task that it is about.
+        code: The service's verdict.
+        message: The service's words, cleaned.
+        images: The addresses of the covers that it names.
+        duplicate_of: ``n`` of the first one of its like, or ``None``.
+        signature: ``ok``, ``missing``, ``bad``, ``stale`` or ``unchecked``.
+        signature_reason: What is wrong with it; ``None`` when nothing is.
+    """
+
+    type: Literal["event"] = "event"
+    body: Any
+    kind: CallbackKind
+    stage: CallbackStage | None
     task_id: str
     code: int
     message: str
     images: tuple[str, ...]
-    signature: SignatureState
     duplicate_of: int | None = None
-    headers: dict[str, str]
-    body: Any
-    body_b64: str
-    answered: int | None = None
-    latency_ms: float | None = None
-    forward: ForwardLine | None = None
+    signature: SignatureState
+    signature_reason: str | None = None
+
+
+class RequestLine(ArrivalLine, frozen=True, kw_only=True):
+    """One request that is no callback; ``reason`` says why not."""
+
+    type: Literal["request"] = "request"
+    reason: str
+
+
+class ForwardedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What a further receiver did with the event or request of this number; the sender does not see it."""
+
+    v: Literal[1] = 1
+    type: Literal["forwarded"] = "forwarded"
+    n: int | None
+    id: str
+    forward: ForwardReport
 
 
 class ReconnectingLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,65 +151,79 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
 
 
-def event_line(event: ListenEvent, exchange: Exchange) -> EventLine:
-    """Make the line of an event that was answered."""
-    callback, forwarded = event.callback, event.forwarded
-    return EventLine(
-        n=event.n,
-        id=callback.id,
-        ts=round(callback.ts, 3),
-        task_id=callback.task_id,
-        code=callback.code,
-        message=clean(callback.message),
-        images=callback.image_urls,
-        signature=callback.signature,
-        duplicate_of=event.duplicate_of,
-        headers=_joined(callback.headers),
-        body=_parsed(callback.body),
-        body_b64=binascii.b2a_base64(callback.body, newline=False).decode(),
-        answered=exchange.status,
-        latency_ms=round(exchange.latency_ms, 3),
-        forward=None
-        if forwarded is None
-        else ForwardLine(url=forwarded.url, status=forwarded.status, latency_ms=round(forwarded.latency_ms, 3)),
-    )
+def event_line(event: ListenEvent) -> EventLine | RequestLine:
+    """Make the line of an event, answered or not yet."""
+    request = event.request
+    return _line(event.n, request, request.content, event.answer, duplicate_of=event.duplicate_of)
 
 
-def recording_line(recording: Recording) -> EventLine:
-    """Make the same line of a recorded event; what it was answered is not recorded."""
-    message = ""
-    images: tuple[str, ...] = ()  # a later version may read more strictly than the one that recorded it
-    with suppress(NotACallbackError):
-        content = parse_callback(recording.body)
-        message, images = content.message, content.image_urls
+def recording_line(recording: Recording) -> EventLine | RequestLine:
+    """Make the same line of a recorded event; of which one it is a duplicate is not recorded."""
+    content = None
+    if recording.kind is not None:
+        try:
+            content = parse_callback(recording.body, recording.headers)
+        except NotACallbackError:  # a later version may read more strictly than the one that recorded it
+            content = CallbackContent(recording.task_id, recording.code, "", ())
+        content = msgspec.structs.replace(content, kind=recording.kind, stage=recording.stage)
+    return _line(recording.n, recording, content, recording.answer)
+
+
+def _line(
+    n: int | None,
+    request: ReceivedRequest | Recording,
+    content: CallbackContent | None,
+    answer: RecordedAnswer | None,
+    *,
+    duplicate_of: int | None = None,
+) -> EventLine | RequestLine:
+    shared: dict[str, Any] = {
+        "n": n,
+        "id": request.id,
+        "ts": round(request.ts, 3),
+        "method": request.method,
+        "path": request.path.partition("?")[0],
+        "query": request.query,
+        "remote": request.remote,
+        "headers": joined_headers(request.headers),
+        "body_b64": binascii.b2a_base64(request.body, newline=False).decode(),
+    }
+    if answer is not None:
+        shared |= {"answered": answer.status, "latency_ms": answer.latency_ms, "forward": answer.forward}
+    if content is None:
+        return RequestLine(**shared, reason=request.reason)
     return EventLine(
-        n=recording.n,
-        id=recording.id,
-        ts=round(recording.ts, 3),
-        task_id=recording.task_id,
-        code=recording.code,
-        message=clean(message),
-        images=images,
-        signature=recording.signature,
-        headers=_joined(recording.headers),
-        body=_parsed(recording.body),
-        body_b64=binascii.b2a_base64(recording.body, newline=False).decode(),
+        **shared,
+        body=_parsed(request.body, request.headers),
+        kind=content.kind,
+        stage=content.stage,
+        task_id=content.task_id,
+        code=content.code,
+        message=clean(content.message),
+        images=content.image_urls,
+        duplicate_of=duplicate_of,
+        signature=request.signature,
+        signature_reason=request.signature_reason or None,
     )
 
 
 class JsonView:
-    """Prints each event once it was answered. Strangers have no line: they are counted on stderr."""
+    """Prints each request on the path once it was answered. Those to other paths are counted on stderr."""
 
     def __init__(self, write: Callable[[str, int], None]) -> None:
         self._write = write
-        self._lines: list[EventLine] = []
+        self._lines: list[EventLine | RequestLine | ForwardedLine] = []
 
     def show_arrival(self, event: ListenEvent) -> None:
         """See :class:`EventView`; the line comes with the answer."""
 
-    def show_answer(self, event: ListenEvent, exchange: Exchange) -> None:
+    def show_answer(self, event: ListenEvent, exchange: Exchange) -> None:  # noqa: ARG002 -- the event knows it
         """See :class:`EventView`."""
-        self._lines.append(event_line(event, exchange))
+        self._lines.append(event_line(event))
+
+    def show_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
+        """See :class:`EventView`."""
+        self._lines.append(ForwardedLine(n=event.n, id=event.request.id, forward=report_delivery(delivery)))
 
     def show_stranger(self, exchange: Exchange) -> None:
         """See :class:`EventView`."""
@@ -190,16 +235,9 @@ class JsonView:
             self._write(ascii_lines(lines), len(lines))
 
 
-def _joined(headers: Headers) -> dict[str, str]:
-    joined: dict[str, str] = {}
-    for name, value in headers:
-        key = name.lower()
-        joined[key] = f"{joined[key]}, {value}" if key in joined else value
-    return joined
-
-
-def _parsed(body: bytes) -> Any:
+def _parsed(body: bytes, headers: Headers) -> Any:
     try:
-        return _DECODER.decode(body.removeprefix(b"\xef\xbb\xbf"))
-    except (ValueError, RecursionError):
+        plain = read_body(body, headers).json
+        return None if is_too_deep(plain) else msgspec.json.decode(plain)
+    except (UnreadableError, ValueError):
         return None

@@ -32,15 +32,28 @@ class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOption
         ),
     ] = None
     forward_to: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--forward-to",
             metavar="URL|PORT",
-            help="Send every callback on, byte for byte, and answer what that receiver answers: "
-            "3000, 3000/path, /path, host:port or a URL.",
+            help="Send every request on, byte for byte, and answer what that receiver answers: 3000, 3000/path, "
+            "/path, host:port or a URL, with user:password@ if need be. Of several the first one answers.",
             rich_help_panel=ANSWERS,
         ),
     ] = None
+    headers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--header",
+            metavar="TEXT",
+            help="Send this header along to the receivers, 'Name: value'; may be repeated.",
+            rich_help_panel=ANSWERS,
+        ),
+    ] = None
+    is_insecure: Annotated[
+        bool,
+        typer.Option("--insecure", help="Take whatever certificate a receiver shows.", rich_help_panel=ANSWERS),
+    ] = False
     answer: Annotated[
         int | None,
         typer.Option(
@@ -48,7 +61,7 @@ class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOption
             min=200,
             max=599,
             metavar="STATUS",
-            help="Answer this instead of 200, to watch the service try again.",
+            help="Answer this to everything, to watch the service try again.",
             rich_help_panel=ANSWERS,
         ),
     ] = None
@@ -72,8 +85,8 @@ class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOption
         str | None,
         typer.Option(
             "--until-task",
-            metavar="COVER_TASK_ID",
-            help="End after an event of this cover task.",
+            metavar="TASK_ID",
+            help="End after the last event of this task: music comes in stages.",
             rich_help_panel=ENDS,
         ),
     ] = None
@@ -96,6 +109,25 @@ class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOption
             rich_help_panel=CALLBACK,
         ),
     ] = None
+    has_new_path: Annotated[
+        bool,
+        typer.Option(
+            "--new-path",
+            help="Make a new secret path instead of that of the last run.",
+            rich_help_panel=CALLBACK,
+        ),
+    ] = False
+    max_age_s: Annotated[
+        float,
+        typer.Option(
+            "--max-age",
+            metavar="TIME",
+            parser=duration,
+            help="How old the stamp of a signature may be. (default: 5m)",
+            show_default=False,
+            rich_help_panel=CALLBACK,
+        ),
+    ] = 300.0
     tunnel: Annotated[
         bool | None,
         typer.Option(
@@ -115,7 +147,7 @@ class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOption
         bool,
         typer.Option(
             "--json",
-            help="Print NDJSON: ready, event, reconnecting, error, end. Nothing else goes to stdout.",
+            help="Print NDJSON: ready, event, request, reconnecting, error, end. Nothing else goes to stdout.",
             rich_help_panel=OUTPUT,
         ),
     ] = False
@@ -135,7 +167,8 @@ class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOption
         ),
     ] = None
     list_events: Annotated[
-        bool, typer.Option("--list", help="List the recorded events and exit.", rich_help_panel=OUTPUT)
+        bool,
+        typer.Option("--list", help="List what is recorded and exit.", rich_help_panel=OUTPUT),
     ] = False
     verbosity: Annotated[
         int,
@@ -145,7 +178,7 @@ class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOption
             count=True,
             metavar="",
             show_default=False,
-            help="-v shows headers and requests that are no callbacks, -vv bodies too.",
+            help="-v shows headers and requests to other paths, -vv bodies too.",
             rich_help_panel=OUTPUT,
         ),
     ] = 0

@@ -12,15 +12,18 @@ from suno_cover_cli.base.events import NullSink
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.text import clean
+from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.connections import ConnectionLimits
 from suno_cover_cli.callbacks.delivery import FORWARD_S, CallbackSender
 from suno_cover_cli.callbacks.listener import CallbackListener
+from suno_cover_cli.callbacks.targets import Target
 from suno_cover_cli.journal.database import DatabaseError
 from suno_cover_cli.journal.recorder import Recorder
 from suno_cover_cli.journal.recordings import RecordingStore
-from suno_cover_cli.listen.answers import Answers, Forward
+from suno_cover_cli.listen.answers import Answers
 from suno_cover_cli.listen.events import EventLog
 from suno_cover_cli.listen.forwarding import Forwarding
+from suno_cover_cli.listen.kept_path import keep_path
 from suno_cover_cli.listen.options import ListenOptions
 from suno_cover_cli.listen.presenter import ListenPresenter
 from suno_cover_cli.listen.saving import open_saves
@@ -29,9 +32,10 @@ from suno_cover_cli.options.declare import options_as
 from suno_cover_cli.options.groups import OutputOptions, RateOptions, ServiceOptions
 from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.tunnels.channel import HEARTBEAT_S
-from suno_cover_cli.wiring.callbacks import choose_tunnel, open_channel, refuse_malformed_proxy
+from suno_cover_cli.wiring.callbacks import ChosenTunnel, choose_tunnel, open_channel, refuse_malformed_proxy
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.jobs import JobStart, Unfinished
+from suno_cover_cli.wiring.ready_file import ReadyFile
 from suno_cover_cli.wiring.subprocess import run_program
 
 # Of the two seconds after a signal: answers that are owed first, then the record and the tunnel's agent.
@@ -39,6 +43,8 @@ _CLOSING_S = 1.3
 _RELAY_S = 0.2  # part of the same two seconds
 # Without its tunnel this command is nothing: the first run waits for the agent's download.
 _DOWNLOAD_S = 120.0
+# More than is read as a callback: what is too large for one is to be seen and sent on all the same.
+_MAX_BODY_BYTES = 4 * 1024 * 1024
 
 
 class ListenPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,14 +54,16 @@ class ListenPlan(msgspec.Struct, frozen=True, kw_only=True):
         options: Of the command.
         settings: Merged.
         webhook_key: Signs callbacks, or ``None``.
-        forward_url: Where every callback is sent on to, or ``None``.
+        targets: Where every request is sent on to.
+        headers: Sent along to each of them.
         jobs: What the jobs of ``--save`` start from, or ``None``.
     """
 
     options: ListenOptions
     settings: Settings
     webhook_key: WebhookKey | None = None
-    forward_url: str | None = None
+    targets: tuple[Target, ...] = ()
+    headers: Headers = ()
     jobs: JobStart | None = None
 
     @property
@@ -71,8 +79,8 @@ async def open_session(
     plan: ListenPlan,
     context: Context,
     *,
-    face: ListenPresenter,
-    book: EventLog,
+    presenter: ListenPresenter,
+    log: EventLog,
     goal: Goal,
     unfinished: Unfinished,
 ) -> AsyncIterator[ListenSession]:
@@ -85,86 +93,112 @@ async def open_session(
     """
     options, clock = plan.options, context.clock
     async with AsyncExitStack() as last, AsyncExitStack() as first:
-        await _open_record(last, plan, context, face, book)
+        ready_file = await ReadyFile(options.ready_file).__aenter__()
+        await _open_record(last, plan, context, presenter, log)
         saves = None
         if plan.jobs is not None:
             saves = await last.enter_async_context(
-                open_saves(context, plan.jobs, plan.job_options, sink=face, unfinished=unfinished)
+                open_saves(context, plan.jobs, plan.job_options, sink=presenter, unfinished=unfinished)
             )
-            book.save = saves.save
+            log.save = saves.save
+        senders = [await last.enter_async_context(_make_sender(target, plan, context)) for target in plan.targets]
+        forwarding = None
+        if senders:
+            forwarding = await last.enter_async_context(Forwarding(senders, on_delivery=log.take_delivery))
         answers = Answers(
-            book.take_arrival,
+            log.take_arrival,
             clock=clock,
             status=options.answer,
             delay_s=options.delay_s,
-            forward=await _open_forwarding(last, plan, context),
+            forward=forwarding.forward if forwarding is not None else None,
         )
+        chosen = None
+        if options.tunnel is not False:
+            chosen = choose_tunnel(context, options, plan.settings, install_s=_DOWNLOAD_S)
+            await asyncio.to_thread(refuse_malformed_proxy, chosen)
         listener = await first.enter_async_context(
             CallbackListener(
                 clock=clock,
                 host=options.listen_host,
                 port=options.listen_port,
                 webhook_key=plan.webhook_key,
+                signature_age_s=options.max_age_s,
+                max_body_bytes=_MAX_BODY_BYTES,
+                # Whoever connects from this machine is its agent then, as far as we can tell.
+                trusts_forwarded_for=chosen is not None and chosen.kind.opens_something,
                 responder=answers.answer,
-                on_exchange=book.take_exchange,
+                on_exchange=log.take_exchange,
                 limits=ConnectionLimits(closing_s=_CLOSING_S),
             )
         )
-        path = listener.open_inbox(options.path, is_read=False).path
+        # While nothing is received any longer, nothing is said to be ready.
+        first.push_async_exit(ready_file)
+        path = options.path
+        if path is None:
+            path = await asyncio.to_thread(keep_path, plan.settings.state_dir, is_new=options.has_new_path)
+        listener.open_inbox(path, is_read=False)
+        endpoint = Endpoint(local=listener.local_url, path=path, targets=tuple(senders))
         yield ListenSession(
             options,
-            way=await _open_way(last, plan, context, listener, path),
-            face=face,
-            book=book,
+            endpoint=await _with_channel(endpoint, last, context, listener, chosen),
+            presenter=presenter,
+            log=log,
             goal=goal,
             clock=clock,
+            ready_file=ready_file,
             run_command=_program(options, context),
             wait_saved=saves.wait_idle if saves is not None else None,
         )
 
 
 async def _open_record(
-    stack: AsyncExitStack, plan: ListenPlan, context: Context, face: ListenPresenter, book: EventLog
+    stack: AsyncExitStack, plan: ListenPlan, context: Context, presenter: ListenPresenter, log: EventLog
 ) -> None:
     """Open the record of events; without one, events are shown all the same."""
     try:
         database = await stack.enter_async_context(context.open_journal(plan.settings.state_dir))
     except DatabaseError as error:
-        face.report_trouble(DatabaseError(f"events are not recorded: {error.message}", hint=error.hint))
+        presenter.report_trouble(DatabaseError(f"events are not recorded: {error.message}", hint=error.hint))
         return
     recorder = await stack.enter_async_context(
         Recorder(
             RecordingStore(database),
             clock=context.clock,
-            on_written=book.take_numbers,
-            on_trouble=face.report_trouble,
+            on_written=log.take_numbers,
+            on_trouble=presenter.report_trouble,
         )
     )
-    book.record = recorder.record
+    log.record, log.record_answer = recorder.record, recorder.record_answer
 
 
-async def _open_forwarding(stack: AsyncExitStack, plan: ListenPlan, context: Context) -> Forward | None:
-    if plan.forward_url is None:
-        return None
-    sender = CallbackSender(plan.forward_url, clock=context.clock, timeout_s=FORWARD_S)
-    return Forwarding(await stack.enter_async_context(sender)).forward
+def _make_sender(target: Target, plan: ListenPlan, context: Context) -> CallbackSender:
+    context.output.redactor.add(target.login)
+    return CallbackSender(
+        target,
+        clock=context.clock,
+        timeout_s=FORWARD_S,
+        headers=plan.headers,
+        is_insecure=plan.options.is_insecure,
+    )
 
 
-async def _open_way(
-    stack: AsyncExitStack, plan: ListenPlan, context: Context, listener: CallbackListener, path: str
+async def _with_channel(
+    endpoint: Endpoint,
+    stack: AsyncExitStack,
+    context: Context,
+    listener: CallbackListener,
+    chosen: ChosenTunnel | None,
 ) -> Endpoint:
-    way = Endpoint(local=listener.local_url, path=path, forward_url=plan.forward_url)
-    if plan.options.tunnel is False:
-        return way
-    chosen = choose_tunnel(context, plan.options, plan.settings, install_s=_DOWNLOAD_S)
-    await asyncio.to_thread(refuse_malformed_proxy, chosen)
+    """Begin to open the way to the listener from outside, unless none is wanted."""
+    if chosen is None:
+        return endpoint
     # The session asks for each change itself.
     channel = await open_channel(stack, context, chosen, listener, sink=NullSink(), heartbeat_s=HEARTBEAT_S)
     # The agent still has to carry the last answer out: one that was written a moment ago is lost with it, and the
     # service would call again.
     stack.push_async_callback(context.clock.sleep, _RELAY_S)
     return msgspec.structs.replace(
-        way,
+        endpoint,
         channel=channel,
         inspector=lambda: chosen.tunnel.inspector,
         opens_tunnel=chosen.kind.opens_something,

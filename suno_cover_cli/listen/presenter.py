@@ -1,10 +1,13 @@
-"""The face of ``listen``: what stdout is, what stderr says, in each way of running it."""
+"""The presenter of ``listen``: what stdout is, what stderr says, in each way of running it."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import msgspec
 
-from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.clock import Clock, within
 from suno_cover_cli.base.errors import SunoCoverError, TunnelError
 from suno_cover_cli.base.events import Event, JobEnded, JobPolled, JobStarted
 from suno_cover_cli.base.text import clean
@@ -17,6 +20,9 @@ from suno_cover_cli.ui.choice import choose_paint
 from suno_cover_cli.ui.output import Output, error_object
 from suno_cover_cli.ui.words import EventLines, Line
 
+# How long the ready file waits for the ready line.
+_PRINTING_S = 2.0
+
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
     """Where callbacks get through.
@@ -25,13 +31,13 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
         url: What to give to the service, path included.
         local: The same on this machine.
         inspector: Local page of the tunnel's agent, or ``None``.
-        forward_url: Where events are sent on to, or ``None``.
+        forwards_to: Where events are sent on to, each in words.
     """
 
     url: str
     local: str
     inspector: str | None = None
-    forward_url: str | None = None
+    forwards_to: tuple[str, ...] = ()
 
 
 class ListenPresenter:
@@ -117,13 +123,22 @@ class ListenPresenter:
                 self._say("", "The command was started with the old one.", "warning")
         self._printer.begin(first)
 
+    async def wait_printed(self) -> None:
+        """Wait until what was said is written, or a moment: a reader that stands still must not hold us up."""
+        loop = asyncio.get_running_loop()
+        for call_when_written in (self._output.call_when_written, self._words.call_when_written):
+            written = asyncio.Event()
+            call_when_written(partial(_call_in_loop, loop, written.set))
+            with suppress(TimeoutError):
+                await within(self._clock, _PRINTING_S, written.wait())
+
     def _report_start(self, ready: Ready) -> None:
         if ready.local != ready.url:
             self._say("", f"leads to {ready.local}")
         if ready.inspector is not None:
             self._say("", f"traffic also at {ready.inspector}")
-        if ready.forward_url is not None:
-            self._say("", f"sends on to {ready.forward_url}")
+        for target in ready.forwards_to:
+            self._say("", f"sends on to {target}")
         if not self._options.command and self._output.streams.stderr_is_terminal:
             more = {0: "-v shows headers, -vv bodies; ", 1: "-vv shows bodies; "}.get(self._options.verbosity, "")
             self._say("", f"{more}Ctrl-C ends it")
@@ -155,14 +170,14 @@ class ListenPresenter:
         for line in self._lines.lines_of(event):
             self._words.say(line)
 
-    async def report_end(self, reason: str, book: EventLog, error: SunoCoverError | None = None) -> None:
+    async def report_end(self, reason: str, log: EventLog, error: SunoCoverError | None = None) -> None:
         """It is over; the last words. Returns once stderr has taken them, or does not."""
         self._printer.begin(None)
         self._printer.report_dropped()
         if self._options.json:
             if error is not None:
                 self._output.write_line(ascii_line(error_object(error)))
-            events = book.counts["events"] + book.counts["refused"]
+            events = log.counts["events"] + log.counts["refused"]
             self._output.write_line(ascii_line(EndLine(events=events, reason=reason)))
         if error is not None:
             self._say("error", clean(error.message), "bad")
@@ -172,7 +187,7 @@ class ListenPresenter:
                 self._say("", "Without a tunnel, for this machine alone: suno-cover listen --no-tunnel")
         if reason == "interrupted" and self._output.streams.stderr_is_terminal:
             self._words.break_line()  # the terminal has drawn ^C
-        self._say("ended", describe_counts(book))
+        self._say("ended", describe_counts(log))
         await asyncio.to_thread(self._words.finish)
 
     def _say(self, label: str, text: str, tone: str = "plain") -> None:
@@ -188,9 +203,14 @@ class ListenPresenter:
         )
 
 
-def describe_counts(book: EventLog) -> str:
+def _call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any longer
+        loop.call_soon_threadsafe(callback)
+
+
+def describe_counts(log: EventLog) -> str:
     """Say how much came, and of what kind."""
-    counts = book.counts
+    counts = log.counts
     parts = ["1 event" if counts["events"] == 1 else f"{counts['events']} events"]
     if counts["duplicates"]:
         kind = "a duplicate" if counts["duplicates"] == 1 else "duplicates"
@@ -199,9 +219,9 @@ def describe_counts(book: EventLog) -> str:
         parts.append(f"{counts['refused']} refused")
     if counts["late"]:
         parts.append(f"{counts['late']} after the last one")
-    if book.unanswered:
-        parts.append(f"{book.unanswered} cut off by the end")
-    strangers = book.strangers
+    if log.unanswered:
+        parts.append(f"{log.unanswered} cut off by the end")
+    strangers = log.strangers
     if strangers:
         kinds = ", ".join(f"{count} {reason}" for reason, count in strangers.most_common(4))
         rest = sum(strangers.values()) - sum(count for _, count in strangers.most_common(4))

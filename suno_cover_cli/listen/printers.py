@@ -104,6 +104,10 @@ class WordsPrinter:
         """How much stderr has still to take."""
         return self._writer.waiting_bytes
 
+    def call_when_written(self, callback: Callable[[], None]) -> None:
+        """Call back, from another thread, once all so far is said; never when it cannot be."""
+        self._writer.call_when_written(callback)
+
     def finish(self) -> None:
         """Wait until all is said, a moment at most."""
         self._writer.finish(_FINISH_S)

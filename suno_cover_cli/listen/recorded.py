@@ -5,8 +5,8 @@ from pathlib import Path
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.text import fold
 from suno_cover_cli.journal.recordings import RecordingStore
-from suno_cover_cli.listen.lines import describe_recording
 from suno_cover_cli.listen.ndjson import ascii_line, recording_line
+from suno_cover_cli.listen.words import describe_recording
 from suno_cover_cli.wiring.context import Context
 
 _INDENT = " " * 7  # under the time, beside the number
@@ -43,5 +43,5 @@ async def list_events(
         for line in lines:
             output.write_line(line)
     if not recordings and not output.is_json:
-        output.write_words("No such event has been recorded. suno-cover listen records what it accepts.")
+        output.write_words("No such event has been recorded. suno-cover listen records what arrives.")
     return ExitCode.OK

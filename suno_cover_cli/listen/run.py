@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from suno_cover_cli.base.errors import SunoCoverError, UsageError
 from suno_cover_cli.base.task_ids import checked_cover_task_id
-from suno_cover_cli.callbacks.delivery import parse_target
+from suno_cover_cli.callbacks.targets import parse_header, parse_target
 from suno_cover_cli.listen.events import EventLog
+from suno_cover_cli.listen.forwarding import MAX_TARGETS
 from suno_cover_cli.listen.options import ListenOptions
 from suno_cover_cli.listen.parts import ListenPlan, open_session
 from suno_cover_cli.listen.presenter import ListenPresenter
@@ -36,31 +36,30 @@ def prepare_session(options: ListenOptions, context: Context, unfinished: Unfini
         options=options,
         settings=settings,
         webhook_key=context.webhook_key(sources, options),
-        forward_url=parse_target(options.forward_to) if options.forward_to is not None else None,
+        targets=tuple(map(parse_target, options.forward_to or ())),
+        headers=tuple(map(parse_header, options.headers or ())),
     )
     if options.save:
         plan = msgspec.structs.replace(plan, jobs=prepare_jobs(context, plan.job_options))
-    if options.ready_file is not None:
-        # One of an earlier run would be taken for ours.
-        with suppress(OSError):
-            options.ready_file.unlink()
     return _listen(plan, context, unfinished)
 
 
 async def _listen(plan: ListenPlan, context: Context, unfinished: Unfinished) -> int:
-    face = ListenPresenter(plan.options, context.output, context.clock)
+    presenter = ListenPresenter(plan.options, context.output, context.clock)
     goal = Goal(plan.options)
-    book = EventLog(face.view, on_event=goal.take)
+    log = EventLog(presenter.view, on_event=goal.take)
     try:
-        async with open_session(plan, context, face=face, book=book, goal=goal, unfinished=unfinished) as session:
+        async with open_session(
+            plan, context, presenter=presenter, log=log, goal=goal, unfinished=unfinished
+        ) as session:
             end = await session.run()
     except SunoCoverError as error:
-        await face.report_end("error", book, error)
+        await presenter.report_end("error", log, error)
         return error.exit_code
     except asyncio.CancelledError:
-        await face.report_end("interrupted", book)
+        await presenter.report_end("interrupted", log)
         raise
-    await face.report_end(end.reason, book)
+    await presenter.report_end(end.reason, log)
     return end.code
 
 
@@ -75,5 +74,11 @@ def _check(options: ListenOptions) -> None:
     for is_given, names, hint in pairs:
         if is_given:
             raise UsageError(f"{names} exclude each other", hint=hint)
+    if len(options.forward_to or ()) > MAX_TARGETS:
+        hint = "The first one answers; put a program of your own there that sends on to the others."
+        raise UsageError(f"--forward-to takes at most {MAX_TARGETS} receivers", code="too_many_targets", hint=hint)
+    if not options.forward_to and (options.headers or options.is_insecure):
+        name = "--header" if options.headers else "--insecure"
+        raise UsageError(f"{name} has no receiver to go to", hint="Add --forward-to.")
     if options.until_task is not None:
         checked_cover_task_id(options.until_task)

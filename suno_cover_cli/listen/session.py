@@ -2,21 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.errors import TunnelError, UsageError
+from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.files import replace_file
-from suno_cover_cli.callbacks.delivery import refuse_loop
+from suno_cover_cli.callbacks.delivery import CallbackSender
+from suno_cover_cli.callbacks.targets import refuse_loop
 from suno_cover_cli.listen.events import EventLog, ListenEvent
 from suno_cover_cli.listen.options import ListenOptions
 from suno_cover_cli.listen.presenter import ListenPresenter, Ready
 from suno_cover_cli.tunnels.channel import CallbackChannel
 from suno_cover_cli.ui.words import format_duration
+from suno_cover_cli.wiring.ready_file import ReadyFile
 
 _LIFE_SIGN_S = 60.0
 
@@ -45,8 +45,10 @@ class Goal:
 
     def take(self, event: ListenEvent) -> bool:
         """Count an event; ``True`` when it was the last one waited for."""
-        if self._task_id is not None and event.callback.task_id == self._task_id:
-            self.reason = "task"
+        content = event.request.content
+        if self._task_id is not None and content is not None and content.task_id == self._task_id:
+            # Music comes in stages: the first tracks are not the end.
+            self.reason = "task" if content.is_final else ""
         if self._left is not None:
             self._left -= 1
             if self._left <= 0:
@@ -69,7 +71,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         path: Where callbacks are received.
         channel: Leads there from outside, or ``None`` when none is wanted.
         inspector: Asks for the local page of the tunnel's agent.
-        forward_url: Where events are sent on to.
+        targets: Where events are sent on to.
         opens_tunnel: The channel opens a tunnel, and not only checks an address.
     """
 
@@ -77,7 +79,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     channel: CallbackChannel | None = None
     inspector: Callable[[], str | None] = lambda: None
-    forward_url: str | None = None
+    targets: tuple[CallbackSender, ...] = ()
     opens_tunnel: bool = False
 
 
@@ -86,12 +88,13 @@ class ListenSession:
 
     Args:
         options: Of the command.
-        way: See :class:`Endpoint`.
-        face: Tells what happens.
-        book: For counts.
+        endpoint: See :class:`Endpoint`.
+        presenter: Tells what happens.
+        log: For counts.
         goal: What ends it.
         clock: Time.
         run_command: Runs the command's own program, or ``None``.
+        ready_file: Of the command, entered.
         wait_saved: Waits until no covers are being saved.
     """
 
@@ -99,20 +102,22 @@ class ListenSession:
         self,
         options: ListenOptions,
         *,
-        way: Endpoint,
-        face: ListenPresenter,
-        book: EventLog,
+        endpoint: Endpoint,
+        presenter: ListenPresenter,
+        log: EventLog,
         goal: Goal,
         clock: Clock,
+        ready_file: ReadyFile,
         run_command: Callable[[str], Awaitable[int]] | None = None,
         wait_saved: Callable[[], Awaitable[ExitCode]] | None = None,
     ) -> None:
         self._options = options
-        self._way = way
-        self._face = face
-        self._book = book
+        self._endpoint = endpoint
+        self._presenter = presenter
+        self._log = log
         self._goal = goal
         self._clock = clock
+        self._ready_file = ready_file
         self._run_command = run_command
         self._wait_saved = wait_saved
         self._ready: Ready | None = None
@@ -129,12 +134,12 @@ class ListenSession:
         return await first_of(self._open_and_serve(), self._time_out(self._options.timeout_s))
 
     async def _open_and_serve(self) -> End:
-        channel = self._way.channel
+        channel = self._endpoint.channel
         if channel is None:
             url = await self._announce(None)
             return await first_of(self._serve(url), self._give_life_signs())
-        if self._way.opens_tunnel:
-            self._face.report_opening()
+        if self._endpoint.opens_tunnel:
+            self._presenter.report_opening()
         base = await channel.wait_open()
         if base is None:
             raise _failure_of(channel)
@@ -153,7 +158,7 @@ class ListenSession:
     async def _follow(self, channel: CallbackChannel) -> End:
         """Tell losses and returns, until there is no return."""
         while True:
-            self._face.report_lost(await channel.wait_lost())
+            self._presenter.report_lost(await channel.wait_lost())
             base = await channel.wait_restored()
             if base is None:
                 raise _failure_of(channel)
@@ -161,20 +166,22 @@ class ListenSession:
 
     async def _announce(self, public_base: str | None) -> str:
         """Say that callbacks get through, by way of ``public_base`` or of this machine alone; return the URL."""
-        way = self._way
-        if way.forward_url is not None:
-            await refuse_loop(way.forward_url, local_url=way.local, public_url=public_base)
-        local = way.local + way.path
+        endpoint = self._endpoint
+        for sender in endpoint.targets:
+            await refuse_loop(sender.target.url, local_url=endpoint.local, public_url=public_base)
+        local = endpoint.local + endpoint.path
         ready = Ready(
-            url=local if public_base is None else public_base + way.path,
+            url=local if public_base is None else public_base + endpoint.path,
             local=local,
-            inspector=way.inspector(),
-            forward_url=way.forward_url,
+            inspector=endpoint.inspector(),
+            forwards_to=tuple(_described(sender) for sender in endpoint.targets),
         )
-        if self._options.ready_file is not None:
-            await asyncio.to_thread(_write_ready, self._options.ready_file, ready.url)
-        self._face.report_ready(ready, self._ready)
+        self._presenter.report_ready(ready, self._ready)
         self._ready = ready
+        if self._options.ready_file is not None:
+            # Whoever waits for the file may read our output next.
+            await self._presenter.wait_printed()
+            await self._ready_file.publish(f"{ready.url}\n")
         return ready.url
 
     async def _time_out(self, timeout_s: float) -> End:
@@ -187,8 +194,8 @@ class ListenSession:
         while True:
             await self._clock.sleep(_LIFE_SIGN_S)
             if self._options.has_goal and not self._goal.reason:
-                events = self._book.counts["events"]
-                self._face.report_waiting(
+                events = self._log.counts["events"]
+                self._presenter.report_waiting(
                     f"{format_duration(self._clock.monotonic() - began_s)}; {events} events yet"
                 )
 
@@ -209,10 +216,6 @@ def _failure_of(channel: CallbackChannel) -> TunnelError:
     return channel.failure or TunnelError("no tunnel could be opened", hint="suno-cover doctor shows why.")
 
 
-def _write_ready(path: Path, url: str) -> None:
-    try:
-        replace_file(path, url.encode() + b"\n")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror}", hint="Give --ready-file another path."
-        ) from None
+def _described(sender: CallbackSender) -> str:
+    proxy = f" through the proxy in {sender.proxy.source} ({sender.proxy.shown})" if sender.proxy else ""
+    return sender.target.url + proxy

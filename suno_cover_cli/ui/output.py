@@ -84,7 +84,7 @@ class LineWriter:
     def __init__(self, stream: BinaryIO, on_closed: Callable[[], None]) -> None:
         self._stream = stream
         self._on_closed = on_closed
-        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[bytes | Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="stdout", daemon=True)
         self._is_started = False
         # Each is counted up by one thread alone.
@@ -107,6 +107,13 @@ class LineWriter:
         self._queued_bytes += len(raw)
         self._lines.put(raw)
 
+    def call_when_written(self, callback: Callable[[], None]) -> None:
+        """Call back, from the thread, once all lines so far are written; never when they cannot be."""
+        if self._is_started:
+            self._lines.put(callback)
+        else:
+            callback()
+
     def finish(self, timeout_s: float | None = None) -> None:
         """Wait until everything is written, at most ``timeout_s`` seconds."""
         if self._is_started:
@@ -115,6 +122,9 @@ class LineWriter:
 
     def _write_all(self) -> None:
         while (line := self._lines.get()) is not _STOP:
+            if callable(line):
+                line()
+                continue
             try:
                 self._stream.write(line)
                 self._stream.flush()
@@ -362,6 +372,10 @@ class Output:
     def waiting_bytes(self) -> int:
         """How much of the product the reader of stdout has still to take."""
         return self._writer.waiting_bytes
+
+    def call_when_written(self, callback: Callable[[], None]) -> None:
+        """Call back, from another thread, once the product so far is written; never when it cannot be."""
+        self._writer.call_when_written(callback)
 
     def finish(self, timeout_s: float | None = None) -> None:
         """Wait until stdout is written."""

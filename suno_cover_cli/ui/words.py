@@ -25,6 +25,7 @@ from suno_cover_cli.base.events import (
     TunnelOpened,
     TunnelRestored,
     WarningRaised,
+    WokenUp,
 )
 from suno_cover_cli.base.models import JobResult, JobState, SavedImage
 from suno_cover_cli.base.text import clean, fold
@@ -192,8 +193,10 @@ class EventLines:
                 ]
             case CallbackReceived():
                 return [self._line("callback", event, f"received (code {event.code}); asking the service")]
-            case CallbackRejected():
-                return [self._line("callback", event, f"ignored: {clean(event.reason)}", "warning")]
+            case CallbackRejected() | WokenUp():
+                what = "odd" if isinstance(event, CallbackRejected) else "not readable"
+                text = f"{what} ({clean(event.reason)}); asking the service"
+                return [self._line("callback", event, text, "warning")]
             case ImageRetried():
                 text = f"image {event.n}: {clean(event.reason)}; trying again"
                 return [self._line("retry", event, text, "warning")]

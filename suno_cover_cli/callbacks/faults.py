@@ -1,0 +1,150 @@
+"""Why a delivery did not succeed, and what helps: each kind of failure in words of its own.
+
+The HTTP client's own texts are not for showing: they quote request headers, secrets among them.
+"""
+
+import ssl
+from typing import NamedTuple
+from urllib.parse import urljoin
+
+import aiohttp
+from aiohttp.http_exceptions import BadStatusLine, LineTooLong
+from yarl import URL
+
+from suno_cover_cli.base.errors import reason_of
+from suno_cover_cli.base.proxies import Proxy
+from suno_cover_cli.base.text import clean
+
+_LOG = "its log may say why"
+# OpenSSL's numbers for what is wrong with a certificate (x509_vfy.h).
+_EXPIRED, _NOT_YET_VALID = 10, 9
+_WRONG_HOST = {62, 64}
+
+
+class Fault(NamedTuple):
+    """Why there is no answer.
+
+    Attributes:
+        error: What happened; follows the receiver's name in a sentence.
+        advice: What helps; empty where there is nothing to say.
+    """
+
+    error: str
+    advice: str = ""
+
+
+def describe_fault(error: Exception, *, status: int | None, received_bytes: int, proxy: Proxy | None) -> Fault:
+    """Say what an exception of the HTTP client means.
+
+    Args:
+        error: Raised while a request was sent and its answer read.
+        status: Of the answer, when that had begun.
+        received_bytes: Of its body.
+        proxy: On the way to the receiver.
+    """
+    if isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError) and proxy is not None:
+        return Fault(proxy.describe_failure(getattr(error, "status", None)), "NO_PROXY exempts hosts from it")
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
+        return _not_connected(error)
+    if status is not None and isinstance(error, aiohttp.ClientPayloadError | OSError):
+        return Fault(f"answered {status}, but its answer broke off after {received_bytes} bytes", _LOG)
+    return _not_answered(error)
+
+
+def _not_connected(error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError) -> Fault:
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return _untrusted(error.certificate_error)
+        case aiohttp.ClientConnectorDNSError():
+            return Fault(f"cannot be found: no address is known for {clean(error.host, 100)}", "check the name")
+        case aiohttp.ClientConnectorSSLError():
+            return Fault(f"does not speak TLS on port {error.port}", "does it want http://?")
+    reason = clean(reason_of(error.os_error), 200)
+    return Fault(f"cannot connect to {clean(error.host, 100)}:{error.port}: {reason}", "is it running?")
+
+
+def _not_answered(error: Exception) -> Fault:
+    match error:
+        case aiohttp.ServerDisconnectedError():
+            # The message is the head as far as it was read, when there was some of it.
+            where = "without an answer" if isinstance(error.message, str) else "within the head of its answer"
+            return Fault(f"hung up {where}", _LOG)
+        case aiohttp.ClientResponseError():
+            return _no_http(error.__cause__)
+        case OSError():
+            return Fault(f"cut the connection ({clean(reason_of(error), 200)})", _LOG)
+        case ValueError():
+            # A record that somebody edited can hold headers that are none.
+            return Fault(f"cannot be sent this: {clean(error, 200)}")
+    return Fault(f"failed ({type(error).__name__})")
+
+
+def _untrusted(error: Exception) -> Fault:
+    number = getattr(error, "verify_code", 0)
+    advice = "--insecure accepts it"
+    if number in _WRONG_HOST:
+        return Fault("has a certificate for another host", advice)
+    if number in {_EXPIRED, _NOT_YET_VALID}:
+        return Fault(f"has a certificate that is {'expired' if number == _EXPIRED else 'not valid yet'}", advice)
+    reason = getattr(error, "verify_message", "") if isinstance(error, ssl.SSLError) else ""
+    return Fault(f"has a certificate that is not trusted here ({clean(reason, 100)})", advice)
+
+
+def _no_http(cause: BaseException | None) -> Fault:
+    said = str(cause)
+    if isinstance(cause, LineTooLong) or "Got more than" in said:
+        return Fault("answered with a header line of over 64 KiB")
+    if isinstance(cause, BadStatusLine) or "status" in said.partition("\n")[0]:
+        return Fault("answered with something that is not HTTP", "is this the right port?")
+    return Fault("answered with a header that is not HTTP", _LOG)
+
+
+def advise(url: str, status: int, headers: dict[str, str]) -> str:
+    """Say what an answer other than 200 may mean; empty where there is nothing to add.
+
+    Args:
+        url: That was asked.
+        status: Of the answer.
+        headers: Of the answer, names in lower case.
+    """
+    if status in {301, 302, 303, 307, 308}:
+        return _redirected(url, headers.get("location", ""))
+    advice = {
+        401: "does your handler want a login? (user:password@ in the address, or --header 'Authorization: ...')",
+        403: "does your handler want a login, or another Host or Origin? (--header)",
+        404: "is the path right? A handler is asked for exactly the address that was given",
+        405: f"that path takes no such method{_allowed(headers)}",
+        407: "a proxy wants a login",
+        413: "the body is larger than your handler takes",
+        415: "your handler does not take this Content-Type or Content-Encoding",
+        421: "your handler answers under another Host (--header 'Host: ...')",
+        422: "your handler read the body and did not find the fields it wants",
+        426: "does it want https://?",
+        429: "your handler takes no more just now",
+    }
+    return advice.get(status, "")
+
+
+def _allowed(headers: dict[str, str]) -> str:
+    allowed = clean(headers.get("allow", ""), 60)
+    return f"; it allows {allowed}" if allowed else ""
+
+
+def _redirected(url: str, location: str) -> str:
+    if not location:
+        return "it redirects without saying where"
+    try:
+        here, there = URL(url, encoded=True), URL(urljoin(url, location), encoded=True)
+        same_path = here.raw_path == there.raw_path
+    except ValueError:
+        return f"it redirects to {clean(location, 200)}, which is not followed"
+    how = "use that address"
+    if there.raw_path == f"{here.raw_path}/" and there.host == here.host:
+        how = "add the slash"
+    elif f"{there.raw_path}/" == here.raw_path and there.host == here.host:
+        how = "leave the slash out"
+    elif same_path and there.scheme != here.scheme and there.host == here.host:
+        how = f"use {there.scheme}://"
+    elif "login" in there.raw_path.lower() or "signin" in there.raw_path.lower():
+        how = "does your handler want a login?"
+    return f"it redirects to {clean(str(there), 200)}, which is not followed: {how}"

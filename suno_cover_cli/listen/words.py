@@ -1,0 +1,177 @@
+"""What ``listen`` says of events, in words: what came, what it was answered, what is recorded."""
+
+import time
+from collections.abc import Sequence
+
+from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.text import cells_of, clean, cut
+from suno_cover_cli.callbacks.content import CallbackContent
+from suno_cover_cli.callbacks.delivery import Delivery, Outcome
+from suno_cover_cli.callbacks.exchanges import Exchange
+from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage
+from suno_cover_cli.journal.recordings import Recording
+from suno_cover_cli.listen.events import ListenEvent
+from suno_cover_cli.service.codes import CODE_OK, describe_code
+from suno_cover_cli.ui.words import format_bytes, format_count, format_duration
+
+_MAX_MESSAGE_CHARS = 120
+# What the provider's pages say of the codes that callbacks of other kinds than covers come with.
+_SISTER_MEANINGS = {
+    400: "the request was refused",
+    408: "it took too long at the service",
+    413: "it matches an existing work",
+    500: "server fault",
+    501: "generation failed",
+    531: "generation failed, credits were returned",
+}
+_ITEMS = {CallbackKind.COVER: "image", CallbackKind.MUSIC: "track", CallbackKind.LYRICS: "text"}
+_IN_STAGES = {CallbackKind.MUSIC, CallbackKind.LYRICS}
+
+
+def describe_arrival(event: ListenEvent, cells: int = 0) -> str:
+    """Say what came.
+
+    Args:
+        event: A callback or not.
+        cells: Columns of one line; what is worth least is left out where a line has no room for it. 0: no limit.
+    """
+    request = event.request
+    query, size = clean(request.query, 200), format_bytes(len(request.body))
+    if request.content is None:
+        method = clean(request.method, 20)
+        why = "" if request.method != "POST" else f": {request.reason}"
+        return f"{method}{f' ?{query}' if query else ''}, {size}{why}"
+    content = request.content
+    what = f"{content.task_id} {describe_content(content)}, {size}"
+    extras = [content.packing, f"?{query}" if query else ""]
+    said = clean(content.message, _MAX_MESSAGE_CHARS) if content.code != CODE_OK else ""
+    if said:
+        # A failure takes two lines, and its words get what is left of them.
+        room = max(2 * cells - cells_of(what) - 8, 20) if cells else len(said) + _MAX_MESSAGE_CHARS
+        what += f', "{cut(said, room)}"'
+        cells *= 2
+    return _with_what_fits(what, extras, cells)
+
+
+def describe_content(content: CallbackContent) -> str:
+    """Say what a callback announces: its kind and stage, the meaning of its code, how much it brings."""
+    has_items = content.items or (content.kind is CallbackKind.COVER and content.code == CODE_OK)
+    items = f", {format_count(content.items, _ITEMS.get(content.kind, 'item'))}" if has_items else ""
+    return describe_kind(content) + items
+
+
+def describe_kind(content: CallbackContent) -> str:
+    """Say the same without how much."""
+    if content.kind is CallbackKind.COVER:
+        return _describe_code(content)
+    what = "of a kind unknown here" if content.kind is CallbackKind.UNKNOWN else content.kind.value
+    if content.stage is not None and (content.kind in _IN_STAGES or content.stage is CallbackStage.ERROR):
+        what += f" {content.stage}"
+    is_plain = content.code == CODE_OK and content.kind is not CallbackKind.UNKNOWN
+    return what if is_plain else f"{what}, {_describe_code(content)}"
+
+
+def _describe_code(content: CallbackContent) -> str:
+    code = content.code
+    if content.kind is CallbackKind.COVER or code == CODE_OK:
+        meaning = describe_code(code)
+        return meaning if meaning.startswith("code") else f"{code} {meaning}"
+    return f"{code} {_SISTER_MEANINGS[code]}" if code in _SISTER_MEANINGS else f"code {code}"
+
+
+def describe_answer(event: ListenEvent, exchange: Exchange, cells: int = 0) -> str:
+    """Say what it was answered, how fast, whether it was here before, and what its signature is worth.
+
+    Args:
+        event: It.
+        exchange: The answer.
+        cells: See :func:`describe_arrival`.
+    """
+    request = event.request
+    parts = [f"in {_describe_latency(exchange.latency_ms)}"]
+    if exchange.is_answer_lost:
+        parts.append("but the answer did not get through")
+    if request.duplicate_of is not None:
+        parts.append("a duplicate" if event.duplicate_of is None else f"a duplicate of {event.duplicate_of}")
+    extras: list[str] = []
+    if request.content is not None:
+        is_checked = request.signature is not SignatureState.UNCHECKED
+        (parts if is_checked else extras).append(f"signature {request.signature}")
+        parts += [request.signature_reason] if request.signature_reason else []
+    extras += [] if request.signature_reason else [request.id]
+    rest, by = ", ".join(parts), ""
+    if event.delivery is not None and event.delivery.status is not None:
+        room = max(cells - cells_of(rest) - 10, 20) if cells else len(event.delivery.url)
+        by = f"from {cut(event.delivery.url, room)} "
+    return _with_what_fits(f"{exchange.status} {by}{rest}", extras, cells)
+
+
+def describe_request(event: ListenEvent, exchange: Exchange) -> str:
+    """Say on one line what is no callback, and what it was answered."""
+    lost = ", but that did not get through" if exchange.is_answer_lost else ""
+    return f"{describe_arrival(event)}; {exchange.status} in {_describe_latency(exchange.latency_ms)}{lost}"
+
+
+def describe_stranger(exchange: Exchange) -> tuple[str, str]:
+    """Say what came to another path, or was no request, and what it was answered."""
+    what = "bytes that are no request"
+    if exchange.method:
+        length = next((value for name, value in exchange.headers if name.lower() == "content-length"), "0")
+        size = f", {format_bytes(int(length))}" if length.isdecimal() and len(length) < 20 else ""  # noqa: PLR2004
+        what = f"{clean(exchange.method, 20)} {clean(exchange.path, 200)}{size}"
+    answer = f"{exchange.status}: {exchange.reason}" if exchange.status else f"cut off: {exchange.reason}"
+    return what, answer
+
+
+def describe_delivery(delivery: Delivery) -> str:
+    """Say what a further receiver did."""
+    latency = _describe_latency(delivery.latency_ms)
+    if delivery.status is None:
+        return f"{delivery.url} {clean(delivery.error, 300)}"
+    return f"{delivery.status} from {delivery.url} in {latency}, which the sender does not see"
+
+
+def describe_trouble(delivery: Delivery) -> str:
+    """Say what is wrong with what the receiver behind us did, and what helps; empty when nothing is."""
+    advice = clean(delivery.advice, 300)
+    if delivery.outcome is Outcome.TIMED_OUT:
+        return f"{delivery.error}; the service itself waits 15 s, so {advice}"
+    if delivery.status is None:
+        return f"{clean(delivery.error, 300)}{f'; {advice}' if advice else ''}"
+    if delivery.is_accepted:
+        return ""
+    if delivery.status < 300:  # noqa: PLR2004 -- HTTP's own
+        return f"answered {delivery.status}; the service is documented to want 200"
+    return advice or f"answered {delivery.status}; the service would try again after 1, 5 and 15 minutes"
+
+
+def describe_recording(recording: Recording) -> str:
+    """Say in one line what was recorded."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(recording.ts))
+    parts = [format_bytes(len(recording.body))]
+    if recording.kind is None:
+        query = clean(recording.query, 100)
+        what = f"{clean(recording.method, 20)}{f' ?{query}' if query else ''}"
+        parts += [recording.reason] if recording.method == "POST" else []
+    else:
+        content = CallbackContent(recording.task_id, recording.code, "", (), recording.kind, recording.stage)
+        what = f"{recording.task_id}  {describe_kind(content)}"
+        parts.append(f"signature {recording.signature}")
+    if recording.answer is not None:
+        by = f" by {recording.answer.forward.url}" if recording.answer.forward is not None else ""
+        parts.append(f"answered {recording.answer.status}{by}")
+    return f"{recording.n:>5}  {stamp}  {what}, {', '.join([*parts, recording.id])}"
+
+
+def _describe_latency(latency_ms: float) -> str:
+    if latency_ms < 10:  # noqa: PLR2004 -- below ten, tenths are news
+        return f"{latency_ms:.1f} ms"
+    return f"{latency_ms:.0f} ms" if latency_ms < 1000 else format_duration(latency_ms / 1000)  # noqa: PLR2004
+
+
+def _with_what_fits(text: str, extras: Sequence[str], cells: int) -> str:
+    """Add what is worth knowing, the last first, as long as there is room."""
+    wanted = [extra for extra in extras if extra]
+    while cells and wanted and cells_of(", ".join([text, *wanted])) > cells:
+        wanted.pop(0)
+    return ", ".join([text, *wanted])
