@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.base.task_ids import collect_task_ids
+from suno_cover_cli.base.models import is_device_name, is_safe_task_id
+from suno_cover_cli.base.task_ids import collect_task_ids, find_fault
 from suno_cover_cli.cli.status import StatusOptions, read_status
 from suno_cover_cli.sandbox.app import Sandbox
 from tests.command_fixtures import Commands
@@ -124,3 +125,33 @@ async def test_ids_of_the_other_kind_are_set_right(tmp_path: Path) -> None:
             lambda context: read_status(StatusOptions(task_id="song-1"), context), environ=environ
         )
         assert (read.code, read.lines[0]) == (0, "succeeded")
+
+
+@pytest.mark.parametrize("task_id", ["-", "-rf", "--output", "con", "NUL", "com1", "Lpt9", "prn", "aux"])
+def test_ids_that_cannot_name_a_folder_are_refused(task_id: str) -> None:
+    """What a shell takes for an option, or Windows for a device, is no cover task id; a music task id may be."""
+    assert not is_safe_task_id(task_id)
+    assert find_fault(task_id, names_folder=True)
+    assert find_fault(task_id) is None
+
+
+@pytest.mark.parametrize(
+    "task_id", ["nul.txt", "con.png", "a.", "a ", ".", "..", "a/b", "", "x" * 129, "ü", "a\n"]
+)
+def test_ids_that_are_no_single_plain_word_are_refused(task_id: str) -> None:
+    """Dots, blanks, separators and what is too long never become a folder."""
+    assert not is_safe_task_id(task_id)
+    assert find_fault(task_id, names_folder=True)
+
+
+@pytest.mark.parametrize("task_id", ["a-", "console", "com10", "_con", "null", "21aee3c3c2a01fa5e030b3799fa4dd56"])
+def test_ids_that_only_resemble_those_are_taken(task_id: str) -> None:
+    """A device's name inside a longer one is just an id."""
+    assert is_safe_task_id(task_id)
+    assert find_fault(task_id, names_folder=True) is None
+
+
+@pytest.mark.parametrize("name", ["nul", "NUL.txt", "con .png", "COM1.tar.gz"])
+def test_a_device_is_one_whatever_its_extension(name: str) -> None:
+    """Windows looks at what stands before the first dot, blanks aside."""
+    assert is_device_name(name)

@@ -11,12 +11,24 @@ from typing import Any, Literal
 
 import msgspec
 
-_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_SAFE_ID = re.compile(r"(?!-)[A-Za-z0-9_-]{1,128}")
+_DEVICE = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)
 
 
 def is_safe_task_id(task_id: str) -> bool:
-    """Tell whether an id may be a path component and a query value as it stands."""
-    return _SAFE_ID.fullmatch(task_id) is not None
+    """Tell whether an id may be a path component and a query value as it stands.
+
+    A folder whose name begins with ``-`` is an option to whatever command is given it.
+    """
+    return _SAFE_ID.fullmatch(task_id) is not None and not is_device_name(task_id)
+
+
+def is_device_name(name: str) -> bool:
+    """Tell whether Windows opens a device for a name, whatever extension it has.
+
+    https://learn.microsoft.com/windows/win32/fileio/naming-a-file
+    """
+    return _DEVICE.fullmatch(name.partition(".")[0].rstrip(" ")) is not None
 
 
 # --- the package's own words -------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.base.models import is_safe_task_id
+from suno_cover_cli.base.models import is_device_name, is_safe_task_id
 from suno_cover_cli.base.text import clean
 
 _MAX_ID_CHARS = 128
@@ -42,7 +42,10 @@ class TaskIds(msgspec.Struct, frozen=True):
 
 
 def find_fault(task_id: str, *, names_folder: bool = False) -> str | None:
-    """Say what is wrong with an id, or ``None``; one that names a folder has letters, digits, - and _ only."""
+    """Say what is wrong with an id, or ``None``.
+
+    One that names a folder has letters, digits, - and _ only, no - at its beginning, and is no device on Windows.
+    """
     if not task_id.strip():
         return "it is empty"
     if len(task_id) > _MAX_ID_CHARS:
@@ -53,7 +56,13 @@ def find_fault(task_id: str, *, names_folder: bool = False) -> str | None:
     if not usable.fullmatch(task_id):
         odd = next(character for character in task_id if not usable.fullmatch(character))
         return f"it contains {odd!a}"
-    return None
+    return _find_fault_of_name(task_id) if names_folder else None
+
+
+def _find_fault_of_name(task_id: str) -> str | None:
+    if task_id.startswith("-"):
+        return 'it begins with "-"'
+    return "Windows has a device of that name" if is_device_name(task_id) else None
 
 
 class _Mistake(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from suno_cover_cli.base.events import WarningRaised
-from suno_cover_cli.base.models import JobResult
+from suno_cover_cli.base.models import JobResult, is_safe_task_id
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.journal.journal_file import DatabaseError
 from suno_cover_cli.journal.opening import JournalConnection
@@ -69,7 +69,7 @@ _COLUMNS: dict[str, Callable[[Any], bool]] = {
     "service": _is_word,
     "provider": _is_word,
     "music_task_id": _or_none(_is_id),
-    "task_id": _or_none(_is_id),
+    "task_id": _or_none(lambda cell: isinstance(cell, str) and is_safe_task_id(cell)),
     "state": _STATES.__contains__,
     "output": _is_folder,
     "options": _is_text,
