@@ -5,15 +5,17 @@ import json
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.models import JobResult, JobState
+from suno_cover_cli.base.models import JobError, JobResult, JobState
 from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.journal.rows import JobOptions
 from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
+from suno_cover_cli.wiring.failed_ids import failed_line
 from tests.cli_fixtures import Cli, InProcess
 from tests.clocks import ScaledClock
 from tests.crash_fixtures import WatchedSandbox, environ_of
@@ -87,12 +89,32 @@ async def test_no_more_jobs_run_at_once_than_there_are_places() -> None:
     assert sorted(ran) == sorted(str(request.music_task_id) for request in wanted)
 
 
-async def test_the_ids_to_try_again_are_told_once_each() -> None:
+async def test_jobs_that_did_not_end_well_are_reported_once_each() -> None:
     """Every job that did not end well is named, and no other."""
     named: list[str] = []
     codes = (ExitCode.OK, ExitCode.REFUSED, ExitCode.OK, ExitCode.PENDING, ExitCode.IMAGES_MISSING)
-    await BatchRunner(end_as_named, concurrency=3, on_failed=named.append).run(requests(*codes))
+    batch = BatchRunner(end_as_named, concurrency=3, on_failed=lambda request, _: named.append(request.name))
+    await batch.run(requests(*codes))
     assert sorted(named) == ["IMAGES_MISSING-5", "PENDING-4", "REFUSED-2"]
+
+
+@pytest.mark.parametrize(
+    ("title", "is_lasting", "line"),
+    [
+        (None, False, "song"),
+        ('Say "hi", he said', False, 'song,"Say ""hi"", he said"'),
+        (None, True, "# song: refused for good, see above"),
+        ("Title", True, "# song: refused for good, see above"),
+    ],
+)
+def test_a_line_of_the_list_is_an_id_or_a_reason(title: str | None, is_lasting: bool, line: str) -> None:
+    """What is worth another try is an id with its title; the rest is a comment on one line, whatever it quotes."""
+    (request,) = requests(ExitCode.OK)
+    request = msgspec.structs.replace(request, music_task_id="song", options=JobOptions(title=title))
+    error = JobError(code="x", message="refused for\n good,\x1b[1m see above")
+    result = JobResult(state=JobState.REJECTED, error=error)
+    outcome = JobOutcome(result=result, exit_code=ExitCode.REFUSED, is_lasting=is_lasting)
+    assert failed_line(request, outcome) == line
 
 
 async def test_a_batch_from_a_list(in_process: InProcess, tmp_path: Path) -> None:
@@ -124,19 +146,38 @@ async def test_a_batch_from_a_list(in_process: InProcess, tmp_path: Path) -> Non
         "sandbox-unknown-422": "rejected",
     }
     assert run.objects[-1]["music_task_id"] == "sandbox-slow"
-    wanted = ["sandbox-failed-501", "sandbox-unknown-422"]
-    assert sorted((await asyncio.to_thread(failed_to.read_text)).split()) == wanted
-    assert "more than once" in run.stderr
+    again, never = sorted((await asyncio.to_thread(failed_to.read_text)).splitlines(), reverse=True)
+    assert again == "sandbox-failed-501"
+    assert never.startswith("# sandbox-unknown-422: the service refused this music task")
+    assert "1 duplicate id ignored" in run.stderr
+
+
+async def test_a_list_with_titles_names_the_files_without_a_read(cli: Cli) -> None:
+    """CSV of a spreadsheet gives each song its title: it names the files, and a later resume knows it, too."""
+    lines = ["\ufeffmusic_task_id;title", "song-1;\u591c\u66f2", 'song-2;"A; B"', "sandbox-image-404;Third"]
+    await asyncio.to_thread((cli.cwd / "songs.csv").write_bytes, "\r\n".join(lines).encode())
+    async with Sandbox(generation_s=0.05) as sandbox:
+        environ = environ_of(sandbox)
+        wanted = ("--name", "{title} {n}", "--failed-to", "again.csv", "--poll-interval", "0.3")
+        run = await cli.run_beside("generate", "-i", "songs.csv", *wanted, **environ)
+        assert run.code == 7, run.stderr
+        names = {Path(line).name for line in run.lines}
+        assert names == {"\u591c\u66f2 1.png", "\u591c\u66f2 2.png", "A; B 1.png", "A; B 2.png", "Third 1.png"}
+        assert not [logged for logged in sandbox.request_log if "/generate/record-info" in logged.path]
+        again = await asyncio.to_thread((cli.cwd / "again.csv").read_text, encoding="utf-8")
+        assert again == "sandbox-image-404,Third\n"
+        (entry,) = (await cli.run_beside("history", "--state", "partial", "--json", **environ)).objects
+        assert entry["options"]["title"] == "Third"
 
 
 async def test_the_list_of_failed_ids_is_the_next_input(cli: Cli) -> None:
     """What ``--failed-to`` writes is what ``--input`` reads."""
     async with Sandbox(generation_s=0.05) as sandbox:
         environ = environ_of(sandbox)
-        names = ("good", "sandbox-unknown-422", "sandbox-failed-501")
+        names = ("good", "sandbox-unknown-422", "sandbox-failed-501", "sandbox-image-404")
         await cli.run_beside("generate", *names, "--failed-to", "again.txt", **environ)
         run = await cli.run_beside("generate", "-i", "again.txt", "--json", **environ)
-    assert {job["music_task_id"] for job in run.objects} == set(names[1:])
+    assert {job["music_task_id"] for job in run.objects} == set(names[2:])
 
 
 async def test_a_list_that_cannot_be_written_any_more_stops_nothing(cli: Cli) -> None:

@@ -206,15 +206,18 @@ async def test_jobs_of_several_services_are_resumed_each_with_its_own_key(comman
         assert {entry.status for entry in (*suno.request_log, *kie.request_log)} == {200}
 
 
-async def test_jobs_whose_key_is_missing_are_left_and_the_others_done(commands: Commands) -> None:
-    """Without a key for some, the others are finished, the rest is told and stays to be resumed."""
+async def test_jobs_of_another_service_are_left_in_peace(commands: Commands) -> None:
+    """Without a key for some, the others are finished and decide the exit code; one line says what was skipped."""
     async with Sandbox(generation_s=0.0) as suno, Sandbox(generation_s=0.0, provider="kie") as kie:
         await commands.leave("a", environ=environ_of(suno))
         await commands.leave("b", environ=kie_environ(kie))
         some = await commands.resume(environ={"SUNO_API_KEY": suno.api_key})
-        assert (some.code, [job["music_task_id"] for job in some.objects]) == (4, ["a"])
-        assert kie.url in some.stderr
+        assert (some.code, [job["music_task_id"] for job in some.objects]) == (0, ["a"])
+        host = kie.url.removeprefix("http://")
+        assert f"Skipped 1 job of another service: {host}\n" in some.stderr
         assert "KIE_API_KEY" in some.stderr
+        keyless = await commands.resume()
+        assert (keyless.code, keyless.objects) == (4, [])
         rest = await commands.resume(environ=kie_environ(kie))
         assert (rest.code, [job["music_task_id"] for job in rest.objects]) == (0, ["b"])
 
@@ -225,10 +228,44 @@ async def test_a_key_is_not_shown_to_another_address(commands: Commands) -> None
         await commands.leave("a", environ=environ_of(old))
         asked = len(old.request_log)
         run = await commands.resume(environ=environ_of(new))
-        assert run.code == 4
-        assert old.url in run.stderr
+        assert run.code == 0
+        assert f"Skipped 1 job of another service: {old.url.removeprefix('http://')}" in run.stderr
         assert len(old.request_log) == asked
         assert not new.request_log
+
+
+async def test_jobs_of_the_sandbox_are_never_in_the_way(cli: Cli) -> None:
+    """With a key, or beside real jobs, a trial that was left is skipped; --sandbox or its id takes it."""
+    stuck = (await cli.run_beside("generate", "--no-wait", "--sandbox", "sandbox-stuck")).lines
+    async with Sandbox(generation_s=0.0) as sandbox:
+        environ = environ_of(sandbox)
+        await cli.run_beside("generate", "--no-wait", "song", **environ)
+        run = await cli.run_beside("resume", *POLL, **environ)
+        assert (run.code, len(run.lines)) == (0, 2), run.stderr
+        assert "Skipped 1 job of the sandbox" in run.stderr
+        again = await cli.run_beside("resume", *POLL, **environ)
+        assert (again.code, again.lines) == (0, [])
+        for words in (["--sandbox"], stuck, ["sandbox-stuck"]):
+            taken = await cli.run_beside("resume", *words, "--timeout", "0.5", *POLL, **environ)
+            assert taken.code == 8, words
+
+
+async def test_resume_takes_the_jobs_that_are_named(commands: Commands) -> None:
+    """By music or cover task id, and no others, shown as typed; what has ended or is unknown is said."""
+    async with Sandbox(generation_s=0.0) as sandbox:
+        environ = environ_of(sandbox)
+        ids = (await commands.leave("a", "b", "c", environ=environ)).lines
+        run = await commands.resume(environ=environ, task_ids=["a", ids[1]], events=True)
+        started = {line["name"] for line in run.objects if line["type"] == "job_started"}
+        assert started == {"a", ids[1]}
+        ended = await commands.resume(environ=environ, task_ids=["a"])
+        assert (ended.code, ended.objects) == (0, [])
+        assert "a has ended: succeeded" in ended.stderr
+        unknown = await commands.resume(environ=environ, task_ids=["c", "nonsense"])
+        assert (unknown.code, unknown.objects[0]["code"]) == (2, "unknown_job")
+        assert "suno-cover wait nonsense" in unknown.stderr
+        rest = await commands.resume(environ=environ)
+        assert [job["music_task_id"] for job in rest.objects] == ["c"]
 
 
 async def test_a_profile_opens_its_own_service(commands: Commands) -> None:

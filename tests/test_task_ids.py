@@ -1,5 +1,6 @@
 """Task ids from arguments and lists: what is taken, what is told."""
 
+import csv
 import io
 from pathlib import Path
 
@@ -155,3 +156,73 @@ def test_ids_that_only_resemble_those_are_taken(task_id: str) -> None:
 def test_a_device_is_one_whatever_its_extension(name: str) -> None:
     """Windows looks at what stands before the first dot, blanks aside."""
     assert is_device_name(name)
+
+
+# --- lists with titles ------------------------------------------------------------------------------------
+
+TITLES = {"a1": "Nocturne", "b2": "\u591c\u66f2, No. 2 #1", "c3": 'Say "hi"; go'}
+
+
+def titled(raw: bytes) -> dict[str, str]:
+    """Collect from a list and return the titles, in the order of the ids."""
+    found = collect_task_ids([], "-", io.BytesIO(raw), what="music task id")
+    return {task_id: found.titles.get(task_id, "") for task_id in found.ids}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("header", [None, ["music_task_id", "title"], ["Title", "Artist", "Music Task ID"]])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_list_may_be_what_a_spreadsheet_writes(
+    delimiter: str, header: list[str] | None, encoding: str, line_end: str
+) -> None:
+    """With or without a header, quoted where needed, in any order of columns: each id keeps its title."""
+    sheet = io.StringIO()
+    writer = csv.writer(sheet, delimiter=delimiter, lineterminator=line_end)
+    if header is not None:
+        writer.writerow(header)
+    for task_id, title in TITLES.items():
+        writer.writerow([title, "x", task_id] if header is not None and len(header) == 3 else [task_id, title])
+    sheet.write(f"# a comment, with a comma{line_end}{line_end}")
+    assert titled(sheet.getvalue().encode(encoding)) == TITLES
+
+
+@pytest.mark.parametrize(
+    ("raw", "titles"),
+    [
+        (b"a1,Song\nb2\nc3,\n", {"a1": "Song", "b2": "", "c3": ""}),
+        (b"sep=;\r\na1;Song\r\n", {"a1": "Song"}),
+        (b"music_task_id\na1\n", {"a1": ""}),
+        (b"a1 # one, two\nb2\n", {"a1": "", "b2": ""}),
+        (b"a1,First\na1,Second\n", {"a1": "First"}),
+        (b"a1,Song,an artist,2026\n", {"a1": "Song"}),
+        (b'a1,"two\nlines"\nb2,x\n', {"a1": "two lines", "b2": "x"}),
+        (b"a1,\x1b[31mred\x1b[0m\n", {"a1": "red"}),
+        (b"id,artist\na1,Somebody,Else\n", {"a1": ""}),
+    ],
+)
+def test_lists_with_titles_may_be_untidy(raw: bytes, titles: dict[str, str]) -> None:
+    """Missing titles, comments, further columns and repeats are fine; the first title of an id counts."""
+    assert titled(raw) == titles
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"a1,ok\nb/2,bad\n", "line 2"),
+        (b'a1,"never closed\nb2,x\n', "quotes"),
+        (b"a1,caf\xe9\n", "UTF-8"),
+        (b"a1,ok\n,no id\n", "line 2"),
+        (b"%b,%b\n" % (b"0" * 32, b"1" * 32), "two ids on one line"),
+    ],
+)
+def test_a_list_that_is_wrong_is_told_before_anything_is_submitted(raw: bytes, words: str) -> None:
+    """A wrong id, an open quote, another encoding, two ids in a row: each is told with its place or its cure."""
+    with pytest.raises(UsageError) as caught:
+        titled(raw)
+    assert words in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_long_list_with_titles_is_read_whole() -> None:
+    """A hundred thousand rows give a hundred thousand titles."""
+    assert len(titled(b"".join(b"id-%d,Song %d\n" % (n, n) for n in range(100_000)))) == 100_000

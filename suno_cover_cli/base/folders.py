@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+LEAST_FREE_BYTES = 16 * 1024 * 1024
+"""A disk with less room is as good as full: one cover may need more."""
+
 _NAME = "suno-cover"
 
 
@@ -30,3 +33,20 @@ def state_folder(environ: Mapping[str, str]) -> Path:
     from platformdirs import user_state_path
 
     return user_state_path(_NAME, appauthor=False)
+
+
+def probe_folder(folder: Path) -> int:
+    """Write a byte into a folder, leaving no trace, and return how many bytes its disk has left. Blocks.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    import os
+    import shutil
+    import tempfile
+
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(b"\0")
+        probe.flush()
+        os.fsync(probe.fileno())
+    return shutil.disk_usage(folder).free

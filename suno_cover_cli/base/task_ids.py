@@ -1,8 +1,12 @@
-"""Task ids as users give them: from arguments, a file or standard input. Everything wrong is told at once."""
+"""Task ids as users give them: from arguments, a list or standard input. Everything wrong is told at once.
 
+A list has one id a line, or is CSV as spreadsheets write it: ``music_task_id,title`` with or without a header.
+"""
+
+import csv
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -24,16 +28,34 @@ _PLACEHOLDER = re.compile(
 _AUDIO = frozenset({".mp3", ".wav", ".flac", ".m4a", ".ogg", ".opus", ".aiff", ".aif", ".aac", ".wma"})
 _SOURCES = {
     "music task id": "It is data.taskId of the music generation's answer; the provider's log lists it.",
+    "task id": "suno-cover history lists the jobs that are known.",
     "cover task id": "It is what generate --no-wait prints; suno-cover history lists those you have.",
 }
 _SONG_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
+# Names of columns, as people write them above their lists.
+_ID_COLUMNS = frozenset({"musictaskid", "covertaskid", "taskid", "id"})
+_TITLE_COLUMNS = frozenset({"title", "name", "song"})
+_DELIMITERS = re.compile(r"[,;\t]")
+_WHOLE_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_MAX_TITLE_CHARS = 200
+
+
 class TaskIds(msgspec.Struct, frozen=True):
-    """Ids to run, in order, each once, and how many repeats were left out."""
+    """Ids to run.
+
+    Attributes:
+        ids: In order, each once.
+        repeats: How many repeats were left out.
+        titles: Id -> title of its song, where a list has one.
+        typed: Id -> what was typed instead of it, where that was something else.
+    """
 
     ids: tuple[str, ...]
     repeats: int = 0
+    titles: Mapping[str, str] = {}
+    typed: Mapping[str, str] = {}
 
     @property
     def looks_like_song(self) -> str | None:
@@ -124,7 +146,7 @@ def collect_task_ids(
 
     Args:
         arguments: Ids given one by one.
-        input_path: A file with one id a line, ``-`` for standard input, or ``None``. Blank lines, ``#``
+        input_path: A file with one id a line or CSV, ``-`` for standard input, or ``None``. Blank lines, ``#``
             comments, CRLF and a byte order mark are fine.
         stdin: Binary stream behind ``-``.
         what: ``music task id`` or ``cover task id``, for messages.
@@ -135,14 +157,17 @@ def collect_task_ids(
     """
     found: list[str] = []
     faults: list[str] = []
+    titles: dict[str, str] = {}
     hint = ""
     listed = _read_list(input_path, stdin) if input_path is not None else ()
-    for where, task_id in (*(("", task_id) for task_id in arguments), *listed):
+    for where, task_id, title in (*(("", task_id, "") for task_id in arguments), *listed):
         mistake = _recognise(task_id, what, may_be_file=not where)
         fault = mistake.fault if mistake is not None else find_fault(task_id, names_folder=names_folder)
         if fault is not None:
             faults.append(f'{where}{", " if where else ""}"{clean(task_id, 40)}": {fault}')
             hint = hint or (mistake.hint if mistake is not None else "")
+        if title:
+            titles.setdefault(task_id, title)
         found.append(task_id)
     if faults:
         more = f" (and {len(faults) - _MAX_TOLD} more)" if len(faults) > _MAX_TOLD else ""
@@ -154,11 +179,11 @@ def collect_task_ids(
     if not found:
         raise UsageError(f"no {what} was given", hint="Name at least one, or use --input FILE.")
     ids = tuple(dict.fromkeys(found))
-    return TaskIds(ids, len(found) - len(ids))
+    return TaskIds(ids, len(found) - len(ids), titles)
 
 
-def _read_list(path: str, stdin: BinaryIO) -> Iterator[tuple[str, str]]:
-    """Yield each id of a list, and where it stands."""
+def _read_list(path: str, stdin: BinaryIO) -> Iterator[tuple[str, str, str]]:
+    """Yield where an id of a list stands, the id, and the title beside it or an empty one."""
     where = "standard input" if path == "-" else path
     try:
         raw = stdin.read(_MAX_INPUT_BYTES + 1) if path == "-" else _read_capped(path)
@@ -168,11 +193,66 @@ def _read_list(path: str, stdin: BinaryIO) -> Iterator[tuple[str, str]]:
         ) from None
     if len(raw) > _MAX_INPUT_BYTES:
         raise UsageError(f"{where} is larger than 64 MiB", hint="Split the list.")
-    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        text = line.decode("utf-8", "backslashreplace").strip()
-        task_id = text.partition("#")[0].strip()
-        if task_id:
-            yield f"{where}, line {number}", task_id
+    # Spreadsheets save "Unicode text" with two bytes a character. What is in no encoding becomes no id either.
+    is_wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = raw.decode("utf-16", "replace") if is_wide else raw.decode("utf-8-sig", "surrogateescape")
+    lines = text.split("\n")
+    delimiter = _find_delimiter(lines)
+    if delimiter is None:
+        ids = ((number, line.partition("#")[0].strip()) for number, line in enumerate(lines, 1))
+        for n, (number, task_id) in enumerate((number, task_id) for number, task_id in ids if task_id):
+            if n or _plain(task_id) not in _ID_COLUMNS:
+                yield f"{where}, line {number}", task_id, ""
+        return
+    try:
+        yield from _read_rows(where, lines, delimiter)
+    except csv.Error as error:
+        hint = "Check the quotes: a title that holds one writes it twice."
+        raise UsageError(f"{where} is not readable as CSV: {error}", hint=hint) from None
+
+
+def _find_delimiter(lines: Iterable[str]) -> str | None:
+    """Return what separates the columns of a list, by its first line that has any; ``None`` for a plain list."""
+    for line in lines:
+        if line.lower().startswith("sep=") and len(line.strip()) == len("sep=;"):
+            return line[len("sep=")]
+        if (found := _DELIMITERS.search(line.partition("#")[0])) is not None:
+            return found[0]
+    return None
+
+
+def _read_rows(where: str, lines: Iterable[str], delimiter: str) -> Iterator[tuple[str, str, str]]:
+    # Comments keep their lines, so that the numbers are right.
+    kept = ("" if line.lstrip().startswith(("#", "sep=")) else line.removesuffix("\r") + "\n" for line in lines)
+    rows = csv.reader(kept, delimiter=delimiter, strict=True)
+    id_column, title_column, is_first = 0, 1, True
+    for cells in rows:
+        row = [cell.strip() for cell in cells]
+        if not any(row):
+            continue
+        names = [_plain(cell) for cell in row]
+        if (
+            is_first
+            and (found := next((n for n, name in enumerate(names) if name in _ID_COLUMNS), None)) is not None
+        ):
+            id_column = found
+            title_column = next((n for n, name in enumerate(names) if name in _TITLE_COLUMNS), -1)
+            is_first = False
+            continue
+        is_first = False
+        place = f"{where}, line {rows.line_num}"
+        task_id = row[id_column] if id_column < len(row) else ""
+        title = row[title_column] if 0 <= title_column < len(row) else ""
+        if _WHOLE_ID.fullmatch(title):
+            raise UsageError(f"{place}: two ids on one line", hint="Write one id a line, or its title behind it.")
+        if not title.isascii() and any("\ud800" <= character <= "\udfff" for character in title):
+            raise UsageError(f"{place}: the title is not UTF-8", hint="Save the list as CSV in UTF-8.")
+        yield place, task_id, clean(title, _MAX_TITLE_CHARS)
+
+
+def _plain(name: str) -> str:
+    """Return the name of a column without case, blanks and underscores."""
+    return re.sub(r"[\s_-]", "", name).lower()
 
 
 def _read_capped(path: str) -> bytes:

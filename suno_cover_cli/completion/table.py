@@ -13,7 +13,7 @@ COMMANDS: dict[str, Command] = {
         commands={
             "generate": "Make covers",
             "wait": "Wait for jobs that were submitted before, by anyone, and ...",
-            "resume": "Finish every job that an earlier run left unfinished, ...",
+            "resume": "Finish the jobs that earlier runs left unfinished, ...",
             "status": "Read one job from the service once",
             "history": "Show what became of every job, the newest first",
             "credits": "Print the balance of the account",
@@ -119,6 +119,7 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--poll-interval",), kind="", meaning="Between reads of one job"),
             Option(names=("--timeout",), kind="", meaning="For a whole job"),
             Option(names=("--concurrency",), kind="", meaning="Jobs under way at once"),
+            Option(names=("--sandbox",), kind=None, meaning="The jobs are those of generate --sandbox"),
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
             Option(names=("--events",), kind=None, meaning="Print every event as a JSON line"),
             Option(names=("--quiet", "-q"), kind=None, meaning="Only errors on stderr"),
@@ -138,8 +139,8 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--rate",), kind="", meaning="Most calls to the service in a time, all jobs together"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
-        arguments=(),
-        repeats=False,
+        arguments=("covers",),
+        repeats=True,
         commands={},
     ),
     "status": Command(

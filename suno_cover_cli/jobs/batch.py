@@ -13,7 +13,7 @@ class BatchRunner:
     Args:
         run_job: Runs one; never raises a SunoCoverError.
         concurrency: Places.
-        on_failed: Told the id of each job that is to be tried again: the one it was asked for by.
+        on_failed: Hears of each job that did not end well.
     """
 
     def __init__(
@@ -21,7 +21,7 @@ class BatchRunner:
         run_job: Callable[[JobRequest], Awaitable[JobOutcome]],
         *,
         concurrency: int,
-        on_failed: Callable[[str], None] | None = None,
+        on_failed: Callable[[JobRequest, JobOutcome], None] | None = None,
     ) -> None:
         self._run_job = run_job
         self._concurrency = concurrency
@@ -49,5 +49,5 @@ class BatchRunner:
             outcome = await self._run_job(request)
             self.note(outcome.exit_code)
             if outcome.exit_code is not ExitCode.OK and self._on_failed is not None:
-                self._on_failed(request.music_task_id or request.task_id or "")
+                self._on_failed(request, outcome)
             request = next(waiting, None)

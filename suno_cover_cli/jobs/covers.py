@@ -27,7 +27,7 @@ class SavedCovers(msgspec.Struct, frozen=True, kw_only=True):
         saved: Checked files.
         failed: The others.
         hint: What would save those.
-        title: Of the piece of music, if it was asked for.
+        title: Of the piece of music, if the user gave it or it was asked for.
     """
 
     saved: tuple[SavedImage, ...]
@@ -70,7 +70,9 @@ class CoverSaver:
         folder = output / record.task_id
         template = NameTemplate(options.name)
         music_task_id = row.music_task_id or record.music_task_id
-        title = await self._fetch_title(music_task_id) if template.uses_title else None
+        title = options.title
+        if title is None and template.uses_title:
+            title = await self._fetch_title(music_task_id)
 
         def stem_of(n: int) -> str:
             return template.stem(n=n, task_id=record.task_id, music_task_id=music_task_id, title=title)

@@ -31,6 +31,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
         music_task_id: Set for a job to be submitted.
         task_id: Set for a job that is known by its cover task id.
         row_id: Of the journal's row when an earlier run began the job, else 0.
+        typed: What the user typed, where that is not the id the job is asked for by.
     """
 
     n: int
@@ -42,11 +43,12 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     music_task_id: str | None = None
     task_id: str | None = None
     row_id: int = 0
+    typed: str = ""
 
     @property
     def name(self) -> str:
         """What the user calls the job."""
-        return self.music_task_id or self.task_id or ""
+        return self.typed or self.music_task_id or self.task_id or ""
 
     def wanted_row(self) -> JobRow:
         """Describe the job for the journal, which may know it already."""
@@ -158,7 +160,7 @@ class JobRun:
     def resume_command(self) -> str:
         """The command that goes on with this job; ``resume`` knows only what the journal knows."""
         if self.row is not None and self.row.id:
-            return "suno-cover resume"
+            return f"suno-cover resume {self.request.name}"
         return f"suno-cover wait {self.task_id}" if self.task_id is not None else "the same command again"
 
     def take(self, claim: Claim) -> None:

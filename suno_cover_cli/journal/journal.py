@@ -5,7 +5,7 @@ the run that works on it, and a run that is dead owns nothing.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from itertools import islice
@@ -26,6 +26,7 @@ from suno_cover_cli.journal.rows import Claim, JobRow, Pick, Recorded, RowState,
 from suno_cover_cli.journal.run_locks import RunLocks
 
 _BUSY_POLL_S = 1.0
+_LEAST_DURATIONS = 3
 _CHUNK = 2000
 
 _FIND_BY_ID = f"{SELECT_JOBS} WHERE id = ?"
@@ -37,6 +38,12 @@ _FIND_OTHER = (
 )
 # Not by the index, and not by the states that are meant: what damage has done to either must not hide a job.
 _FIND_UNFINISHED = f"{SELECT_JOBS} WHERE +state NOT IN ('succeeded', 'failed', 'rejected') ORDER BY id"
+
+# By the service's clock and ours; what they disagree on by hours says nothing.
+_FIND_DURATIONS = (
+    "SELECT completed_at - submitted_at AS duration FROM jobs WHERE service = ? AND state = 'succeeded'"
+    " AND duration BETWEEN 0.5 AND 3600 ORDER BY id DESC LIMIT 25"
+)
 
 
 class Journal:
@@ -193,17 +200,22 @@ class Journal:
         )
         return msgspec.structs.replace(made, id=cursor.lastrowid or 0)
 
-    async def claim_unfinished(self) -> list[Claim]:
-        """Take every job that is not at its end and that no live run holds, oldest first.
+    async def claim_unfinished(
+        self, choose: Callable[[list[JobRow]], list[JobRow]] = lambda rows: rows
+    ) -> list[Claim]:
+        """Take jobs that are not at their end and that no live run holds, oldest first.
 
         Jobs that a live run holds are in the list too, marked busy.
+
+        Args:
+            choose: Gets all that are not at their end, in another thread, and returns those that are meant.
 
         Raises:
             DatabaseError: The journal cannot be used.
         """
 
         def operation(connection: JournalConnection) -> list[Claim]:
-            rows = read_jobs(connection, _FIND_UNFINISHED, ())
+            rows = choose(read_jobs(connection, _FIND_UNFINISHED, ()))
             is_alive: dict[str, bool] = {}
             claims = [Claim(row=row, is_busy=self._is_busy(row, is_alive)) for row in rows]
             connection.executemany(
@@ -302,6 +314,16 @@ class Journal:
 
         nothing: dict[str, str] = {}
         return await self._try(operation, nothing) if row.id else nothing
+
+    async def usual_duration_s(self, service: str) -> float | None:
+        """Return the median of how many seconds the newest jobs at a service took; ``None`` for too few."""
+
+        def operation(connection: JournalConnection) -> list[float]:
+            found = connection.execute(_FIND_DURATIONS, (service,)).fetchall()
+            return sorted(float(duration_s) for (duration_s,) in found)
+
+        durations = await self._try(operation, list[float]())
+        return durations[len(durations) // 2] if len(durations) >= _LEAST_DURATIONS else None
 
     async def find_task_id(self, row: JobRow) -> str | None:
         """Return the cover task id that an earlier run was given for this music task, if any was."""

@@ -50,6 +50,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         listen_port: Port the listener binds, 0 for any.
         domain: ngrok domain of one's own.
         ngrok_path: Agent to use.
+        title: Of the song, where the user gave it.
     """
 
     callback: CallbackMode = "auto"
@@ -61,6 +62,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     listen_port: int = 0
     domain: str | None = None
     ngrok_path: str | None = None
+    title: str | None = None
 
 
 class Pick(msgspec.Struct, frozen=True, kw_only=True):

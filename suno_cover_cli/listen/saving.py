@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from suno_cover_cli.base.events import Sink, WarningRaised
 from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.jobs.job_run import JobRequest
+from suno_cover_cli.jobs.workflow import CoverWorkflow
 from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.ui.output import TeeSink
 from suno_cover_cli.wiring.context import Context
-from suno_cover_cli.wiring.jobs import JobParts, JobStart, Unfinished, kept_options, open_workflow
+from suno_cover_cli.wiring.jobs import JobStart, Unfinished, kept_options, open_workflow
 
 # Whoever knows the path can announce jobs that do not exist; each is asked for with the user's key.
 _MAX_JOBS = 200
@@ -21,7 +21,8 @@ class CoverSaves:
     """Runs a job for each cover task that is announced, once however often that happens.
 
     Args:
-        parts: See :func:`open_saves`.
+        workflow: Runs them.
+        sink: Hears of jobs that are left out.
         start: Settings and keys.
         options: Of the jobs.
         unfinished: Learns how many jobs there are.
@@ -30,15 +31,17 @@ class CoverSaves:
 
     def __init__(
         self,
-        parts: JobParts,
+        workflow: CoverWorkflow,
+        sink: Sink,
         start: JobStart,
         options: JobCommandOptions,
         *,
         unfinished: Unfinished,
         group: asyncio.TaskGroup,
     ) -> None:
-        self._parts = parts
-        self._output = start.settings.output
+        self._workflow = workflow
+        self._sink = sink
+        self._start = start
         self._kept = kept_options(start.settings, options)
         self._unfinished = unfinished
         self._group = group
@@ -51,7 +54,7 @@ class CoverSaves:
         if task_id in self._jobs or self._codes.get(task_id) is ExitCode.OK:
             return
         if len(self._jobs) >= _MAX_JOBS:
-            self._parts.sink.emit(
+            self._sink.emit(
                 WarningRaised(
                     code="too_many_jobs",
                     message=f"{_MAX_JOBS} jobs are being saved already; {task_id} is left out",
@@ -75,17 +78,9 @@ class CoverSaves:
             job.cancel()
 
     async def _run(self, task_id: str, n: int) -> None:
-        request = JobRequest(
-            n=n,
-            service=self._parts.service_name,
-            provider=self._parts.provider_name,
-            output=self._output,
-            absolute_output=str(self._output.absolute()),
-            options=self._kept,
-            task_id=task_id,
-        )
+        request = self._start.request(n, self._kept, task_id=task_id)
         try:
-            self._codes[task_id] = (await self._parts.workflow.run_job(request)).exit_code
+            self._codes[task_id] = (await self._workflow.run_job(request)).exit_code
         finally:
             del self._jobs[task_id]
 
@@ -108,9 +103,9 @@ async def open_saves(
         journal = await stack.enter_async_context(
             Journal(start.settings.state_dir, clock=context.clock, sink=told)
         )
-        parts = await open_workflow(stack, context, options, start, sink=told, journal=journal)
+        workflow = await open_workflow(stack, context, options, start, sink=told, journal=journal)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        saves = CoverSaves(parts, start, options, unfinished=unfinished, group=group)
+        saves = CoverSaves(workflow, told, start, options, unfinished=unfinished, group=group)
         try:
             yield saves
         finally:

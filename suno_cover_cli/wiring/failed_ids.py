@@ -1,6 +1,8 @@
-"""``--failed-to``: the ids to try again, one a line, written as jobs end."""
+"""``--failed-to``: the ids worth another try, one a line, written as jobs end; the others as comments."""
 
 import asyncio
+import csv
+import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,6 +10,8 @@ from typing import BinaryIO
 
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.events import Sink, WarningRaised
+from suno_cover_cli.base.text import clean
+from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.ui.output import LineWriter
 
 _LAST_LINES_S = 1.0
@@ -28,12 +32,14 @@ def open_failed_to(path: Path | None) -> BinaryIO | None:
 
 
 @asynccontextmanager
-async def failed_ids(stream: BinaryIO | None, sink: Sink) -> AsyncIterator[Callable[[str], None] | None]:
-    """Yield what takes one id, or ``None`` when nobody wants them.
+async def failed_ids(
+    stream: BinaryIO | None, sink: Sink
+) -> AsyncIterator[Callable[[JobRequest, JobOutcome], None] | None]:
+    """Yield what takes a job that did not end well, or ``None`` when no list was asked for.
 
     Args:
         stream: As opened by :func:`open_failed_to`; written to until the end, and left open.
-        sink: Told when the list cannot be written any more.
+        sink: Hears when the list cannot be written any more.
     """
     if stream is None:
         yield None
@@ -51,6 +57,19 @@ async def failed_ids(stream: BinaryIO | None, sink: Sink) -> AsyncIterator[Calla
     # A thread of its own writes: a disk that takes its time must not stop callbacks from being answered.
     writer = LineWriter(stream, report_unwritable)
     try:
-        yield writer.write_line
+        yield lambda request, outcome: writer.write_line(failed_line(request, outcome))
     finally:
         await asyncio.to_thread(writer.finish, _LAST_LINES_S)
+
+
+def failed_line(request: JobRequest, outcome: JobOutcome) -> str:
+    """Return the line for one job: its id, with its title if it has one, or a comment with the reason."""
+    task_id = request.music_task_id or request.task_id or ""
+    if outcome.is_lasting:
+        error = outcome.result.error
+        return f"# {task_id}: {clean(error.message) if error is not None else outcome.result.state}"
+    if request.options.title is None:
+        return task_id
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([task_id, request.options.title])
+    return line.getvalue()

@@ -1,17 +1,18 @@
 """Builds the parts that job commands share and hands them to the workflow: generate, wait, resume."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from suno_cover_cli.base.errors import TunnelError
-from suno_cover_cli.base.events import Event, JobEnded, JobFound, JobSubmitted, Sink, WarningRaised
+from suno_cover_cli.base.events import Event, JobEnded, JobFound, JobPolled, JobSubmitted, Sink, WarningRaised
 from suno_cover_cli.base.keys import WebhookKey
+from suno_cover_cli.base.models import RecordState
 from suno_cover_cli.base.proxies import find_proxy
 from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.text import Secret
+from suno_cover_cli.jobs.job_run import JobRequest
 from suno_cover_cli.jobs.poller import Timing
 from suno_cover_cli.jobs.workflow import CoverWorkflow
 from suno_cover_cli.journal.journal import Journal
@@ -19,6 +20,7 @@ from suno_cover_cli.journal.rows import JobOptions
 from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.ui.choice import ScreenOptions, choose_screen
 from suno_cover_cli.ui.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
+from suno_cover_cli.ui.words import format_count
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.details import report_details
 from suno_cover_cli.wiring.post_actions import PostActions
@@ -42,15 +44,19 @@ class Unfinished:
     def __init__(self) -> None:
         self.job_count = 0
         self._ended = 0
-        self._submitted: set[int] = set()
+        # Job -> whether the service is known to have it.
+        self._begun: dict[int, bool] = {}
         self._is_kept = True
+        self.resume_command = "suno-cover resume"
 
     def emit(self, event: Event) -> None:
         """See :class:`base.events.Sink`."""
         if isinstance(event, JobSubmitted | JobFound):
-            self._submitted.add(event.job)
+            self._begun[event.job] = isinstance(event, JobSubmitted)
+        elif isinstance(event, JobPolled) and event.job in self._begun:
+            self._begun[event.job] = event.state != RecordState.ABSENT
         elif isinstance(event, JobEnded):
-            self._submitted.discard(event.job)
+            self._begun.pop(event.job, None)
             self._ended += 1
         elif isinstance(event, WarningRaised) and event.code == "journal_unavailable":
             self._is_kept = False
@@ -60,21 +66,36 @@ class Unfinished:
         left = self.job_count - self._ended
         if left <= 0:
             return None
-        running = len(self._submitted)
-        told = [f"{running} {'job goes' if running == 1 else 'jobs go'} on at the service"] if running else []
-        told += [f"{left - running} not submitted yet"] if left > running else []
-        resume_command = "suno-cover resume" if self._is_kept else "the same command again"
+        known = sum(self._begun.values())
+        told = [f"{known} {'job goes' if known == 1 else 'jobs go'} on at the service"] if known else []
+        unknown = len(self._begun) - known
+        told += [f"{format_count(unknown, 'job')} not known to the service so far"] if unknown else []
+        waiting = left - len(self._begun)
+        told += [f"{waiting} not submitted yet"] if waiting > 0 else []
+        resume_command = self.resume_command if self._is_kept else "the same command again"
         return f"interrupted: {', '.join(told)}; nothing is lost. Go on with: {resume_command}"
 
 
-class JobParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job command gets: the workflow to run jobs with, and the pieces it needs itself."""
+class LateSink:
+    """A sink for what speaks before the screen is there; what it says is passed on when it is."""
 
-    workflow: CoverWorkflow
-    journal: Journal
-    sink: Sink
-    service_name: str
-    provider_name: str
+    def __init__(self) -> None:
+        self._said: list[Event] = []
+        self._sink: Sink | None = None
+
+    def emit(self, event: Event) -> None:
+        """See :class:`base.events.Sink`."""
+        if self._sink is None:
+            self._said.append(event)
+        else:
+            self._sink.emit(event)
+
+    def open(self, sink: Sink) -> None:
+        """Pass on what was said and what will be."""
+        self._sink = sink
+        for event in self._said:
+            sink.emit(event)
+        self._said.clear()
 
 
 class JobStart(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +104,41 @@ class JobStart(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     key: Secret | None
     webhook_key: WebhookKey | None
+
+    @property
+    def service(self) -> str:
+        """The service as the journal knows it."""
+        return SANDBOX_SERVICE if self.key is None else self.settings.base_url
+
+    def request(
+        self,
+        n: int,
+        kept: JobOptions,
+        *,
+        music_task_id: str | None = None,
+        task_id: str | None = None,
+        typed: str = "",
+    ) -> JobRequest:
+        """Describe a job of the command; see :class:`JobRequest`.
+
+        Args:
+            n: Its number.
+            kept: What a restart has to know, as of :func:`kept_options`.
+            music_task_id: To be submitted.
+            task_id: To be waited for.
+            typed: What the user typed, where that is not the id.
+        """
+        return JobRequest(
+            n=n,
+            service=self.service,
+            provider=SANDBOX_SERVICE if self.key is None else self.settings.provider.name,
+            output=self.settings.output,
+            absolute_output=str(self.settings.output.absolute()),
+            options=kept,
+            music_task_id=music_task_id,
+            task_id=task_id,
+            typed=typed,
+        )
 
 
 def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
@@ -121,37 +177,6 @@ def kept_options(settings: Settings, options: JobCommandOptions) -> JobOptions:
     )
 
 
-@asynccontextmanager
-async def open_job_parts(
-    context: Context,
-    options: JobCommandOptions,
-    start: JobStart,
-    *,
-    job_count: int,
-    unfinished: Unfinished,
-) -> AsyncIterator[JobParts]:
-    """Open everything jobs need, in the order in which it may fail cheaply.
-
-    Args:
-        context: Streams and time.
-        options: Of the command.
-        start: Settings and keys.
-        job_count: Jobs of the command.
-        unfinished: Told of starts and ends.
-
-    Raises:
-        UsageError: A port in use, a public URL that cannot be.
-        TunnelError: ``--callback required`` and no tunnel.
-    """
-    unfinished.job_count = job_count
-    async with AsyncExitStack() as stack:
-        sink = await open_sink(stack, context, options, start.settings, job_count=job_count, unfinished=unfinished)
-        journal = await stack.enter_async_context(
-            Journal(start.settings.state_dir, clock=context.clock, sink=sink)
-        )
-        yield await open_workflow(stack, context, options, start, sink=sink, journal=journal)
-
-
 async def open_workflow(
     stack: AsyncExitStack,
     context: Context,
@@ -160,14 +185,13 @@ async def open_workflow(
     *,
     sink: Sink,
     journal: Journal,
-) -> JobParts:
+) -> CoverWorkflow:
     """Open what is needed for the jobs of one account at one service.
 
     Raises:
         UsageError: A port in use, a public URL that cannot be.
         TunnelError: ``--callback required`` and no tunnel.
     """
-    clock = context.clock
     settings, key = start.settings, start.key
     # Who does not wait is gone before the service can call.
     is_called = options.submits and not options.no_wait and settings.callback != "off"
@@ -193,25 +217,18 @@ async def open_workflow(
         saver.prepare()
     if channel is not None and settings.callback == "required" and await channel.wait_open() is None:
         raise channel.failure or TunnelError("no tunnel could be opened", hint="suno-cover doctor shows why.")
-    workflow = await stack.enter_async_context(
+    return await stack.enter_async_context(
         CoverWorkflow(
             service=api,
             journal=journal,
             saver=saver,
             sink=sink,
-            clock=clock,
+            clock=context.clock,
             timing=Timing(poll_interval_s=options.poll_interval_s, timeout_s=options.timeout_s),
             channel=channel,
             open_inbox=listener.open_inbox if listener is not None else None,
             wait=not options.no_wait,
         )
-    )
-    return JobParts(
-        workflow=workflow,
-        journal=journal,
-        sink=sink,
-        service_name=SANDBOX_SERVICE if start.key is None else settings.base_url,
-        provider_name=SANDBOX_SERVICE if start.key is None else settings.provider.name,
     )
 
 
@@ -234,8 +251,19 @@ async def open_sink(
     *,
     job_count: int,
     unfinished: Unfinished,
+    usual_s: float | None = None,
 ) -> Sink:
-    """Open what events go to: the product on stdout, the words for people on stderr, what follows at the end."""
+    """Open what events go to: the product on stdout, the words for people on stderr, what follows at the end.
+
+    Args:
+        stack: Closes it.
+        context: Streams and time.
+        options: Of the command.
+        settings: Merged.
+        job_count: Jobs of the command.
+        unfinished: Hears of starts and ends.
+        usual_s: How long a job of the command usually takes, if that is known.
+    """
     post_actions = await stack.enter_async_context(
         PostActions(
             context,
@@ -250,6 +278,7 @@ async def open_sink(
         ScreenOptions(
             job_count=job_count,
             poll_interval_s=options.poll_interval_s,
+            usual_s=usual_s,
             is_verbose=options.verbosity > 0,
             waits=not options.no_wait,
             needs_tunnel=settings.callback == "required",

@@ -70,6 +70,11 @@ class KeyRing:
         address = str(table.get("base-url", provider.base_url)).strip().rstrip("/")
         self._profile_keys[address, provider.name] = key
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no key for any service."""
+        return not any(isinstance(found, Secret) for found in (*self._keys.values(), *self._profile_keys.values()))
+
     def find(self, base_url: str, provider: Provider) -> Secret:
         """Return the key for a service.
 

@@ -1,35 +1,35 @@
 """Jobs that are named one by one, by arguments or a list: ``generate`` by music task, ``wait`` by cover task."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import Coroutine, Iterator
-from contextlib import nullcontext
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+import msgspec
+
 from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.base.events import Sink, WarningRaised
+from suno_cover_cli.base.events import NoteRaised, Sink, WarningRaised
 from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.settings import Settings
+from suno_cover_cli.base.folders import LEAST_FREE_BYTES, probe_folder
 from suno_cover_cli.base.task_ids import TaskIds, collect_task_ids
 from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.job_run import JobRequest
+from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.journal.known_ids import find_cover_tasks, find_covers
 from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.ui.words import format_count
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.failed_ids import failed_ids, open_failed_to
 from suno_cover_cli.wiring.jobs import (
-    JobParts,
     JobStart,
+    LateSink,
     Unfinished,
     kept_options,
-    open_job_parts,
+    open_sink,
+    open_workflow,
     prepare_jobs,
 )
 from suno_cover_cli.wiring.runner import run_command
-
-_LEAST_FREE_BYTES = 16 * 1024 * 1024
 
 
 def run_listed_jobs(options: JobCommandOptions) -> NoReturn:
@@ -86,43 +86,50 @@ async def _run(
     unfinished: Unfinished,
     failed_to: BinaryIO | None,
 ) -> ExitCode:
-    with failed_to or nullcontext():
-        async with (
-            open_job_parts(context, options, start, job_count=len(ids.ids), unfinished=unfinished) as parts,
-            failed_ids(failed_to, parts.sink) as note_failed,
-        ):
-            _report_oddities(ids, options, parts.sink)
-            if len(ids.ids) > 1:
-                await parts.workflow.enqueue(_requests(ids, start.settings, options, parts))
-            batch = BatchRunner(parts.workflow.run_job, concurrency=options.concurrency, on_failed=note_failed)
-            return await batch.run(_requests(ids, start.settings, options, parts))
+    early = LateSink()
+    unfinished.job_count = len(ids.ids)
+    async with AsyncExitStack() as stack:
+        if failed_to is not None:
+            stack.enter_context(failed_to)
+        # The journal first: it knows how long a job usually takes.
+        journal = await stack.enter_async_context(
+            Journal(start.settings.state_dir, clock=context.clock, sink=early)
+        )
+        sink = await open_sink(
+            stack,
+            context,
+            options,
+            start.settings,
+            job_count=len(ids.ids),
+            unfinished=unfinished,
+            usual_s=await journal.usual_duration_s(start.service),
+        )
+        early.open(sink)
+        workflow = await open_workflow(stack, context, options, start, sink=sink, journal=journal)
+        note_failed = await stack.enter_async_context(failed_ids(failed_to, sink))
+        _report_oddities(ids, options, sink)
+        if len(ids.ids) > 1:
+            await workflow.enqueue(_requests(ids, start, options))
+        batch = BatchRunner(workflow.run_job, concurrency=options.concurrency, on_failed=note_failed)
+        return await batch.run(_requests(ids, start, options))
 
 
-def _requests(
-    ids: TaskIds, settings: Settings, options: JobCommandOptions, parts: JobParts
-) -> Iterator[JobRequest]:
-    kept, absolute_output = kept_options(settings, options), str(settings.output.absolute())
+def _requests(ids: TaskIds, start: JobStart, options: JobCommandOptions) -> Iterator[JobRequest]:
+    kept = kept_options(start.settings, options)
     for n, task_id in enumerate(ids.ids, 1):
-        yield JobRequest(
-            n=n,
-            service=parts.service_name,
-            provider=parts.provider_name,
-            output=settings.output,
-            absolute_output=absolute_output,
-            options=kept,
+        title = ids.titles.get(task_id)
+        yield start.request(
+            n,
+            kept if title is None else msgspec.structs.replace(kept, title=title),
             music_task_id=task_id if options.submits else None,
             task_id=None if options.submits else task_id,
+            typed=ids.typed.get(task_id, ""),
         )
 
 
 def _report_oddities(ids: TaskIds, options: JobCommandOptions, sink: Sink) -> None:
     if ids.repeats:
-        sink.emit(
-            WarningRaised(
-                code="repeated_ids",
-                message=f"{ids.repeats} ids were given more than once; each runs once",
-            )
-        )
+        sink.emit(NoteRaised(code="repeated_ids", message=f"{format_count(ids.repeats, 'duplicate id')} ignored"))
     if options.submits and (song := ids.looks_like_song) is not None:
         sink.emit(
             WarningRaised(
@@ -157,8 +164,14 @@ def _sorted_out(ids: TaskIds, journal: Path, options: JobCommandOptions, context
                 hint=f"Submit it: suno-cover generate {music_task_id}",
             )
         context.output.write_words(f"{music_task_id} is a music task id; its cover task is {task_id}")
-    found = tuple(dict.fromkeys(covers.get(task_id) or task_id for task_id in ids.ids))
-    return TaskIds(found, ids.repeats + len(ids.ids) - len(found))
+    known = {music_task_id: task_id for music_task_id, task_id in covers.items() if task_id is not None}
+    found = tuple(dict.fromkeys(known.get(task_id, task_id) for task_id in ids.ids))
+    return TaskIds(
+        found,
+        ids.repeats + len(ids.ids) - len(found),
+        {known.get(task_id, task_id): title for task_id, title in ids.titles.items()},
+        {task_id: music_task_id for music_task_id, task_id in known.items()},
+    )
 
 
 def check_output_folder(folder: Path) -> None:
@@ -167,20 +180,22 @@ def check_output_folder(folder: Path) -> None:
     Raises:
         UsageError: It cannot be made or written, or the disk is as good as full.
     """
+    hint = "Fix its permissions or give --output another folder. Nothing was submitted."
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"\0")
-            probe.flush()
-            os.fsync(probe.fileno())
-        free_bytes = shutil.disk_usage(folder).free
+        free_bytes = probe_folder(folder)
+    except (FileExistsError, NotADirectoryError):
+        in_the_way = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+        raise UsageError(
+            f"the output folder {folder} cannot be made: {in_the_way} is a file",
+            code="output_unwritable",
+            hint="Move it away or give --output another folder. Nothing was submitted.",
+        ) from None
     except OSError as error:
         raise UsageError(
-            f"cannot write into the output folder {folder}: {error.strerror}",
-            code="output_unwritable",
-            hint="Fix its permissions or give --output another folder. Nothing was submitted.",
+            f"cannot write into the output folder {folder}: {error.strerror}", code="output_unwritable", hint=hint
         ) from None
-    if free_bytes < _LEAST_FREE_BYTES:
+    if free_bytes < LEAST_FREE_BYTES:
         raise UsageError(
             f"the disk of the output folder {folder} is full ({free_bytes // 1024 // 1024} MiB left)",
             code="disk_full",

@@ -5,24 +5,29 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
-from suno_cover_cli.base.errors import SunoCoverError
-from suno_cover_cli.base.events import Event, NullSink, Sink, WarningRaised
+from suno_cover_cli.base.errors import SunoCoverError, UsageError
+from suno_cover_cli.base.events import NoteRaised, NullSink, Sink, WarningRaised
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.settings import Settings, checked_value, named_provider
+from suno_cover_cli.base.task_ids import collect_task_ids
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.jobs.workflow import CoverWorkflow
+from suno_cover_cli.journal.history import JobHistory
 from suno_cover_cli.journal.journal import Journal
-from suno_cover_cli.journal.rows import JobOptions, JobRow
+from suno_cover_cli.journal.rows import Claim, JobOptions, JobRow
+from suno_cover_cli.journal.run_locks import RunLocks
 from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.ui.words import format_count
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.details import report_details
-from suno_cover_cli.wiring.jobs import SANDBOX_SERVICE, JobStart, Unfinished, open_sink, open_workflow
+from suno_cover_cli.wiring.jobs import SANDBOX_SERVICE, JobStart, LateSink, Unfinished, open_sink, open_workflow
 from suno_cover_cli.wiring.key_ring import KeyRing
 
 _NO_CALLBACK = JobOptions(callback="off")
@@ -35,28 +40,6 @@ class _Account(msgspec.Struct, frozen=True):
     provider: str
 
 
-class _LateSink:
-    """A sink for those who speak before the screen is there; what they say is passed on when it is."""
-
-    def __init__(self) -> None:
-        self._said: list[Event] = []
-        self._sink: Sink | None = None
-
-    def emit(self, event: Event) -> None:
-        """See :class:`base.events.Sink`."""
-        if self._sink is None:
-            self._said.append(event)
-        else:
-            self._sink.emit(event)
-
-    def open(self, sink: Sink) -> None:
-        """Pass on what was said and what will be."""
-        self._sink = sink
-        for event in self._said:
-            sink.emit(event)
-        self._said.clear()
-
-
 def prepare_resumption(
     options: JobCommandOptions, context: Context, unfinished: Unfinished
 ) -> Coroutine[Any, Any, ExitCode]:
@@ -65,12 +48,18 @@ def prepare_resumption(
     Raises:
         UsageError: A value that cannot be.
     """
+    ids: tuple[str, ...] = ()
+    if options.task_ids:
+        ids = collect_task_ids(options.task_ids, None, context.output.streams.stdin, what="task id").ids
     settings, sources = context.settings(options)
     if options.verbosity:
         report_details(context, settings)
     ring = KeyRing(context, options, settings, sources)
     webhook_key = context.webhook_key(sources, options)
-    return _Resumption(options, context, unfinished, settings=settings, ring=ring, webhook_key=webhook_key).run()
+    resumption = _Resumption(
+        options, context, unfinished, ids=ids, settings=settings, ring=ring, webhook_key=webhook_key
+    )
+    return resumption.run()
 
 
 class _Resumption:
@@ -82,6 +71,7 @@ class _Resumption:
         context: Context,
         unfinished: Unfinished,
         *,
+        ids: tuple[str, ...],
         settings: Settings,
         ring: KeyRing,
         webhook_key: WebhookKey | None,
@@ -89,27 +79,29 @@ class _Resumption:
         self._options = options
         self._context = context
         self._unfinished = unfinished
+        self._ids = dict.fromkeys(ids)
         self._settings = settings
         self._ring = ring
         self._webhook_key = webhook_key
         self._sink: Sink = NullSink()
         self._workflows: dict[_Account, CoverWorkflow] = {}
         self._codes: list[ExitCode] = []
+        self._left: list[JobRow] = []
 
     async def run(self) -> ExitCode:
         """Finish what can be finished.
 
         Raises:
             DatabaseError: The journal cannot be used.
-            UsageError: It was written by a newer version.
+            UsageError: It was written by a newer version, or does not know a job that was named.
         """
-        early = _LateSink()
+        early = LateSink()
         async with AsyncExitStack() as stack:
             # The journal first: how many jobs there are decides what the screen looks like.
             journal = await stack.enter_async_context(
                 Journal(self._settings.state_dir, clock=self._context.clock, sink=early, required=True)
             )
-            claims = await journal.claim_unfinished()
+            claims = await journal.claim_unfinished(self._choose)
             rows = [claim.row for claim in claims if not claim.is_busy]
             self._sink = await open_sink(
                 stack,
@@ -118,13 +110,16 @@ class _Resumption:
                 self._settings,
                 job_count=len(rows),
                 unfinished=self._unfinished,
+                usual_s=await journal.usual_duration_s(rows[0].service) if rows else None,
             )
             early.open(self._sink)
             self._report_busy(len(claims) - len(rows))
-            if not claims:
+            if self._ids:
+                await self._report_ended(journal, claims)
+            elif not self._options.sandbox:
+                self._report_left()
+            if not claims and not self._left and not self._ids:
                 self._context.output.write_words("Nothing to resume: every job of the journal has ended.")
-            if not rows:
-                return ExitCode.OK
             ready: list[JobRow] = []
             for account, group in _grouped(rows).items():
                 ready += await self._open_account(stack, journal, account, group)
@@ -132,7 +127,83 @@ class _Resumption:
             batch = BatchRunner(self._run_job, concurrency=self._options.concurrency)
             for code in self._codes:
                 batch.note(code)
-            return await batch.run(_requests(ready))
+            return await batch.run(self._requests(ready))
+
+    # --- which jobs -------------------------------------------------------------------------------
+
+    def _choose(self, rows: list[JobRow]) -> list[JobRow]:
+        chosen = self._meant(rows)
+        taken = {row.id for row in chosen}
+        self._left = [row for row in rows if row.id not in taken]
+        return chosen
+
+    def _meant(self, rows: list[JobRow]) -> list[JobRow]:
+        """Return the jobs that are meant: those named; else those of services a key is known for.
+
+        Jobs of the sandbox are resumed on request, or where there is nothing else and no key for anything else.
+        """
+        if self._ids:
+            return [row for row in rows if self._is_named(row)]
+        sandboxed = [row for row in rows if row.service == SANDBOX_SERVICE]
+        real = [row for row in rows if row.service != SANDBOX_SERVICE]
+        if self._options.sandbox or (self._ring.is_empty and not real):
+            return sandboxed
+        # Without any key each of them says which one it lacks.
+        return real if self._ring.is_empty else [row for row in real if self._has_key(row)]
+
+    def _is_named(self, row: JobRow) -> bool:
+        return row.music_task_id in self._ids or row.task_id in self._ids
+
+    def _has_key(self, row: JobRow) -> bool:
+        try:
+            provider = named_provider(row.provider, "the journal", self._context.providers)
+            self._ring.find(row.service, provider)
+        except SunoCoverError:
+            return False
+        return True
+
+    async def _report_ended(self, journal: Journal, claims: list[Claim]) -> None:
+        """Say of each job that was named what there is to say, should there be nothing left to do.
+
+        Raises:
+            UsageError: The journal does not know it.
+        """
+        unfinished = {task_id for claim in claims for task_id in (claim.row.music_task_id, claim.row.task_id)}
+        history = JobHistory(journal.database, RunLocks(self._settings.state_dir / "runs"))
+        for task_id in self._ids:
+            if task_id in unfinished:
+                continue
+            row = await history.find_job(task_id)
+            if row is None:
+                raise UsageError(
+                    f'the journal knows no job "{task_id}"',
+                    code="unknown_job",
+                    hint=f"For a cover task: suno-cover wait {task_id}. "
+                    f"For a music task: suno-cover generate {task_id}",
+                )
+            self._sink.emit(NoteRaised(code="job_ended", message=f"{task_id} has ended: {row.state}"))
+
+    def _report_left(self) -> None:
+        for account, rows in _grouped(self._left).items():
+            jobs = format_count(len(rows), "job")
+            if account.service == SANDBOX_SERVICE:
+                note = NoteRaised(
+                    code="jobs_skipped",
+                    message=f"Skipped {jobs} of the sandbox",
+                    hint="Resume them with: suno-cover resume --sandbox",
+                )
+            else:
+                host = clean(urlsplit(account.service).netloc or account.service, 100)
+                variable = _key_variable(account.provider, self._context)
+                address = clean(account.service, 100)
+                note = NoteRaised(
+                    code="jobs_skipped",
+                    message=f"Skipped {jobs} of another service: {host}",
+                    hint=f"Resume them with: SUNO_BASE_URL={address} and its key in {variable}",
+                )
+            self._sink.emit(note)
+
+    # --- the parts they need ----------------------------------------------------------------------
 
     async def _open_account(
         self, stack: AsyncExitStack, journal: Journal, account: _Account, rows: list[JobRow]
@@ -186,11 +257,25 @@ class _Resumption:
             ngrok_path=kept.ngrok_path,
         )
         start = JobStart(settings=settings, key=key, webhook_key=self._webhook_key)
-        parts = await open_workflow(stack, self._context, options, start, sink=self._sink, journal=journal)
-        return parts.workflow
+        return await open_workflow(stack, self._context, options, start, sink=self._sink, journal=journal)
 
     async def _run_job(self, request: JobRequest) -> JobOutcome:
         return await self._workflows[_Account(request.service, request.provider)].run_job(request)
+
+    def _requests(self, rows: list[JobRow]) -> Iterator[JobRequest]:
+        for n, row in enumerate(rows, 1):
+            yield JobRequest(
+                n=n,
+                service=row.service,
+                provider=row.provider,
+                output=Path(row.output),
+                absolute_output=row.output,
+                options=row.options,
+                music_task_id=row.music_task_id,
+                task_id=row.task_id,
+                row_id=row.id,
+                typed=row.task_id if row.task_id is not None and row.task_id in self._ids else "",
+            )
 
     def _report_busy(self, count: int) -> None:
         if count:
@@ -211,6 +296,11 @@ class _Resumption:
         )
 
 
+def _key_variable(provider_name: str, context: Context) -> str:
+    provider = context.providers.find(provider_name)
+    return provider.key_variable if provider is not None else "its variable"
+
+
 def _grouped(rows: list[JobRow]) -> dict[_Account, list[JobRow]]:
     groups: dict[_Account, list[JobRow]] = {}
     for row in rows:
@@ -224,18 +314,3 @@ def _wants_callback(row: JobRow) -> bool:
     Nobody calls for the others: the inbox they had went with the run that opened it.
     """
     return row.task_id is None and row.options.callback != "off"
-
-
-def _requests(rows: list[JobRow]) -> Iterator[JobRequest]:
-    for n, row in enumerate(rows, 1):
-        yield JobRequest(
-            n=n,
-            service=row.service,
-            provider=row.provider,
-            output=Path(row.output),
-            absolute_output=row.output,
-            options=row.options,
-            music_task_id=row.music_task_id,
-            task_id=row.task_id,
-            row_id=row.id,
-        )
