@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 
 from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.base.errors import SunoCoverError
-from suno_cover_cli.web.covers import Changes, Cover, Job, PickConflictError, Picked
+from suno_cover_cli.base.models import Picked
+from suno_cover_cli.web.covers import Changes, Cover, Job, PickConflictError
 from suno_cover_cli.web.gallery import Gallery
 from suno_cover_cli.web.looks import Looker, LookRoom
 from suno_cover_cli.web.server import PageServer

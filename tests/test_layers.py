@@ -57,6 +57,8 @@ MAY_ALSO_USE = {
         "ui",
         "workflow",
         "sandbox",
+        "release",
+        "web",
     },
     "listen": {"options", "wiring", "tunnel", "senders", "listener", "journal", "ui", "workflow", "service"},
     "doctor": {"options", "wiring", "tunnel", "senders", "listener", "journal", "ui", "service"},

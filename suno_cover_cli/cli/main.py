@@ -83,8 +83,12 @@ def build_app() -> "typer.Typer":
     from suno_cover_cli.cli.config import add_config
     from suno_cover_cli.cli.credits import show_credits
     from suno_cover_cli.cli.doctor import doctor
+<<<<<<< HEAD
     from suno_cover_cli.cli.embed import embed
     from suno_cover_cli.cli.export import export
+=======
+    from suno_cover_cli.cli.gallery import gallery
+>>>>>>> 9b52158 (gallery: look at all covers on a local page and pick one of each job)
     from suno_cover_cli.cli.generate import generate
     from suno_cover_cli.cli.history import history
     from suno_cover_cli.cli.listen import listen
@@ -125,6 +129,7 @@ def build_app() -> "typer.Typer":
     add_command(app, resume)
     add_command(app, status)
     add_command(app, history)
+    add_command(app, gallery)
     add_command(app, show_credits, name="credits")
     add_command(app, pick)
     add_command(app, export)

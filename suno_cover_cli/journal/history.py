@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,8 @@ LINKS_LIVE_S = 14 * 24 * 3600.0
 """How long the service keeps images (documented; some were gone after a day)."""
 
 _PAGE = 500
+# Counts commits of other connections (https://www.sqlite.org/pragma.html#pragma_data_version).
+_WRITES = "PRAGMA data_version"
 _HAS_PICK = "EXISTS (SELECT 1 FROM picks WHERE service = jobs.service AND task_id = jobs.task_id)"
 _HAS_COVERS = (
     "EXISTS (SELECT 1 FROM images WHERE job_id = jobs.id) AND NOT EXISTS (SELECT 1 FROM jobs AS later"
@@ -61,6 +63,14 @@ class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
         return " AND ".join(terms), values
 
 
+class Stamp(NamedTuple):
+    """When a row last changed, when its job was decided on, and for which variant."""
+
+    updated_at: float
+    picked_at: float | None
+    n: int | None
+
+
 class JobHistory:
     """The journal as a person looks at it.
 
@@ -73,15 +83,22 @@ class JobHistory:
         self._database = database
         self._locks = locks
 
-    async def find(self, wanted: RowFilter, *, limit: int | None = None) -> AsyncIterator[JobRow]:
+    async def find(
+        self, wanted: RowFilter, *, limit: int | None = None, below: int = 2**62
+    ) -> AsyncIterator[JobRow]:
         """Yield jobs, newest first, a page at a time: a hundred thousand of them fit on no heap.
+
+        Args:
+            wanted: Which.
+            limit: How many at most.
+            below: Only rows with smaller ids.
 
         Raises:
             DatabaseError: The journal cannot be used.
         """
         condition, values = wanted.sql()
         query = f"{SELECT_JOBS} WHERE {condition} AND id < ? ORDER BY id DESC LIMIT ?"
-        before, left = 2**62, limit
+        before, left = below, limit
         while left is None or left > 0:
             page = await self._fetch(query, [*values, before, min(_PAGE, left or _PAGE)])
             for row in page:
@@ -108,6 +125,31 @@ class JobHistory:
     async def _fetch(self, query: str, values: list[Any]) -> list[JobRow]:
         def operation(connection: JournalConnection) -> list[JobRow]:
             return read_jobs(connection, query, values)
+
+        return await self._database.run(operation)
+
+    async def look_for_writes(self) -> int:
+        """Return a number that is another one once another process has written into the journal.
+
+        Raises:
+            DatabaseError: The journal cannot be used.
+        """
+        return await self._database.run(lambda connection: int(connection.execute(_WRITES).fetchone()[0]))
+
+    async def stamps(self, wanted: RowFilter) -> dict[int, Stamp]:
+        """Return for each job by its id what is otherwise once it has changed: much less than its row.
+
+        Raises:
+            DatabaseError: The journal cannot be used.
+        """
+        condition, values = wanted.sql()
+
+        def operation(connection: sqlite3.Connection) -> dict[int, Stamp]:
+            query = (
+                "SELECT id, updated_at, picked_at, n FROM jobs LEFT JOIN picks USING (service, task_id)"  # noqa: S608 -- made of constants and question marks
+                f" WHERE {condition}"
+            )
+            return {found[0]: Stamp(*found[1:]) for found in connection.execute(query, values)}
 
         return await self._database.run(operation)
 

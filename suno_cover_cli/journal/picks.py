@@ -18,9 +18,11 @@ pruned.
 """
 
 import sqlite3
+from types import EllipsisType
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.models import Picked
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.reading import PICK_COLUMNS, pick_of
@@ -37,6 +39,18 @@ _FIND_TWIN = (
 _FIND = f"SELECT {PICK_COLUMNS} FROM picks WHERE service = ? AND task_id = ?"  # noqa: S608 -- a constant
 
 
+class OvertakenError(Exception):
+    """Another choice counts by now than the one that was to be replaced.
+
+    Attributes:
+        picked: The choice that counts.
+    """
+
+    def __init__(self, picked: Picked) -> None:
+        super().__init__("decided elsewhere meanwhile")
+        self.picked = picked
+
+
 class PickStore:
     """The choices of the journal. What returns is on disk.
 
@@ -49,7 +63,9 @@ class PickStore:
         self._database = database
         self._clock = clock
 
-    async def record(self, row: JobRow, n: int, *, path: str, sha256: str) -> Pick:
+    async def record(
+        self, row: JobRow, n: int, *, path: str, sha256: str, was: Picked | EllipsisType = ...
+    ) -> Pick:
         """Choose a variant of a job; an earlier choice is replaced.
 
         Args:
@@ -57,28 +73,32 @@ class PickStore:
             n: The variant, counted from 1 as in the service's list.
             path: Its file, absolute.
             sha256: Of that file as it is now, in hex.
+            was: The choice that is to be replaced; when another one counts by now, nothing is.
 
         Raises:
             UsageError: The journal does not know the job (any more), or the service never had it.
+            OvertakenError: Another choice counts than the one to be replaced.
             DatabaseError: It is not on disk.
         """
         if n < 1:
             raise ValueError("variants are counted from 1")
-        return await self._record(row, Pick(n=n, path=path, sha256=sha256, picked_at=self._clock.time()))
+        return await self._record(row, Pick(n=n, path=path, sha256=sha256, picked_at=self._clock.time()), was)
 
-    async def record_none(self, row: JobRow) -> Pick:
+    async def record_none(self, row: JobRow, *, was: Picked | EllipsisType = ...) -> Pick:
         """Decide that no variant of a job will do; an earlier choice is replaced.
 
         Raises:
             UsageError: As with :meth:`record`.
+            OvertakenError: As with :meth:`record`.
             DatabaseError: It is not on disk.
         """
-        return await self._record(row, Pick(n=None, picked_at=self._clock.time()))
+        return await self._record(row, Pick(n=None, picked_at=self._clock.time()), was)
 
-    async def _record(self, row: JobRow, pick: Pick) -> Pick:
+    async def _record(self, row: JobRow, pick: Pick, was: Picked | EllipsisType) -> Pick:
         values = (row.service, row.task_id, pick.picked_at, pick.n, pick.path, pick.sha256)
 
         def operation(connection: sqlite3.Connection) -> bool:
+            _refuse_overtaken(connection, row, was)
             return connection.execute(_RECORD, values).rowcount == 1
 
         if not await self._database.run(operation):
@@ -89,14 +109,16 @@ class PickStore:
             )
         return pick
 
-    async def clear(self, row: JobRow) -> Pick | None:
+    async def clear(self, row: JobRow, *, was: Picked | EllipsisType = ...) -> Pick | None:
         """Take a choice back; return what it was, ``None`` when there was none.
 
         Raises:
+            OvertakenError: As with :meth:`record`.
             DatabaseError: The choice is still there.
         """
 
         def operation(connection: sqlite3.Connection) -> Pick | None:
+            _refuse_overtaken(connection, row, was)
             key = (row.service, row.task_id)
             found = connection.execute(_FIND, key).fetchone()
             connection.execute("DELETE FROM picks WHERE service = ? AND task_id = ?", key)
@@ -129,3 +151,13 @@ class PickStore:
             return None if found is None else str(found[0])
 
         return await self._database.run(operation)
+
+
+def _refuse_overtaken(connection: sqlite3.Connection, row: JobRow, was: Picked | EllipsisType) -> None:
+    if was is ...:
+        return
+    found = connection.execute(_FIND, (row.service, row.task_id)).fetchone()
+    pick = None if found is None else pick_of(found)
+    picked = None if pick is None else pick.picked
+    if picked != was:
+        raise OvertakenError(picked)

@@ -57,17 +57,27 @@ def _notify_command(title: str, text: str) -> tuple[list[str], dict[str, str]]:
 
 def open_folder(folder: Path, environ: ChildEnviron) -> bool:
     """Show a folder in the desktop's own file manager; ``False`` when that is known to have failed."""
-    path = str(folder.absolute())
+    return _open(str(folder.absolute()), environ)
+
+
+def open_url(url: str, environ: ChildEnviron) -> bool:
+    """Show an address in the browser; ``False`` when that is known to have failed or there is no screen."""
+    has_screen = sys.platform in {"darwin", "win32"} or {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"} & set(environ)
+    # Without a screen a browser for terminals would be found, and take this one.
+    return bool(has_screen) and _open(url, environ)
+
+
+def _open(what: str, environ: ChildEnviron) -> bool:
     if sys.platform == "win32":
         import os
 
         try:
-            os.startfile(path)  # noqa: S606 -- opening by the system's own choice is the point
+            os.startfile(what)  # noqa: S606 -- opening by the system's own choice is the point
         except OSError:
             return False
         return True
-    command = ["open", path] if sys.platform == "darwin" else ["xdg-open", path]
-    # Still running after a moment means that it found something to show the folder with.
+    command = ["open", what] if sys.platform == "darwin" else ["xdg-open", what]
+    # Still running after a moment means that it found something to show it with.
     return _run(command, environ, _OPEN_S) in {0, None}
 
 

@@ -1,12 +1,11 @@
 """What the gallery is told of jobs and their covers, and what it asks of whoever keeps them."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
-Picked = int | Literal["none"] | None
-"""The number of a variant, ``none`` of them, or ``None`` while nobody has decided."""
+from suno_cover_cli.base.models import Picked
 
 
 class Cover(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +37,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         music_task_id: Or ``None``.
         title: Of the piece of music, untrusted, or ``None``.
         covers: In order of their numbers.
-        picked: See :data:`Picked`.
+        picked: See :data:`~suno_cover_cli.base.models.Picked`.
         is_sandbox: An imitation of the service made it.
         created_at: Epoch seconds.
         links_expire_at: When the service forgets its images, in epoch seconds, or ``None``.
