@@ -129,14 +129,14 @@ async def test_what_other_processes_do_is_seen(
 
 def test_ids_that_cannot_be_shown_are_named(cli: Cli, task_ids: list[str]) -> None:
     """An id that is not known, and one whose job has no covers, end with 2 and say which and what to do."""
-    run = cli.run("gallery", "--no-open", "nonsense", task_ids[0], "other")
+    run = cli.run("gallery", "--no-open", task_ids[0], "nonsense")
     assert (run.code, run.stdout) == (2, "")
-    assert 'the journal knows no job "nonsense", "other"' in run.stderr
+    assert 'the journal knows no job "nonsense"' in run.stderr
     assert cli.run("generate", "--sandbox", "sandbox-refunded-531").code == 6
     run = cli.run("gallery", "--no-open", "--json", "sandbox-refunded-531")
     assert run.code == 2
     assert run.objects[0]["code"] == "no_covers"
-    assert "suno-cover resume sandbox-refunded-531" in run.stderr
+    assert "no cover of sandbox-refunded-531 is saved" in run.stderr
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,6 @@ MAY_ALSO_USE = {
         "ui",
         "workflow",
         "sandbox",
-        "release",
         "web",
     },
     "listen": {"options", "wiring", "tunnel", "senders", "listener", "journal", "ui", "workflow", "service"},

@@ -83,12 +83,9 @@ def build_app() -> "typer.Typer":
     from suno_cover_cli.cli.config import add_config
     from suno_cover_cli.cli.credits import show_credits
     from suno_cover_cli.cli.doctor import doctor
-<<<<<<< HEAD
     from suno_cover_cli.cli.embed import embed
     from suno_cover_cli.cli.export import export
-=======
     from suno_cover_cli.cli.gallery import gallery
->>>>>>> 9b52158 (gallery: look at all covers on a local page and pick one of each job)
     from suno_cover_cli.cli.generate import generate
     from suno_cover_cli.cli.history import history
     from suno_cover_cli.cli.listen import listen

@@ -37,7 +37,7 @@ def is_file_name(word: str) -> bool:
 
 def variants_of(row: JobRow) -> dict[int, SavedImage]:
     """Return the saved covers of a job by their numbers, from 1."""
-    return {} if row.result is None else dict(enumerate(row.result.images, 1))
+    return {} if row.result is None else row.result.variants
 
 
 async def find_job(history: JobHistory, task_id: str) -> JobRow:

@@ -7,12 +7,12 @@ from pathlib import Path
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import ImageError, UsageError
 from suno_cover_cli.base.models import Picked
-from suno_cover_cli.base.text import clean
 from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.history import JobHistory, RowFilter, Stamp, links_expire_at
 from suno_cover_cli.journal.picks import OvertakenError, PickStore
 from suno_cover_cli.journal.rows import JobRow
 from suno_cover_cli.journal.run_locks import RunLocks
+from suno_cover_cli.release.choosing import find_job, path_of, variants_of
 from suno_cover_cli.release.marks import marks_of
 from suno_cover_cli.web.covers import Changes, Cover, Job, PickConflictError
 from suno_cover_cli.wiring.jobs import SANDBOX_SERVICE
@@ -41,14 +41,12 @@ class JournalJobs:
         """Find the jobs that are meant: those of some music or cover task ids, or all when none is given.
 
         Raises:
-            UsageError: An id is not known, or its job has no covers; names every such id.
+            UsageError: An id is not known, or its job has no covers.
             DatabaseError: The journal cannot be used.
         """
-        rows = {task_id: await self._history.find_job(task_id) for task_id in dict.fromkeys(task_ids)}
-        _refuse_unknown([task_id for task_id, row in rows.items() if row is None])
-        _refuse_bare([task_id for task_id, row in rows.items() if row is not None and not _covers_of(row)])
+        rows = [await find_job(self._history, task_id) for task_id in dict.fromkeys(task_ids)]
         if rows:
-            self._named = frozenset(row.id for row in rows.values() if row is not None)
+            self._named = frozenset(row.id for row in rows)
         self._writes = await self._history.look_for_writes()
         self._stamps = await self._load_stamps()
 
@@ -108,7 +106,7 @@ class JournalJobs:
         """See :class:`~suno_cover_cli.web.covers.JobSource`."""
         row = await self._find_row(job.id)
         if row is None:
-            raise _unknown([job.task_id])
+            raise UsageError(f"the journal knows no job {job.task_id} any more", code="unknown_job")
         try:
             if picked is None:
                 await self._picks.clear(row, was=was)
@@ -154,42 +152,14 @@ def _job_of(row: JobRow) -> Job:
 
 
 def _covers_of(row: JobRow) -> tuple[Cover, ...]:
-    if row.result is None or row.task_id is None:
-        return ()
-    # A path of the job object may be relative to where the job was run.
-    folder = Path(row.output) / row.task_id
     return tuple(
         Cover(
             n=n,
-            path=str(folder / Path(image.path).name),
+            path=str(path_of(row, image)),
             size_bytes=image.bytes,
             width=image.width,
             height=image.height,
             sha256=image.sha256,
         )
-        for n, image in sorted(row.result.variants.items())
+        for n, image in sorted(variants_of(row).items())
     )
-
-
-def _refuse_unknown(task_ids: list[str]) -> None:
-    if task_ids:
-        raise _unknown(task_ids)
-
-
-def _unknown(task_ids: list[str]) -> UsageError:
-    known = ", ".join(f'"{clean(task_id, 128)}"' for task_id in task_ids[:10])
-    return UsageError(
-        f"the journal knows no job {known}",
-        code="unknown_job",
-        hint="suno-cover history lists those it knows.",
-    )
-
-
-def _refuse_bare(task_ids: list[str]) -> None:
-    if task_ids:
-        bare = ", ".join(f'"{clean(task_id, 128)}"' for task_id in task_ids[:10])
-        raise UsageError(
-            f"no covers are saved of {bare}",
-            code="no_covers",
-            hint=f"Fetch them first: suno-cover resume {clean(task_ids[0], 128)}",
-        )
