@@ -16,6 +16,7 @@ COMMANDS: dict[str, Command] = {
             "resume": "Finish the jobs that earlier runs left unfinished, ...",
             "status": "Read one job from the service once",
             "history": "Show what became of every job, the newest first",
+            "gallery": "Look at all covers on a page of this machine, and pick ...",
             "credits": "Print the balance of the account",
             "pick": "Choose one of a job's variants",
             "export": "Make store-ready files of covers",
@@ -176,6 +177,20 @@ COMMANDS: dict[str, Command] = {
         ),
         arguments=("covers",),
         repeats=False,
+        commands={},
+    ),
+    "gallery": Command(
+        options=(
+            Option(names=("--open", "--no-open"), kind=None, meaning="Open the page in a browser"),
+            Option(names=("--port",), kind="", meaning="Of the page"),
+            Option(names=("--once",), kind=None, meaning="End when every job that is shown is decided"),
+            Option(names=("--read-only",), kind=None, meaning="Show covers, take no picks"),
+            Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
+            Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
+            Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
+        ),
+        arguments=("covers",),
+        repeats=True,
         commands={},
     ),
     "credits": Command(
