@@ -9,17 +9,23 @@ import errno
 import os
 import re
 import secrets
+import select
+import stat
 import sys
-from io import BufferedRandom
+from collections.abc import Iterator
+from io import BufferedRandom, FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 if sys.platform != "win32":
     import fcntl
 
 _PART_NAME = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
 _NAME_CHARS = 40
+_WRITER_S = 10
+# What a shell hands over as <(command) has its writer already, however long that takes.
+_INHERITED = ("/dev/fd/", "/proc/")
 # What hard links answer where the file system has none (FAT, some network and FUSE mounts).
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 # Existing files are opened without following a link and without waiting for a pipe's other end.
@@ -193,3 +199,71 @@ def remove_unless_locked(path: Path) -> None:
             path.unlink()
         finally:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def open_plain(path: Path, *, may_stream: bool = False) -> Iterator[FileIO]:
+    """Open a file for reading, and do not wait for what is no file: a pipe would wait for its writer for ever.
+
+    Args:
+        path: A link is followed.
+        may_stream: Whoever named it may mean a pipe, as ``<(command)`` of a shell is one. It is given some seconds
+            for its writer to appear.
+
+    Raises:
+        OSError: As the system says, or it is a pipe.
+    """
+    flags = READ_FLAGS & ~getattr(os, "O_NOFOLLOW", 0)
+    with FileIO(os.open(path, flags), "rb") as stream:
+        # Devices are left: /dev/null is a fine settings file.
+        if stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+            if not may_stream:
+                raise OSError(errno.EINVAL, "it is a pipe, not a file", str(path))
+            if not str(path).startswith(_INHERITED):
+                _wait_for_writer(stream, path)
+            os.set_blocking(stream.fileno(), True)
+        yield stream
+
+
+def read_capped(path: Path, max_bytes: int) -> bytes:
+    """Read a file, at most one byte more than ``max_bytes``, by which the caller sees that it is too long.
+
+    Raises:
+        OSError: See :func:`open_plain`.
+    """
+    with open_plain(path) as stream:
+        return _read_up_to(stream, max_bytes + 1)
+
+
+def read_given(path: str, stdin: BinaryIO, max_bytes: int) -> bytes:
+    """Read what a user names: a file, a pipe, or standard input for ``-``; at most one byte more than allowed.
+
+    Raises:
+        OSError: See :func:`open_plain`.
+    """
+    if path == "-":
+        return stdin.read(max_bytes + 1)
+    try:
+        named = Path(path).expanduser()
+    except RuntimeError:
+        raise OSError(errno.ENOENT, "there is no such home folder", path) from None
+    with open_plain(named, may_stream=True) as stream:
+        return _read_up_to(stream, max_bytes + 1)
+
+
+def _read_up_to(stream: FileIO, max_bytes: int) -> bytes:
+    content = bytearray()
+    while len(content) < max_bytes and (piece := stream.read(max_bytes - len(content))):
+        content += piece
+    return bytes(content)
+
+
+def _wait_for_writer(stream: FileIO, path: Path) -> None:
+    """Wait until somebody writes to a pipe that was opened without waiting.
+
+    Raises:
+        OSError: Nobody did.
+    """
+    # One that never had a writer is not ready; one whose writer is gone is at its end.
+    if not select.select([stream], [], [], _WRITER_S)[0]:
+        raise OSError(errno.EPIPE, f"nothing was written to it in {_WRITER_S} s", str(path))

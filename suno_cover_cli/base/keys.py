@@ -1,10 +1,10 @@
 """Keys: from the environment, a private file, standard input or the settings file; never from a flag."""
 
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
 from suno_cover_cli.base.errors import KeyRefusedError, UsageError
+from suno_cover_cli.base.files import read_given
 from suno_cover_cli.base.providers import Provider, SignatureScheme
 from suno_cover_cli.base.settings import Sources
 from suno_cover_cli.base.text import Secret, clean
@@ -40,18 +40,13 @@ def read_secret_file(path: str, *, stdin: BinaryIO, what: str) -> Secret:
         UsageError: Unreadable, empty, too long, or not text.
     """
     try:
-        raw = stdin.read(_MAX_SECRET_FILE_BYTES + 1) if path == "-" else _read_capped(Path(path).expanduser())
+        raw = read_given(path, stdin, _MAX_SECRET_FILE_BYTES)
         text = tidy_key(raw.decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"cannot read the {what} from {path}: {error.strerror}", hint="Check the path.") from None
     except UnicodeDecodeError:
         raise UsageError(f"the {what} in {path} is not text", hint="Check the path.") from None
     return checked_secret(text, f"the {what} in {'standard input' if path == '-' else path}")
-
-
-def _read_capped(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(_MAX_SECRET_FILE_BYTES + 1)
 
 
 def checked_secret(text: str, what: str) -> Secret:

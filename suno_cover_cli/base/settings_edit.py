@@ -10,7 +10,8 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
 from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.base.files import replace_file
+from suno_cover_cli.base.files import read_capped, replace_file
+from suno_cover_cli.base.settings_file import MAX_FILE_BYTES
 from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import clean
 
@@ -87,7 +88,7 @@ def unset_value(path: Path, key: str, *, profile: str | None) -> bool:
 
 def _load(path: Path) -> tomlkit.TOMLDocument:
     try:
-        return tomlkit.parse(path.read_bytes().decode("utf-8-sig"))
+        return tomlkit.parse(read_capped(path, MAX_FILE_BYTES).decode("utf-8-sig"))
     except FileNotFoundError:
         return tomlkit.document()
     except OSError as error:

@@ -5,18 +5,20 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
 from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.files import open_plain
 from suno_cover_cli.base.folders import settings_path
 from suno_cover_cli.base.settings_table import KNOWN_KEYS, SECRET_FILE_KEYS
 from suno_cover_cli.base.text import clean
 
 _PROFILES = "profiles"
-_MAX_FILE_BYTES = 1024 * 1024
+MAX_FILE_BYTES = 1024 * 1024
 
 
 def config_path(environ: Mapping[str, str]) -> Path:
@@ -95,8 +97,8 @@ def load_config_file(path: Path) -> ConfigFile:
             one), a value of the wrong type, or a key in a file that others can read.
     """
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(_MAX_FILE_BYTES + 1)
+        with open_plain(path) as stream:
+            raw = stream.read(MAX_FILE_BYTES + 1)
             is_private = _is_private(stream)
     except FileNotFoundError:
         return ConfigFile(path, is_there=False)
@@ -126,7 +128,7 @@ def parse_toml(path: Path, raw: bytes) -> dict[str, Any]:
     Raises:
         UsageError: It is no TOML; says the line and the column.
     """
-    if len(raw) > _MAX_FILE_BYTES:
+    if len(raw) > MAX_FILE_BYTES:
         raise UsageError(f"{path} is far too long for a settings file", hint="Check SUNO_COVER_CONFIG.")
     try:
         text = raw.decode("utf-8-sig")
@@ -178,6 +180,6 @@ def _kind_of(value: Any) -> str:
     return kinds.get(type(value), "a date")
 
 
-def _is_private(stream: BinaryIO) -> bool:
+def _is_private(stream: FileIO) -> bool:
     """Tell whether nobody but its owner can read an open file; modes say so on POSIX only."""
     return os.name != "posix" or not os.fstat(stream.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO)

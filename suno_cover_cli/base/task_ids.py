@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.files import read_given
 from suno_cover_cli.base.models import is_device_name, is_safe_task_id
 from suno_cover_cli.base.text import clean
 
@@ -186,7 +187,7 @@ def _read_list(path: str, stdin: BinaryIO) -> Iterator[tuple[str, str, str]]:
     """Yield where an id of a list stands, the id, and the title beside it or an empty one."""
     where = "standard input" if path == "-" else path
     try:
-        raw = stdin.read(_MAX_INPUT_BYTES + 1) if path == "-" else _read_capped(path)
+        raw = read_given(path, stdin, _MAX_INPUT_BYTES)
     except OSError as error:
         raise UsageError(
             f"cannot read {where}: {error.strerror}", hint="Check the path given to --input."
@@ -253,8 +254,3 @@ def _read_rows(where: str, lines: Iterable[str], delimiter: str) -> Iterator[tup
 def _plain(name: str) -> str:
     """Return the name of a column without case, blanks and underscores."""
     return re.sub(r"[\s_-]", "", name).lower()
-
-
-def _read_capped(path: str) -> bytes:
-    with Path(path).expanduser().open("rb") as stream:
-        return stream.read(_MAX_INPUT_BYTES + 1)

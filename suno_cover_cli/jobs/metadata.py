@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.base.files import replace_file
+from suno_cover_cli.base.files import read_capped, replace_file
 from suno_cover_cli.base.models import FailedImage, JobRecord, SavedImage
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.journal.rows import JobRow
@@ -91,8 +91,7 @@ def write_metadata(folder: Path, facts: dict[str, Any]) -> Path:
 
 def _is_ours(path: Path) -> bool:
     try:
-        with path.open("rb") as stream:
-            old = json.loads(stream.read(_MAX_OLD_BYTES))
+        old = json.loads(read_capped(path, _MAX_OLD_BYTES))
     except FileNotFoundError:
         return True
     except (ValueError, RecursionError):

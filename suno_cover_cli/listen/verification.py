@@ -2,12 +2,12 @@
 
 import binascii
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.files import read_given
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.callbacks.bodies import MAX_BODY_BYTES, Headers
@@ -69,11 +69,7 @@ def read_signed_input(path: str, stdin: BinaryIO) -> bytes:
     """
     where = "standard input" if path == "-" else path
     try:
-        if path == "-":
-            raw = stdin.read(_MAX_INPUT_BYTES + 1)
-        else:
-            with Path(path).expanduser().open("rb") as stream:
-                raw = stream.read(_MAX_INPUT_BYTES + 1)
+        raw = read_given(path, stdin, _MAX_INPUT_BYTES)
     except OSError as error:
         raise UsageError(f"cannot read {where}: {error.strerror}", hint="Check the path.") from None
     if len(raw) > _MAX_INPUT_BYTES:
