@@ -22,6 +22,7 @@ if sys.platform != "win32":
     import fcntl
 
 _PART_NAME = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
+_ANY_PART_NAME = re.compile(r".+\.[0-9a-f]{8}\.part", re.DOTALL)
 _NAME_CHARS = 40
 _WRITER_S = 10
 # What a shell hands over as <(command) has its writer already, however long that takes.
@@ -115,14 +116,21 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o666, overwrite: bo
         part.publish(overwrite=overwrite)
 
 
-def sweep_parts(folder: Path) -> None:
+def sweep_parts(folder: Path, final_name: str | None = None, *, with_downloads: bool = False) -> None:
     """Remove what writers that were killed left in a folder; what a living one holds stays.
+
+    Args:
+        folder: Where to look.
+        final_name: Only what was to get this name, in a folder that is not ours alone.
+        with_downloads: In the folder of a job, also pictures on their way, whose names are not hidden.
 
     Raises:
         OSError: The folder cannot be read.
     """
+    start = "" if final_name is None else f".{final_name[:_NAME_CHARS]}."
+    pattern = _ANY_PART_NAME if with_downloads else _PART_NAME
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if _PART_NAME.fullmatch(entry.name)]
+        names = [one.name for one in entries if one.name.startswith(start) and pattern.fullmatch(one.name)]
     for name in names:
         # Gone already, still open on Windows, not ours to remove: each is a reason to leave it.
         with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ import msgspec
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.events import WarningRaised
+from suno_cover_cli.base.models import is_safe_task_id
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.journal.history import LINKS_LIVE_S
 from suno_cover_cli.journal.journal_file import JournalFile
@@ -18,6 +19,10 @@ from suno_cover_cli.journal.schema import is_newer
 
 _BUSY_S = 2.0
 _PAGE = 500
+_BEGUN = (
+    "SELECT output, task_id FROM jobs WHERE task_id IS NOT NULL"
+    " AND (owner IS NOT NULL OR state IN ('submitted', 'partial')) ORDER BY id DESC LIMIT 1000"
+)
 
 
 class JournalReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +96,25 @@ def _look(connection: JournalConnection, now: float) -> JournalReport:
         expired=expired,
         events=events,
     )
+
+
+def find_begun_folders(path: Path) -> list[Path]:
+    """Return the folders that runs may have been writing covers into when they were killed, the newest first.
+
+    A journal that cannot be read knows none: this must not keep a command from running.
+    """
+    try:
+        refuse_odd_file(path)
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_S)) as connection:
+            found = connection.execute(_BEGUN).fetchall()
+    except (sqlite3.Error, OSError, UnicodeDecodeError):
+        return []
+    return [
+        Path(output) / task_id
+        for output, task_id in found
+        if isinstance(output, str) and isinstance(task_id, str) and is_safe_task_id(task_id)
+    ]
 
 
 def mend_journal(path: Path, clock: Clock) -> list[WarningRaised]:

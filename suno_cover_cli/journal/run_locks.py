@@ -4,6 +4,7 @@ The system frees the lock with the process however that ends, SIGKILL and power 
 and no process id that may have been given to another is needed.
 """
 
+import errno
 import os
 import re
 import secrets
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 if sys.platform != "win32":
     import fcntl
 
+_TRIES = 10
 _RUN = re.compile(r"[0-9a-f]{16}")
 
 
@@ -46,9 +48,18 @@ class RunLocks:
             NotImplementedError: The file system has no locks.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(self._path(self.run), timeout=0, thread_local=False)
-        lock.acquire()
-        self._own = lock
+        for _ in range(_TRIES):
+            path = self._path(self.run)
+            lock = FileLock(path, timeout=0, thread_local=False)
+            with suppress(Timeout):
+                lock.acquire()
+                if path.exists():
+                    self._own = lock
+                    return
+                lock.release()
+            # Somebody who sweeps took it for a dead run's between its making and its locking.
+            self.run = secrets.token_hex(8)
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def release(self) -> None:
         """Show that this run is over."""
@@ -74,19 +85,40 @@ class RunLocks:
         try:
             if not stat.S_ISREG(path.lstat().st_mode):
                 return False
-            probe = FileLock(path, timeout=0, thread_local=False)
-            probe.acquire()
-        except Timeout:
-            return True
-        except (OSError, NotImplementedError):
-            return _is_held_by_other(path)
-        probe.release()
-        with suppress(OSError):
-            path.unlink()
-        return False
+            return _is_held(path)
+        except OSError:
+            return False
+
+    def sweep(self) -> bool:
+        """Remove the locks of all dead runs, and tell whether there were any: they may have left more."""
+        try:
+            with os.scandir(self.folder) as entries:
+                runs = [entry.name.removesuffix(".lock") for entry in entries if entry.name.endswith(".lock")]
+        except OSError:
+            return False
+        dead = [run for run in runs if _RUN.fullmatch(run) and not self.is_alive(run)]
+        return bool(dead)
 
     def _path(self, run: str) -> Path:
         return self.folder / f"{run}.lock"
+
+
+def _is_held(path: Path) -> bool:
+    """Tell whether a live run holds a lock; one that none holds is removed."""
+    probe = FileLock(path, timeout=0, thread_local=False)
+    try:
+        probe.acquire()
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return _is_held_by_other(path)
+    # Still held, so that its run, should it be starting this moment, notices; Windows removes no open file.
+    with suppress(OSError):
+        path.unlink()
+    probe.release()
+    with suppress(OSError):
+        path.unlink()
+    return False
 
 
 def _is_held_by_other(path: Path) -> bool:

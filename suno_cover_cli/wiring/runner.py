@@ -19,6 +19,7 @@ from suno_cover_cli.base.exits import ExitCode, ToldExit
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.ui.output import Output, standard_streams
 from suno_cover_cli.wiring.context import Context
+from suno_cover_cli.wiring.leftovers import sweep_leftovers
 
 _CLEAN_UP_S = 1.8
 _POSIX_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -57,7 +58,12 @@ def run_command(
     """
     output = Output(standard_streams(), clock=SystemClock(), is_json=is_json, is_quiet=is_quiet)
     context = Context(output=output)
-    run(lambda: begin(context), output, on_interrupt=on_interrupt)
+
+    def begin_swept() -> Coroutine[Any, Any, int]:
+        sweep_leftovers(output.streams.environ)
+        return begin(context)
+
+    run(begin_swept, output, on_interrupt=on_interrupt)
 
 
 class _Ending:
