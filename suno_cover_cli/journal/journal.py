@@ -22,7 +22,7 @@ from suno_cover_cli.journal.database import Database, DatabaseError
 from suno_cover_cli.journal.journal_file import Operation, T
 from suno_cover_cli.journal.opening import JournalConnection
 from suno_cover_cli.journal.reading import PICK_COLUMNS, SELECT_JOBS, pick_of, read_jobs
-from suno_cover_cli.journal.rows import Claim, JobRow, Pick, Recorded, RowState, json_text
+from suno_cover_cli.journal.rows import Claim, JobRow, Pick, Recorded, RowState, json_text, options_text
 from suno_cover_cli.journal.run_locks import RunLocks
 
 _BUSY_POLL_S = 1.0
@@ -147,7 +147,7 @@ class Journal:
             state = RowState.SUBMITTING if row.state is RowState.QUEUED else row.state
             connection.execute(
                 "UPDATE jobs SET owner = ?, state = ?, output = ?, options = ?, updated_at = ? WHERE id = ?",
-                (self._locks.run, state, wanted.output, json_text(wanted.options), now, row.id),
+                (self._locks.run, state, wanted.output, options_text(wanted.options), now, row.id),
             )
             ours = msgspec.structs.replace(
                 row,
@@ -191,7 +191,7 @@ class Journal:
                 made.task_id,
                 made.state,
                 made.output,
-                json_text(made.options),
+                options_text(made.options),
                 made.owner,
                 made.created_at,
                 made.submitted_at,

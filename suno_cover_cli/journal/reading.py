@@ -17,12 +17,11 @@ from suno_cover_cli.base.models import JobResult, is_safe_task_id
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.journal.journal_file import DatabaseError
 from suno_cover_cli.journal.opening import JournalConnection
-from suno_cover_cli.journal.rows import JobOptions, JobRow, Pick, RowState
+from suno_cover_cli.journal.rows import JobRow, Pick, RowState, read_options
 
 R = TypeVar("R")
 
 _KEEP_DAMAGED = 1000
-_OPTIONS = msgspec.json.Decoder(JobOptions)
 _RESULT = msgspec.json.Decoder(JobResult)
 _STATES = frozenset(RowState)
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
@@ -103,7 +102,7 @@ def _row_of(found: tuple[Any, ...]) -> JobRow:
             task_id=found[4],
             state=RowState(found[5]),
             output=os.fsdecode(found[6]),
-            options=_OPTIONS.decode(found[7]),
+            options=read_options(found[7]),
             result=_result_of(found[8], pick) if found[8] else None,
             owner=found[9],
             created_at=found[10],
@@ -293,10 +292,10 @@ def _mend_job(connection: JournalConnection, job_id: int) -> None:
 
 def _faults_of(cells: dict[str, Any]) -> set[str]:
     faults = {name for name, is_sound in _COLUMNS.items() if not is_sound(cells[name])}
-    for name, decoder in (("options", _OPTIONS), ("result", _RESULT)):
+    for name, read in (("options", read_options), ("result", _RESULT.decode)):
         try:
             if name not in faults and cells[name]:
-                decoder.decode(cells[name])
+                read(cells[name])
         except (ValueError, RecursionError):
             faults.add(name)
     return faults

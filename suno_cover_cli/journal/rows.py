@@ -35,34 +35,31 @@ class RowState(StrEnum):
         return self in {RowState.QUEUED, RowState.SUBMITTING, RowState.SUBMITTED}
 
 
+OptionValue = str | int | float | bool | None
+
+
 class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a restart takes over from the first run of a job.
 
-    Fields may be added with a default; rows written before then have it.
+    Fields may be added with a default; rows written before then have it. In a row, what is in ``tunnel`` stands
+    beside the other fields: there it stood before there was more than one kind of tunnel.
 
     Attributes:
         callback: ``auto``, ``required`` or ``off``.
         name: Template of the file names.
         write_metadata: Facts about the job are written beside its covers.
         overwrite: Files that are there are replaced.
-        public_url: Address of one's own that leads to the listener.
-        listen_host: Address the listener binds.
-        listen_port: Port the listener binds, 0 for any.
-        domain: ngrok domain of one's own.
-        ngrok_path: Agent to use.
         title: Of the song, where the user gave it.
+        tunnel: Options of listener and tunnel that are not the default, by their names. What they mean is for the
+            kind of tunnel to know.
     """
 
     callback: CallbackMode = "auto"
     name: str = "cover_{n}"
     write_metadata: bool = False
     overwrite: bool = False
-    public_url: str | None = None
-    listen_host: str = "127.0.0.1"
-    listen_port: int = 0
-    domain: str | None = None
-    ngrok_path: str | None = None
     title: str | None = None
+    tunnel: dict[str, OptionValue] = {}
 
 
 class Pick(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +134,32 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 
     row: JobRow
     is_known: bool = False
+
+
+_OPTIONS = msgspec.json.Decoder(dict[str, Any])
+_OWN_OPTIONS = frozenset(JobOptions.__struct_fields__) - {"tunnel"}
+
+
+def read_options(text: str) -> JobOptions:
+    """Read the options of a row.
+
+    Raises:
+        ValueError: It holds something that no suno-cover has written.
+    """
+    own: dict[str, Any] = {}
+    tunnel: dict[str, OptionValue] = {}
+    for name, value in _OPTIONS.decode(text).items():
+        if name in _OWN_OPTIONS:
+            own[name] = value
+        elif isinstance(value, OptionValue):
+            tunnel[name] = value
+    return msgspec.convert({**own, "tunnel": tunnel}, JobOptions)
+
+
+def options_text(options: JobOptions) -> str:
+    """Encode the options of a job for its row."""
+    own = msgspec.to_builtins(options)
+    return json_text({**own.pop("tunnel", {}), **own})
 
 
 def json_text(value: Any) -> str:

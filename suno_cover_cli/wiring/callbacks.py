@@ -6,20 +6,19 @@ meanwhile.
 
 import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple
 
 from suno_cover_cli.base.events import Sink
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.proxies import Proxies
 from suno_cover_cli.base.settings import Settings
-from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.binding import refuse_taken
 from suno_cover_cli.options.groups import TunnelOptions
 from suno_cover_cli.tunnels.tunnel import Tunnel, TunnelKind, TunnelRequest
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.runner import loading
+from suno_cover_cli.wiring.tunnel_options import tunnel_options
 
 if TYPE_CHECKING:
     from suno_cover_cli.callbacks.listener import CallbackListener
@@ -74,12 +73,6 @@ def choose_tunnel(
     )
     kind = context.tunnels.choose(request)
     return ChosenTunnel(kind, request, kind.make(request))
-
-
-def tunnel_options(options: TunnelOptions, settings: Settings) -> dict[str, object]:
-    """Return the options of listener and tunnel by their names, what is also a setting merged."""
-    names = (field.name for field in fields(TunnelOptions))
-    return {name: getattr(settings if name in SETTINGS else options, name) for name in names}
 
 
 async def begin_tunnel(

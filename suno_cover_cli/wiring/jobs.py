@@ -25,6 +25,7 @@ from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.details import report_details
 from suno_cover_cli.wiring.post_actions import PostActions
 from suno_cover_cli.wiring.runner import loading
+from suno_cover_cli.wiring.tunnel_options import kept_tunnel_options
 
 if TYPE_CHECKING:
     from suno_cover_cli.images.downloader import Downloader
@@ -169,11 +170,7 @@ def kept_options(settings: Settings, options: JobCommandOptions) -> JobOptions:
         name=settings.name,
         write_metadata=options.write_metadata,
         overwrite=options.overwrite,
-        public_url=options.public_url,
-        listen_host=options.listen_host,
-        listen_port=options.listen_port,
-        domain=settings.domain,
-        ngrok_path=options.ngrok_path,
+        tunnel=kept_tunnel_options(options, settings),
     )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +28,7 @@ from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.details import report_details
 from suno_cover_cli.wiring.jobs import SANDBOX_SERVICE, JobStart, LateSink, Unfinished, open_sink, open_workflow
 from suno_cover_cli.wiring.key_ring import KeyRing
+from suno_cover_cli.wiring.tunnel_options import restore_tunnel_options
 
 _NO_CALLBACK = JobOptions(callback="off")
 
@@ -247,15 +247,8 @@ class _Resumption:
             base_url = checked_value("base_url", account.service, "the journal", known)
             key = self._ring.find(base_url, provider)
             settings = msgspec.structs.replace(settings, provider=provider, base_url=base_url)
-        settings = msgspec.structs.replace(settings, callback=kept.callback, domain=kept.domain)
-        options = replace(
-            self._options,
-            public_url=kept.public_url,
-            listen_host=kept.listen_host,
-            listen_port=kept.listen_port,
-            domain=kept.domain,
-            ngrok_path=kept.ngrok_path,
-        )
+        settings = msgspec.structs.replace(settings, callback=kept.callback)
+        options, settings = restore_tunnel_options(self._options, settings, kept.tunnel)
         start = JobStart(settings=settings, key=key, webhook_key=self._webhook_key)
         return await open_workflow(stack, self._context, options, start, sink=self._sink, journal=journal)
 
