@@ -16,6 +16,7 @@ from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import SunoCoverError
 from suno_cover_cli.base.providers import PROVIDERS
 from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.tunnels.kinds import TUNNELS
 from suno_cover_cli.ui.output import Output, Streams
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.jobs import Unfinished
@@ -142,6 +143,7 @@ class InProcess:
     def __init__(self, tmp_path: Path) -> None:
         self.covers = tmp_path / "covers"
         self.providers = PROVIDERS
+        self.tunnels = TUNNELS
         self.environ = {
             "SUNO_COVER_STATE_DIR": str(tmp_path / "state"),
             "SUNO_COVER_CONFIG": str(tmp_path / "config.toml"),
@@ -188,7 +190,7 @@ class InProcess:
         output = Output(streams, clock=clock, is_json=is_json)
         try:
             # What blocks runs before the loop does, as in the real program.
-            context = Context(output=output, clock=clock, providers=self.providers)
+            context = Context(output=output, clock=clock, providers=self.providers, tunnels=self.tunnels)
             code = await (await asyncio.to_thread(lambda: prepare(context)))
         except SunoCoverError as error:
             output.write_error(error)
