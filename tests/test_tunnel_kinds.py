@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 import pytest
 from msgspec.structs import replace as replaced
 
-from suno_cover_cli.base.errors import TunnelError, UsageError
+from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.doctor.options import DoctorOptions
 from suno_cover_cli.doctor.report import examine
-from suno_cover_cli.journal.rows import options_text, row_of
+from suno_cover_cli.journal.rows import options_text, read_options
 from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.tunnels.kinds import TUNNELS, TunnelKinds
@@ -262,8 +262,7 @@ async def done() -> int:
 )
 def test_rows_of_any_version_are_read(text: str, tunnel: dict[str, object]) -> None:
     """Options of tunnels that earlier versions wrote are found, and written as they stood."""
-    row = (1, "s", "sunoapi", "m", None, "queued", "/c", text, *[None] * 2, 0.0, None, None, 0.0, *[None] * 4)
-    options = row_of(row).options
+    options = read_options(text)
     assert options.tunnel == tunnel
     assert json.loads(options_text(options)) == {
         name: value
@@ -273,7 +272,7 @@ def test_rows_of_any_version_are_read(text: str, tunnel: dict[str, object]) -> N
 
 
 async def test_options_of_the_first_run_are_given_back(in_process: InProcess) -> None:
-    """A restart has the options of the first run, the command's own are gone, and what cannot be is named."""
+    """A restart has the options of the first run, the command's own are gone, and a damaged value is none."""
     given = JobCommandOptions(public_url="https://x.example", listen_port=8080, domain="d.example")
     found: list[Settings] = []
 
@@ -287,5 +286,5 @@ async def test_options_of_the_first_run_are_given_back(in_process: InProcess) ->
     other = replace(given, public_url=None, listen_port=1, ngrok_path="/elsewhere", domain=None)
     options, settings = restore_tunnel_options(other, replaced(found[0], domain=None), kept)
     assert (options, settings) == (given, found[0])
-    with pytest.raises(UsageError, match="listen_port"):
-        restore_tunnel_options(other, found[0], {"listen_port": "many"})
+    damaged, _ = restore_tunnel_options(other, found[0], {"listen_port": "many", "domain": "d.example"})
+    assert (damaged.listen_port, damaged.domain) == (0, "d.example")
