@@ -17,7 +17,10 @@ def listen(options: ListenOptions) -> None:
     from suno_cover_cli.listen.run import prepare_session
     from suno_cover_cli.wiring.jobs import Unfinished
     from suno_cover_cli.wiring.runner import run_command
+    from suno_cover_cli.wiring.subprocess import stand_behind_init
 
+    if options.command:
+        stand_behind_init()
     unfinished = Unfinished()
     run_command(
         lambda context: prepare_session(options, context, unfinished),

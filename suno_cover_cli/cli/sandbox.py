@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from suno_cover_cli.wiring.context import Context
 
 _BEHAVIOUR = "Behaviour"
-_COMMAND_END_S = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +86,10 @@ def sandbox(options: SandboxOptions) -> None:
     Example: suno-cover sandbox -- suno-cover generate sandbox-three-images
     """
     from suno_cover_cli.wiring.runner import run_command
+    from suno_cover_cli.wiring.subprocess import stand_behind_init
 
+    if options.command:
+        stand_behind_init()
     run_command(lambda context: prepare_sandbox(options, context))
 
 
@@ -122,32 +124,38 @@ async def _serve(
     from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.sandbox.app import Sandbox
+    from suno_cover_cli.wiring.ready_file import ReadyFile
+    from suno_cover_cli.wiring.subprocess import run_program
 
-    async with Sandbox(
-        port=options.port,
-        generation_s=options.generation_s,
-        time_scale=options.time_scale,
-        webhook_key=key.secret.reveal() if key is not None else None,
-        provider=provider.name,
-        allow_remote_callbacks=options.allow_remote_callbacks,
-        state_file=options.state_file,
-        image_bytes=options.image_bytes,
-        enforce_limit=options.limit,
-        clock=context.clock,
-    ) as sandbox:
+    async with (
+        ReadyFile(options.ready_file) as ready_file,
+        Sandbox(
+            port=options.port,
+            generation_s=options.generation_s,
+            time_scale=options.time_scale,
+            webhook_key=key.secret.reveal() if key is not None else None,
+            provider=provider.name,
+            allow_remote_callbacks=options.allow_remote_callbacks,
+            state_file=options.state_file,
+            image_bytes=options.image_bytes,
+            enforce_limit=options.limit,
+            clock=context.clock,
+        ) as sandbox,
+    ):
         environ = _environ_of(sandbox.url, sandbox.api_key, provider, context)
         lines = [f"export {name}={shlex.quote(value)}" for name, value in environ.items()]
-        if options.ready_file is not None:
-            await asyncio.to_thread(_write_ready, options.ready_file, lines)
+        if not options.command:
+            for line in lines:
+                context.output.write_line(line)
+            context.output.write_words(
+                "Serving on this machine until Ctrl-C. Paste the lines above into another shell and use "
+                "suno-cover there. Scenarios: suno-cover sandbox --list"
+            )
+            await context.output.wait_written()
+        await ready_file.publish("".join(f"{line}\n" for line in lines))
         if options.command:
             signing = {} if key is None else {WEBHOOK_KEY_VARIABLE: key.secret.reveal()}
-            return await _run_command(options.command, {**context.child_environ, **environ, **signing})
-        for line in lines:
-            context.output.write_line(line)
-        context.output.write_words(
-            "Serving on this machine until Ctrl-C. Paste the lines above into another shell and use suno-cover "
-            "there. Scenarios: suno-cover sandbox --list"
-        )
+            return await run_program(options.command, environ={**context.child_environ, **environ, **signing})
         await asyncio.get_running_loop().create_future()
     return ExitCode.OK
 
@@ -160,41 +168,3 @@ def _environ_of(url: str, key: str, provider: "Provider", context: "Context") ->
     if provider.name != context.providers.default.name:
         found[VARIABLES["provider"]] = provider.name
     return found
-
-
-def _write_ready(path: Path, lines: list[str]) -> None:
-    """Write the file in one step: whoever waits for it never reads half of it."""
-    import os
-
-    from suno_cover_cli.base.errors import UsageError
-
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror}", hint="Give --ready-file another path."
-        ) from None
-
-
-async def _run_command(command: list[str], environ: dict[str, str]) -> int:
-    import asyncio
-    import signal
-
-    from suno_cover_cli.base.errors import UsageError
-    from suno_cover_cli.base.text import clean
-
-    try:
-        child = await asyncio.create_subprocess_exec(*command, env=environ)
-    except OSError as error:
-        raise UsageError(
-            f"cannot run {clean(command[0], 100)}: {error.strerror}", hint="Check the command."
-        ) from None
-    try:
-        code = await child.wait()
-    except asyncio.CancelledError:
-        child.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(child.wait(), _COMMAND_END_S)
-        raise
-    return code if code >= 0 else 128 - code

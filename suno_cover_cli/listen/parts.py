@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
+from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE, ChildEnviron
 from suno_cover_cli.base.events import NullSink
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.settings import Settings
@@ -41,6 +41,7 @@ from suno_cover_cli.wiring.subprocess import run_program
 # Of the two seconds after a signal: answers that are owed first, then the record and the tunnel's agent.
 _CLOSING_S = 1.3
 _RELAY_S = 0.2  # part of the same two seconds
+_URL_VARIABLE = "SUNO_CALLBACK_URL"
 # Without its tunnel this command is nothing: the first run waits for the agent's download.
 _DOWNLOAD_S = 120.0
 # More than is read as a callback: what is too large for one is to be seen and sent on all the same.
@@ -213,5 +214,14 @@ def _program(options: ListenOptions, context: Context) -> Callable[[str], Awaita
     # A program that wants to call the service itself would otherwise fail without a reason to be seen.
     if withheld := [name for name in names if name in context.output.streams.environ and name not in environ]:
         context.output.write_words(f"Not passed to {clean(options.command[0], 60)}: {', '.join(withheld)}")
-    # Under --json, stdout has no room for anybody else's words.
-    return partial(run_program, options.command, environ=environ, has_stdout=not options.json)
+    return partial(_run_program, options, environ)
+
+
+async def _run_program(options: ListenOptions, environ: ChildEnviron, url: str) -> int:
+    return await run_program(
+        options.command or (),
+        environ={**environ, _URL_VARIABLE: url},
+        # Under --json, stdout has no room for anybody else's words.
+        has_stdout=not options.json,
+        hint="What follows the options is a program to run. To send callbacks on, use --forward-to.",
+    )

@@ -1,13 +1,10 @@
 """The presenter of ``listen``: what stdout is, what stderr says, in each way of running it."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
 
 import msgspec
 
-from suno_cover_cli.base.clock import Clock, within
+from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import SunoCoverError, TunnelError
 from suno_cover_cli.base.events import Event, JobEnded, JobPolled, JobStarted
 from suno_cover_cli.base.text import clean
@@ -19,9 +16,6 @@ from suno_cover_cli.listen.printers import MAX_WORDS_BYTES, ProductPrinter, Word
 from suno_cover_cli.ui.choice import choose_paint
 from suno_cover_cli.ui.output import Output, error_object
 from suno_cover_cli.ui.words import EventLines, Line
-
-# How long the ready file waits for the ready line.
-_PRINTING_S = 2.0
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,13 +118,9 @@ class ListenPresenter:
         self._printer.begin(first)
 
     async def wait_printed(self) -> None:
-        """Wait until what was said is written, or a moment: a reader that stands still must not hold us up."""
-        loop = asyncio.get_running_loop()
-        for call_when_written in (self._output.call_when_written, self._words.call_when_written):
-            written = asyncio.Event()
-            call_when_written(partial(_call_in_loop, loop, written.set))
-            with suppress(TimeoutError):
-                await within(self._clock, _PRINTING_S, written.wait())
+        """Wait until what was said is written, or a moment: a reader that stands still holds nobody up."""
+        await self._output.wait_written()
+        await self._words.wait_written()
 
     def _report_start(self, ready: Ready) -> None:
         if ready.local != ready.url:
@@ -201,11 +191,6 @@ class ListenPresenter:
                 hint="suno-cover listen --list shows what was recorded.",
             )
         )
-
-
-def _call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any longer
-        loop.call_soon_threadsafe(callback)
 
 
 def describe_counts(log: EventLog) -> str:

@@ -104,9 +104,9 @@ class WordsPrinter:
         """How much stderr has still to take."""
         return self._writer.waiting_bytes
 
-    def call_when_written(self, callback: Callable[[], None]) -> None:
-        """Call back, from another thread, once all so far is said; never when it cannot be."""
-        self._writer.call_when_written(callback)
+    async def wait_written(self) -> None:
+        """Wait until all so far is said, or a moment."""
+        await self._writer.wait_written()
 
     def finish(self) -> None:
         """Wait until all is said, a moment at most."""

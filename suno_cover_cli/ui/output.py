@@ -4,6 +4,8 @@ stdout carries saved paths, ids or JSON lines and nothing else. It is written by
 reader that stands still must not stop callbacks from being answered. Sinks turn events into lines.
 """
 
+import asyncio
+import contextlib
 import errno
 import os
 import queue
@@ -21,6 +23,7 @@ from suno_cover_cli.base.events import Event, ImageSaved, JobEnded, JobSubmitted
 from suno_cover_cli.base.text import Redactor, clean, fold
 
 _STOP = None
+_WRITTEN_S = 2.0
 _COMMAND = re.compile(r"^([ \t]*)::", re.MULTILINE)
 _USUAL_COLUMNS = 80
 # EINVAL is what Windows says of a pipe whose reader left.
@@ -107,12 +110,21 @@ class LineWriter:
         self._queued_bytes += len(raw)
         self._lines.put(raw)
 
-    def call_when_written(self, callback: Callable[[], None]) -> None:
-        """Call back, from the thread, once all lines so far are written; never when they cannot be."""
-        if self._is_started:
-            self._lines.put(callback)
-        else:
-            callback()
+    async def wait_written(self) -> None:
+        """Wait until all lines so far are written; two seconds at most, as a reader may stand still."""
+        if not self._is_started:
+            return
+        loop = asyncio.get_running_loop()
+        written = asyncio.Event()
+
+        def report() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any longer
+                loop.call_soon_threadsafe(written.set)
+
+        self._lines.put(report)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WRITTEN_S):
+                await written.wait()
 
     def finish(self, timeout_s: float | None = None) -> None:
         """Wait until everything is written, at most ``timeout_s`` seconds."""
@@ -373,9 +385,9 @@ class Output:
         """How much of the product the reader of stdout has still to take."""
         return self._writer.waiting_bytes
 
-    def call_when_written(self, callback: Callable[[], None]) -> None:
-        """Call back, from another thread, once the product so far is written; never when it cannot be."""
-        self._writer.call_when_written(callback)
+    async def wait_written(self) -> None:
+        """Wait until the product so far is written; two seconds at most, as a reader may stand still."""
+        await self._writer.wait_written()
 
     def finish(self, timeout_s: float | None = None) -> None:
         """Wait until stdout is written."""
