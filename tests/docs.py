@@ -21,6 +21,7 @@ from suno_cover_cli.base.models import JobResult, JobState, SavedImage, Via
 from suno_cover_cli.base.providers import PROVIDERS, Provider
 from suno_cover_cli.base.settings_table import SECRET_FILE_KEYS, SETTINGS
 from suno_cover_cli.cli.main import PROGRAM, build_app
+from suno_cover_cli.release.profiles import load_profiles
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -226,7 +227,34 @@ def _escaped(text: str) -> str:
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 
+def stores() -> str:
+    """Make the table of stores from the data file of profiles."""
+    rows = [
+        "| `--profile` | store | pixels | format | weight | also | source |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for profile in load_profiles().values():
+        also = [f"at least {profile.dpi} dpi"] if profile.dpi else []
+        also += ["**no enlarging**"] if profile.no_upscaling else []
+        also += ["no border"] if profile.no_border else []
+        also += [f"**{profile.refuses}**"] if profile.refuses else []
+        also += profile.notes
+        secondhand = ", secondhand" if profile.secondhand else ""
+        cells = [
+            f"`{profile.name}`",
+            profile.title,
+            profile.pixels,
+            ", ".join(name.upper() for name in profile.formats),
+            profile.weight,
+            " ".join(part if part.endswith((".", "*")) else f"{part}." for part in also),
+            f"{profile.source} ({profile.checked:%B %Y}{secondhand})",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 PARTS = {
+    "stores": stores,
     "exit codes": exit_codes,
     "environment": environment,
     "settings": settings,

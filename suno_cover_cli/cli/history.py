@@ -161,18 +161,20 @@ async def _list(jobs: "JobHistory", wanted: "RowFilter", options: HistoryOptions
 async def _show_one(jobs: "JobHistory", wanted: "RowFilter", context: "Context") -> None:
     from suno_cover_cli.base.errors import UsageError
     from suno_cover_cli.base.text import clean
+    from suno_cover_cli.release.carried import carried_marks
     from suno_cover_cli.ui.history import facts_of, job_entry
     from suno_cover_cli.ui.output import json_line
 
     output, now = context.output, context.clock.time()
     is_known = False
     async for row in jobs.find(wanted):
+        carried = await carried_marks(row)
         if output.is_json:
-            output.write_line(json_line(job_entry(row, now)))
+            output.write_line(json_line({**job_entry(row, now), "marks": [one.entry() for one in carried]}))
         else:
             if is_known:
                 output.write_line("")
-            for name, value in facts_of(row, now):
+            for name, value in [*facts_of(row, now), *(("carries", one.describe()) for one in carried)]:
                 output.write_line(f"{name:<14} {value}")
         is_known = True
     if not is_known:
