@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.cli_fixtures import Cli
-from tests.label_fixtures import exiftool
+from tests.label_fixtures import aigc_xmp, c2pa, exiftool, marked
 from tests.release_fixtures import quarters, save
 from tests.song_fixtures import FORMATS, TAGS, make_song, seen_by_ffprobe, sound_of
 from tests.terminal_fixtures import PLAIN, Terminal
@@ -192,6 +192,20 @@ def test_a_choice_outlives_later_runs(cli: Cli, covers: list[Path]) -> None:
     assert cli.run("generate", "--sandbox", SONG, "--json").objects[0]["picked"] == 2
     run = cli.run("export", SONG, "--upscale", "lanczos", "--json")
     assert run.objects[0]["source"] == str(covers[1])
+
+
+def test_history_says_what_a_cover_carries(cli: Cli, covers: list[Path]) -> None:
+    """Labels of each saved file are listed with the job; a file without any, and one that is gone, are named too."""
+    covers[0].write_bytes(c2pa("png", marked("png", packet=aigc_xmp())))
+    run = cli.run("history", SONG)
+    assert "cover_1.png: XMP" in run.stdout
+    assert "AI label (TC260, xmp): AI-generated, ContentProducer Prod & <Co>" in run.stdout
+    assert "content credentials (C2PA)" in run.stdout
+    assert "cover_2.png: no label" in run.stdout
+    covers[1].unlink()
+    first, second = cli.run("history", SONG, "--json").objects[0]["marks"]
+    assert [mark["kind"] for mark in first["marks"]] == ["xmp", "aigc", "c2pa"]
+    assert "cannot read" in second["troubles"][0]
 
 
 # --- export --------------------------------------------------------------------------------------------------
