@@ -195,7 +195,7 @@ def test_a_choice_outlives_later_runs(cli: Cli, covers: list[Path]) -> None:
 
 
 def test_history_says_what_a_cover_carries(cli: Cli, covers: list[Path]) -> None:
-    """Labels of each saved file are listed with the job; a file without any, and one that is gone, are named too."""
+    """Labels of each saved file are listed with the job; so is a file without any, and one that is gone."""
     covers[0].write_bytes(c2pa("png", marked("png", packet=aigc_xmp())))
     run = cli.run("history", SONG)
     assert "cover_1.png: XMP" in run.stdout
