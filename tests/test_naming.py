@@ -296,7 +296,7 @@ async def test_metadata_tells_where_each_cover_comes_from(in_process: InProcess)
         content = (folder / image["file"]).read_bytes()
         assert (image["bytes"], image["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
         assert image["url"].startswith(sandbox.url)
-        assert (image["width"], image["height"], image["format"]) == (512, 512, "png")
+        assert (image["width"], image["height"], image["format"]) == (1024, 1024, "png")
     assert facts["failed_images"] == []
 
 

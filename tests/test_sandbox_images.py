@@ -21,13 +21,13 @@ async def urls_of(client: PlainClient, music_task_id: str) -> list[str]:
 
 
 async def test_pictures_are_pictures() -> None:
-    """Covers are PNGs of 512 x 512 pixels that decode, served as such."""
+    """Covers are PNGs of 1024 x 1024 pixels that decode, served as such."""
     async with serving(generation_s=0) as (_, client):
         exchange = await client.image((await urls_of(client, "m"))[0])
     assert exchange.content_type == "image/png"
     with Image.open(io.BytesIO(exchange.body)) as image:
         image.load()
-        assert (image.format, image.size) == ("PNG", (512, 512))
+        assert (image.format, image.size) == ("PNG", (1024, 1024))
         assert len(image.convert("RGB").getcolors() or []) > 10
 
 

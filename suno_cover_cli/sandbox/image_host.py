@@ -77,8 +77,11 @@ class ImageHost:
             return await server(request, entry, job.image_token(entry.n))
         return _serve_plain(request, step)
 
-    async def _serve_png(self, request: web.BaseRequest, _: ImageEntry, token: str) -> web.StreamResponse:
-        return _ranged(request, await self._pictures.png(token), token)
+    async def _picture_of(self, entry: ImageEntry, token: str) -> bytes:
+        return await self._pictures.png(token, title=entry.job.music_task_id, n=entry.n)
+
+    async def _serve_png(self, request: web.BaseRequest, entry: ImageEntry, token: str) -> web.StreamResponse:
+        return _ranged(request, await self._picture_of(entry, token), token)
 
     async def _serve_jpeg(self, request: web.BaseRequest, _: ImageEntry, token: str) -> web.StreamResponse:
         return _ranged(request, await self._pictures.jpeg(token), token)
@@ -97,14 +100,16 @@ class ImageHost:
             return web.Response(status=403, body=_HTML, content_type="text/html")
         return await self._serve_png(request, entry, token)
 
-    async def _serve_corrupt(self, request: web.BaseRequest, _: ImageEntry, token: str) -> web.StreamResponse:
-        return _ranged(request, await self._pictures.corrupt_png(token), token)
+    async def _serve_corrupt(self, request: web.BaseRequest, entry: ImageEntry, token: str) -> web.StreamResponse:
+        # The right length and the right beginning, but no pixels that can be decoded.
+        whole = await self._picture_of(entry, token)
+        return _ranged(request, whole[: len(whole) // 2].ljust(len(whole), b"\0"), token)
 
     async def _serve_short(self, request: web.BaseRequest, entry: ImageEntry, token: str) -> web.StreamResponse:
         headers = {"Content-Type": "image/png"}
         if Serve.SHORT in entry.job.scenario.pictures[entry.n]:
             headers |= _resume_headers(token)
-        return await send_short(request, await self._pictures.png(token), status=200, headers=headers)
+        return await send_short(request, await self._picture_of(entry, token), status=200, headers=headers)
 
     async def _serve_huge(self, request: web.BaseRequest, _: ImageEntry, token: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "image/png"})
