@@ -1,9 +1,9 @@
 """The bytes of the sandbox's pictures.
 
 A cover of each style is drawn once a process, when the first one is asked for. Each image is that cover in colours
-of its own with its title in the middle: the palette of an indexed PNG is a chunk of 768 bytes, and of the pixels
-only the rows that bear the title are packed anew. Where the size of the file is given there is one picture of noisy
-rings and no title, so a new image costs a hash, two checksums and one copy.
+of its own with its title in the middle: the palette of an indexed PNG is a chunk of 768 bytes, and only the rows
+with the title are packed anew. Where the size of the file is given there is one picture of noisy rings without a
+title, so a new image costs a hash, two checksums and one copy.
 """
 
 import asyncio
