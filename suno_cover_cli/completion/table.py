@@ -297,6 +297,7 @@ COMMANDS: dict[str, Command] = {
                 kind="files",
                 meaning="Write the URL here, in one step, once callbacks get through",
             ),
+            Option(names=("--inspect",), kind=None, meaning="Show requests on a page of this machine too"),
             Option(names=("--list",), kind=None, meaning="List what is recorded and exit"),
             Option(
                 names=("--verbose", "-v"),

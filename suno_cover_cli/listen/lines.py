@@ -174,11 +174,15 @@ class LinesView:
 def header_lines(headers: Headers) -> Iterator[str]:
     """Write headers one by one; the values of those that let somebody in are masked."""
     for name, value in headers:
-        shown = clean(value, 300)
-        if _SECRET_NAME.search(name):
-            scheme = _AUTH_SCHEME.match(shown)
-            shown = f"{scheme[0]} ***" if scheme else "***"
-        yield f"{clean(name, 100)}: {shown}"
+        yield f"{clean(name, 100)}: {masked(name, clean(value, 300))}"
+
+
+def masked(name: str, value: str) -> str:
+    """Return the value of a header, or what stands for it where it lets somebody in."""
+    if not _SECRET_NAME.search(name):
+        return value
+    scheme = _AUTH_SCHEME.match(value)
+    return f"{scheme[0]} ***" if scheme else "***"
 
 
 def body_lines(body: bytes, headers: Headers) -> Iterator[str]:

@@ -35,6 +35,14 @@ class ReadyLine(msgspec.Struct, frozen=True, kw_only=True):
     inspector: str | None
 
 
+class PageLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Where ``--inspect`` shows requests; before the first ``ready``. Whoever has the address can see them."""
+
+    v: Literal[1] = 1
+    type: Literal["page"] = "page"
+    url: str
+
+
 class ArrivalLine(msgspec.Struct, frozen=True, kw_only=True):
     """What the lines of callbacks and of other requests share.
 

@@ -166,6 +166,14 @@ class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOption
             rich_help_panel=OUTPUT,
         ),
     ] = None
+    inspect: Annotated[
+        bool,
+        typer.Option(
+            "--inspect",
+            help="Show requests on a page of this machine too: search them, compare them, send them again.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False
     list_events: Annotated[
         bool,
         typer.Option("--list", help="List what is recorded and exit.", rich_help_panel=OUTPUT),

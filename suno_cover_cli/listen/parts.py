@@ -23,6 +23,7 @@ from suno_cover_cli.journal.recordings import RecordingStore
 from suno_cover_cli.listen.answers import Answers
 from suno_cover_cli.listen.events import EventLog
 from suno_cover_cli.listen.forwarding import Forwarding
+from suno_cover_cli.listen.inspecting import InspectedView, open_inspector
 from suno_cover_cli.listen.kept_path import keep_path
 from suno_cover_cli.listen.options import ListenOptions
 from suno_cover_cli.listen.presenter import ListenPresenter
@@ -81,6 +82,7 @@ async def open_session(
     context: Context,
     *,
     presenter: ListenPresenter,
+    view: InspectedView,
     log: EventLog,
     goal: Goal,
     unfinished: Unfinished,
@@ -138,6 +140,12 @@ async def open_session(
         if path is None:
             path = await asyncio.to_thread(keep_path, plan.settings.state_dir, is_new=options.has_new_path)
         listener.open_inbox(path, is_read=False)
+        if options.inspect:
+            own = Target(listener.local_url + path)
+            named = {"listener": await last.enter_async_context(_make_sender(own, plan, context))}
+            if senders:
+                named["forward"] = senders[0]
+            view.inspector = await last.enter_async_context(open_inspector(context, presenter, named))
         endpoint = Endpoint(local=listener.local_url, path=path, targets=tuple(senders))
         yield ListenSession(
             options,

@@ -10,7 +10,7 @@ from suno_cover_cli.base.events import Event, JobEnded, JobPolled, JobStarted
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.listen.events import EventLog, EventView
 from suno_cover_cli.listen.lines import LinesView
-from suno_cover_cli.listen.ndjson import EndLine, JsonView, ReadyLine, ReconnectingLine, ascii_line
+from suno_cover_cli.listen.ndjson import EndLine, JsonView, PageLine, ReadyLine, ReconnectingLine, ascii_line
 from suno_cover_cli.listen.options import ListenOptions
 from suno_cover_cli.listen.printers import MAX_WORDS_BYTES, ProductPrinter, WordsPrinter
 from suno_cover_cli.ui.choice import choose_paint
@@ -116,6 +116,12 @@ class ListenPresenter:
             if self._options.command:
                 self._say("", "The command was started with the old one.", "warning")
         self._printer.begin(first)
+
+    def report_page(self, url: str) -> None:
+        """Requests are shown on a page of this machine as well."""
+        if self._options.json:
+            self._output.write_line(ascii_line(PageLine(url=url)))
+        self._say("page", url)
 
     async def wait_printed(self) -> None:
         """Wait until what was said is written, or a moment: a reader that stands still holds nobody up."""

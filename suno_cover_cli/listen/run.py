@@ -11,6 +11,7 @@ from suno_cover_cli.base.task_ids import checked_cover_task_id
 from suno_cover_cli.callbacks.targets import parse_header, parse_target
 from suno_cover_cli.listen.events import EventLog
 from suno_cover_cli.listen.forwarding import MAX_TARGETS
+from suno_cover_cli.listen.inspecting import InspectedView
 from suno_cover_cli.listen.options import ListenOptions
 from suno_cover_cli.listen.parts import ListenPlan, open_session
 from suno_cover_cli.listen.presenter import ListenPresenter
@@ -47,10 +48,11 @@ def prepare_session(options: ListenOptions, context: Context, unfinished: Unfini
 async def _listen(plan: ListenPlan, context: Context, unfinished: Unfinished) -> int:
     presenter = ListenPresenter(plan.options, context.output, context.clock)
     goal = Goal(plan.options)
-    log = EventLog(presenter.view, on_event=goal.take)
+    view = InspectedView(presenter.view)
+    log = EventLog(view, on_event=goal.take)
     try:
         async with open_session(
-            plan, context, presenter=presenter, log=log, goal=goal, unfinished=unfinished
+            plan, context, presenter=presenter, view=view, log=log, goal=goal, unfinished=unfinished
         ) as session:
             end = await session.run()
     except SunoCoverError as error:

@@ -1,0 +1,134 @@
+"""``listen --inspect``: hands what is shown on the terminal to a local page, and sends requests again for it."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from suno_cover_cli.base.text import clean
+from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, codings_of, header_value, unpack
+from suno_cover_cli.callbacks.charsets import declared_charset, decode_text
+from suno_cover_cli.callbacks.delivery import CallbackSender, Delivery
+from suno_cover_cli.callbacks.exchanges import Exchange
+from suno_cover_cli.listen.events import EventView, ListenEvent
+from suno_cover_cli.listen.lines import masked
+from suno_cover_cli.listen.presenter import ListenPresenter
+from suno_cover_cli.listen.words import describe_arrival
+from suno_cover_cli.web.inspector import Again, Answer, Inspected, Inspector
+from suno_cover_cli.web.server import PageServer
+from suno_cover_cli.wiring.context import Context
+
+_MAX_TEXT_BYTES = 1024 * 1024
+_BINARY = re.compile("[\x00-\x08\x0b\x0e-\x1f\ufffd]")
+
+
+class InspectedView:
+    """Shows events as another view does, and on a page once there is one.
+
+    Args:
+        view: The other one.
+
+    Attributes:
+        inspector: Of the page, once it is open.
+    """
+
+    def __init__(self, view: EventView) -> None:
+        self._view = view
+        self.inspector: Inspector | None = None
+
+    def show_arrival(self, event: ListenEvent) -> None:
+        """See :class:`EventView`."""
+        self._view.show_arrival(event)
+
+    def show_answer(self, event: ListenEvent, exchange: Exchange) -> None:
+        """See :class:`EventView`."""
+        self._view.show_answer(event, exchange)
+        if self.inspector is not None:
+            self.inspector.show(_inspected(event, exchange))
+
+    def show_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
+        """See :class:`EventView`."""
+        self._view.show_delivery(event, delivery)
+
+    def show_stranger(self, exchange: Exchange) -> None:
+        """See :class:`EventView`."""
+        self._view.show_stranger(exchange)
+
+    def flush(self) -> None:
+        """See :class:`EventView`."""
+        self._view.flush()
+
+
+@asynccontextmanager
+async def open_inspector(
+    context: Context, presenter: ListenPresenter, senders: Mapping[str, CallbackSender]
+) -> AsyncIterator[Inspector]:
+    """Serve the page.
+
+    Args:
+        context: Time.
+        presenter: Says where the page is.
+        senders: Entered, by what the page calls them: ``listener`` and ``forward``.
+
+    Raises:
+        UsageError: No port can be had.
+    """
+
+    async def send_again(to: str, again: Again) -> Answer:
+        delivery = await senders[to].deliver(again.body, again.headers, method=again.method, query=again.query)
+        return _answer_of(delivery)
+
+    targets = {name: sender.target.url for name, sender in senders.items()}
+    inspector = Inspector(send_again, read_text=_text_of, targets=targets)
+    async with PageServer(inspector.page, clock=context.clock, on_trouble=presenter.report_trouble) as server:
+        presenter.report_page(server.url)
+        yield inspector
+
+
+def _inspected(event: ListenEvent, exchange: Exchange) -> Inspected:
+    request = event.request
+    if event.delivery is not None:
+        answer = _answer_of(event.delivery)
+    else:
+        answer = Answer(status=exchange.status or None, latency_ms=exchange.latency_ms, error=exchange.reason)
+    return Inspected(
+        ts=request.ts,
+        n=event.n,
+        method=request.method,
+        path=request.path.partition("?")[0],
+        query=request.query,
+        remote=request.remote,
+        headers=request.headers,
+        masked=_masked(request.headers),
+        body=request.body,
+        summary=describe_arrival(event),
+        is_callback=request.content is not None and not request.is_refused,
+        answer=answer,
+    )
+
+
+def _answer_of(delivery: Delivery) -> Answer:
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in delivery.headers)
+    return Answer(
+        status=delivery.status,
+        latency_ms=delivery.latency_ms,
+        by=delivery.url,
+        headers=_masked(headers),
+        body=delivery.body,
+        error="; ".join(filter(None, (delivery.error, delivery.advice))),
+    )
+
+
+def _masked(headers: Headers) -> Headers:
+    return tuple((clean(name, 200), masked(name, clean(value, 4000))) for name, value in headers)
+
+
+def _text_of(body: bytes, headers: Headers) -> str | None:
+    """Unpack and decode a body for reading; ``None`` when it is no text, or too long to be read as one."""
+    if len(body) > _MAX_TEXT_BYTES:
+        return None
+    try:
+        plain, _ = unpack(body, codings_of(headers))
+        text, _ = decode_text(plain, declared_charset(header_value(headers, "content-type")))
+    except (UnreadableError, ValueError, LookupError):
+        return None
+    return None if _BINARY.search(text) else text

@@ -1,0 +1,266 @@
+"""The inspector: requests as they come, what each was answered, and sending one again, changed or not.
+
+Whoever receives requests hands them in with :meth:`Inspector.show` and is asked to send one again; nothing here
+knows how. What is kept has a bound in number and in bytes, and the oldest goes first. Values of headers that let
+somebody in never reach the page: they arrive masked, and a masked line that comes back means the value it masks.
+"""
+
+import asyncio
+import binascii
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from suno_cover_cli.base.text import clean
+from suno_cover_cli.web.feed import Feed
+from suno_cover_cli.web.guard import PageError
+from suno_cover_cli.web.server import Page
+
+Headers = tuple[tuple[str, str], ...]
+"""Names and values, in order."""
+
+_MAX_BODY_BYTES = 6 * 1024 * 1024
+_MAX_NUMBER_DIGITS = 18
+_SEARCHED_BYTES = 1000
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back.
+
+    Attributes:
+        status: HTTP status, or ``None`` without an answer.
+        latency_ms: Until it was here.
+        by: Who answered, or was to answer: an address, or empty for the listener itself.
+        headers: Masked where they let somebody in.
+        body: As far as it is kept.
+        error: Why there is no answer, or why it is not what the service wants; may be empty.
+    """
+
+    status: int | None
+    latency_ms: float
+    by: str = ""
+    headers: Headers = ()
+    body: bytes = b""
+    error: str = ""
+
+
+class Inspected(msgspec.Struct, frozen=True, kw_only=True):
+    """One request.
+
+    Attributes:
+        ts: Epoch seconds at arrival.
+        n: Its number in the record, or ``None``.
+        method: As sent.
+        path: As requested, without the query.
+        query: What followed the ``?``.
+        remote: Address of the sender.
+        headers: As sent.
+        masked: The same headers with the values masked that let somebody in.
+        body: The bytes as sent.
+        summary: What came, on one line.
+        is_callback: A callback that was accepted.
+        answer: What it was answered.
+    """
+
+    ts: float
+    n: int | None
+    method: str
+    path: str
+    query: str
+    remote: str
+    headers: Headers
+    masked: Headers
+    body: bytes
+    summary: str
+    is_callback: bool
+    answer: Answer
+
+
+class Again(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to send."""
+
+    method: str
+    query: str
+    headers: Headers
+    body: bytes
+
+
+class ReplayWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a browser posts: which request to send again, where to, and what is changed; ``None`` is unchanged."""
+
+    id: int
+    to: Literal["listener", "forward"]
+    method: str | None = None
+    query: str | None = None
+    headers: list[tuple[str, str]] | None = None
+    text: str | None = None
+
+
+ReadText = Callable[[bytes, Headers], str | None]
+"""Says what a body says: unpacked and decoded; ``None`` where it is no text. Blocks."""
+
+SendAgain = Callable[[str, Again], Awaitable[Answer]]
+"""Sends a request to ``listener`` or ``forward``; whatever goes wrong is in the answer."""
+
+
+class Inspector:
+    """The page, and the requests it shows.
+
+    Args:
+        send_again: See :data:`SendAgain`.
+        read_text: See :data:`ReadText`.
+        targets: What ``listener`` and ``forward`` are; no ``forward`` where nothing is sent on.
+        max_requests: Kept at most.
+        max_bytes: Of their bodies and headers.
+
+    Attributes:
+        page: For a :class:`~suno_cover_cli.web.server.PageServer`.
+        held_bytes: What is kept now.
+    """
+
+    def __init__(
+        self,
+        send_again: SendAgain,
+        *,
+        read_text: ReadText,
+        targets: Mapping[str, str],
+        max_requests: int = 500,
+        max_bytes: int = 16 * 1024 * 1024,
+    ) -> None:
+        self._send_again = send_again
+        self._read_text = read_text
+        self._targets = targets
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[int, Inspected] = OrderedDict()
+        self._last_id = 0
+        self.held_bytes = 0
+        self._feed = Feed()
+        self.page = Page(
+            document="inspector.html",
+            reads={"requests": self._list, "request": self._load},
+            writes={"replay": self._replay},
+            feed=self._feed,
+            max_body_bytes=_MAX_BODY_BYTES,
+        )
+
+    def show(self, request: Inspected) -> None:
+        """Show a request that was answered; never blocks."""
+        self._last_id += 1
+        self._kept[self._last_id] = request
+        self.held_bytes += _size_of(request)
+        while len(self._kept) > self._max_requests or (self.held_bytes > self._max_bytes and len(self._kept) > 1):
+            _, oldest = self._kept.popitem(last=False)
+            self.held_bytes -= _size_of(oldest)
+        self._feed.publish("request", self._entry(self._last_id, request))
+
+    def _entry(self, request_id: int, request: Inspected) -> dict[str, object]:
+        return {
+            "id": request_id,
+            "n": request.n,
+            "ts": request.ts,
+            "method": clean(request.method, 20),
+            "target": clean(f"{request.path}{'?' if request.query else ''}{request.query}", 300),
+            "summary": clean(request.summary, 300),
+            "callback": request.is_callback,
+            "status": request.answer.status,
+            "size": len(request.body),
+            # The page's search looks in here too.
+            "words": clean(request.body[:_SEARCHED_BYTES].decode("utf-8", "replace"), _SEARCHED_BYTES),
+        }
+
+    async def _list(self, _: Mapping[str, str]) -> object:
+        entries = [self._entry(request_id, request) for request_id, request in self._kept.items()]
+        return {"requests": entries, "targets": self._targets, "most": self._max_requests}
+
+    async def _load(self, query: Mapping[str, str]) -> object:
+        given = query.get("id", "")
+        if not (given.isascii() and given.isdecimal() and len(given) <= _MAX_NUMBER_DIGITS):
+            raise PageError(400, "bad_request")
+        request = self._find(int(given))
+        text = await asyncio.to_thread(self._read_text, request.body, request.headers)
+        return {
+            "method": clean(request.method, 20),
+            "path": clean(request.path, 8000),
+            "query": request.query,
+            "remote": request.remote,
+            "ts": request.ts,
+            "summary": clean(request.summary, 1000),
+            "headers": request.masked,
+            "body": _packed(request.body),
+            "text": text,
+            "answer": _answer_of(request.answer),
+        }
+
+    async def _replay(self, body: Any) -> object:
+        try:
+            wish = msgspec.convert(body, ReplayWish)
+        except msgspec.ValidationError:
+            raise PageError(400, "bad_request") from None
+        request = self._find(wish.id)
+        if wish.to not in self._targets:
+            raise PageError(400, "no_such_target")
+        method = request.method if wish.method is None else wish.method.strip().upper()
+        headers = request.headers if wish.headers is None else _unmasked(wish.headers, request)
+        again = Again(
+            method=method,
+            query=request.query if wish.query is None else wish.query,
+            headers=headers,
+            body=request.body if wish.text is None else wish.text.encode("utf-8", "surrogatepass"),
+        )
+        if not _can_be_sent(again):
+            raise PageError(400, "cannot_be_sent")
+        if wish.text is not None:
+            # What was typed is plain text, whatever the original was packed in.
+            dropped = {"content-encoding"}
+            kept = tuple((name, value) for name, value in again.headers if name.lower() not in dropped)
+            again = msgspec.structs.replace(again, headers=kept)
+        return _answer_of(await self._send_again(wish.to, again))
+
+    def _find(self, request_id: int) -> Inspected:
+        request = self._kept.get(request_id)
+        if request is None:
+            raise PageError(404, "unknown_request")
+        return request
+
+
+def _size_of(request: Inspected) -> int:
+    headers = sum(len(name) + len(value) for name, value in (*request.headers, *request.answer.headers))
+    # Masked headers come on top, and what objects weigh.
+    return len(request.body) + len(request.answer.body) + 2 * headers + 1000
+
+
+def _packed(body: bytes) -> str:
+    return binascii.b2a_base64(body, newline=False).decode()
+
+
+def _answer_of(answer: Answer) -> dict[str, object]:
+    return {
+        "status": answer.status,
+        "latency_ms": round(answer.latency_ms, 1),
+        "by": clean(answer.by, 300),
+        "headers": answer.headers,
+        "body": _packed(answer.body),
+        "error": clean(answer.error, 500),
+    }
+
+
+def _unmasked(given: list[tuple[str, str]], request: Inspected) -> Headers:
+    """Return headers as they were edited; a line that is as the page had it masked means the value behind it."""
+    behind: dict[tuple[str, str], str] = {}
+    for (name, value), (_, masked) in zip(request.headers, request.masked, strict=True):
+        behind.setdefault((name.lower(), masked), value)
+    return tuple((name, behind.get((name.lower(), value), value)) for name, value in given)
+
+
+def _can_be_sent(again: Again) -> bool:
+    """Tell whether this can be one HTTP request: nothing in it ends the line it stands in."""
+    is_method = again.method.isascii() and again.method.isalpha() and len(again.method) <= 20  # noqa: PLR2004
+    is_query = again.query.isascii() and again.query.isprintable() and " " not in again.query
+    are_headers = all(
+        name.isascii() and name.replace("-", "").replace("_", "").isalnum() and not set(value) & set("\r\n\0")
+        for name, value in again.headers
+    )
+    return is_method and is_query and are_headers
