@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.cli_fixtures import Cli
-from tests.label_fixtures import aigc_xmp, c2pa, exiftool, marked
+from tests.label_fixtures import aigc_xmp, c2pa, exiftool, marked, pixels_of
 from tests.release_fixtures import quarters, save
 from tests.song_fixtures import FORMATS, TAGS, make_song, seen_by_ffprobe, sound_of
 from tests.terminal_fixtures import PLAIN, Terminal
@@ -58,6 +58,24 @@ def test_one_line_leads_from_two_covers_to_a_release(cli: Cli) -> None:
         seen = seen_by_ffprobe(song)
         assert len(seen["pictures"]) == 1
         assert seen["tags"]["title"] == TAGS["title"]
+
+
+def test_a_label_is_added_to_the_original_only_when_asked(cli: Cli) -> None:
+    """--label add leaves the pixels; the job object has the checksum of the file as it stands."""
+    plain = cli.run("generate", "--sandbox", SONG, "--json").objects[0]["images"]
+    before = [(cli.cwd / image["path"]).read_bytes() for image in plain]
+    assert b"trainedAlgorithmicMedia" not in b"".join(before)
+    run = cli.run("generate", "--sandbox", SONG, "--json", "--label", "add")
+    labelled = run.objects[0]["images"]
+    for image, content in zip(labelled, before, strict=True):
+        path = cli.cwd / image["path"]
+        assert (image["sha256"], image["bytes"]) == (sha256_of(path), path.stat().st_size)
+        assert exiftool(path)["XMP-iptcExt:DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
+        assert pixels_of(path.read_bytes()) == pixels_of(content)
+    again = cli.run("generate", "--sandbox", SONG, "--json", "--label", "add")
+    assert [image["sha256"] for image in again.objects[0]["images"]] == [image["sha256"] for image in labelled]
+    assert "already there" in again.stderr
+    assert cli.run("generate", "--sandbox", SONG, "--label", "maybe").code == 2
 
 
 # --- pick --------------------------------------------------------------------------------------------------

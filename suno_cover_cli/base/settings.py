@@ -23,6 +23,7 @@ from suno_cover_cli.base.text import clean
 
 CallbackMode = Literal["auto", "required", "off"]
 PreviewMode = Literal["auto", "off"]
+LabelMode = Literal["keep", "add"]
 GitHubMode = Literal["auto", "off"]
 
 _DOMAIN = re.compile(
@@ -42,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         rate: Calls to the service, such as ``20/10s`` or ``off``.
         name: Template of file names, checked; see :class:`base.naming.NameTemplate`.
         preview: Whether saved covers are shown on a terminal.
+        label: Whether the AI label is added to saved covers.
         github: Whether a run in GitHub Actions is annotated and summed up on its page.
         state_dir: Folder of the journal and of run locks.
         sources: Name of each setting -> ``flag``, an environment variable, a file or ``default``.
@@ -55,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate: str = "20/10s"
     name: str = DEFAULT_NAME
     preview: PreviewMode = "auto"
+    label: LabelMode = "keep"
     github: GitHubMode = "auto"
     state_dir: Path = Path()
     sources: dict[str, str] = {}
@@ -119,6 +122,7 @@ def load_settings(flags: Mapping[str, str | Path | None], where: Sources) -> Set
         rate=values.get("rate", SETTINGS["rate"].default),
         name=values.get("name", SETTINGS["name"].default),
         preview=msgspec.convert(values.get("preview", SETTINGS["preview"].default), PreviewMode),
+        label=msgspec.convert(values.get("label", SETTINGS["label"].default), LabelMode),
         github=msgspec.convert(values.get("github", SETTINGS["github"].default), GitHubMode),
         state_dir=_state_dir(values, sources),
         sources=sources,
@@ -176,7 +180,7 @@ def checked_value(setting: str, value: str, source: str, providers: Providers) -
             return named_provider(value, source, providers).name
         case "base_url":
             return _base_url(value, source)
-        case "callback" | "preview" | "github":
+        case "callback" | "preview" | "label" | "github":
             return _word(setting, value, source)
         case "domain":
             return _domain(value, source)

@@ -94,6 +94,13 @@ SETTINGS: dict[str, Setting] = {
         "Show the saved covers on the terminal, as far as it can",
         note="show saved covers on the terminal, or off",
     ),
+    "label": Setting(
+        "label",
+        "keep|add",
+        "keep",
+        "Add the AI label (IPTC) to saved covers, or keep them byte for byte as they came",
+        note="add: write the AI label (IPTC) into saved covers; keep: leave them as they came",
+    ),
     "github": Setting(
         "github",
         "auto|off",

@@ -13,7 +13,7 @@ from suno_cover_cli.base.models import FailedImage, JobRecord, SavedImage, is_sa
 from suno_cover_cli.base.naming import NameTemplate, plain_part
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.jobs.metadata import metadata_of, write_metadata
-from suno_cover_cli.jobs.ports import CoverService, ImageSaver
+from suno_cover_cli.jobs.ports import AddLabel, CoverService, ImageSaver
 from suno_cover_cli.journal.rows import JobOptions, JobRow
 
 _MAX_AT_ONCE = 4
@@ -42,12 +42,22 @@ class CoverSaver:
     Args:
         saver: Saves one.
         service: Asked once more for fresh links when some have expired, and for titles.
+        add_label: Adds the AI label, where a job asks for it.
         sink: Hears of progress.
         clock: Stamps metadata.
     """
 
-    def __init__(self, *, saver: ImageSaver, service: CoverService, sink: Sink, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        saver: ImageSaver,
+        service: CoverService,
+        sink: Sink,
+        clock: Clock,
+        add_label: AddLabel | None = None,
+    ) -> None:
         self._saver = saver
+        self._add_label = add_label
         self._service = service
         self._sink = sink
         self._clock = clock
@@ -78,12 +88,26 @@ class CoverSaver:
             return template.stem(n=n, task_id=record.task_id, music_task_id=music_task_id, title=title)
 
         urls = dict(enumerate(record.image_urls, 1))
-        ends = await self._save_all(job, record.task_id, folder, urls, stem_of, overwrite=options.overwrite)
+        ends = await self._save_all(
+            job,
+            record.task_id,
+            folder,
+            urls,
+            stem_of,
+            options=options,
+        )
         gone = {n for n, end in ends.items() if isinstance(end, ImageError) and end.code == CODE_GONE}
         if gone:
             fresh = await self._fetch_fresh(record.task_id, urls, gone)
             urls |= fresh
-            ends |= await self._save_all(job, record.task_id, folder, fresh, stem_of, overwrite=options.overwrite)
+            ends |= await self._save_all(
+                job,
+                record.task_id,
+                folder,
+                fresh,
+                stem_of,
+                options=options,
+            )
         covers = self._sum_up(job, record.task_id, urls, ends, title=clean(title, 200) if title else None)
         if options.write_metadata:
             await self._write_metadata(folder, record, row, covers, title)
@@ -179,7 +203,7 @@ class CoverSaver:
         urls: dict[int, str],
         stem_of: Callable[[int], str],
         *,
-        overwrite: bool,
+        options: JobOptions,
     ) -> dict[int, SavedImage | ImageError]:
         places = asyncio.Semaphore(_MAX_AT_ONCE)
         ends: dict[int, SavedImage | ImageError] = {}
@@ -188,7 +212,13 @@ class CoverSaver:
             async with places:
                 try:
                     ends[n] = await self._save_one(
-                        job, task_id, n, url, folder=folder, stem=stem_of(n), overwrite=overwrite
+                        job,
+                        task_id,
+                        n,
+                        url,
+                        folder=folder,
+                        stem=stem_of(n),
+                        options=options,
                     )
                 except ImageError as error:
                     ends[n] = error
@@ -199,7 +229,15 @@ class CoverSaver:
         return ends
 
     async def _save_one(
-        self, job: int, task_id: str, n: int, url: str, *, folder: Path, stem: str, overwrite: bool
+        self,
+        job: int,
+        task_id: str,
+        n: int,
+        url: str,
+        *,
+        folder: Path,
+        stem: str,
+        options: JobOptions,
     ) -> SavedImage:
         is_existing = True
 
@@ -217,8 +255,25 @@ class CoverSaver:
 
         # The saver looks for itself whether the image is there; then no byte of it arrives.
         saved = await self._saver.save(
-            url, folder, stem, overwrite=overwrite, on_progress=report_progress, on_retry=report_retry
+            url, folder, stem, overwrite=options.overwrite, on_progress=report_progress, on_retry=report_retry
         )
+        if options.label == "add":
+            saved = await self._label(saved)
         image = msgspec.structs.replace(saved, n=n)
         self._sink.emit(ImageSaved(job=job, task_id=task_id, n=n, image=image, is_existing=is_existing))
         return image
+
+    async def _label(self, image: SavedImage) -> SavedImage:
+        """Add the AI label to a saved file; its pixels stay, its checksum is that of the file as it stands."""
+        if self._add_label is None:
+            return image
+        labelled, reason = await asyncio.to_thread(self._add_label, image)
+        if reason:
+            self._sink.emit(
+                WarningRaised(
+                    code="not_labelled",
+                    message=f"no AI label was added to {clean(image.path, 400)}: {reason}",
+                    hint="The cover is saved as it came; export and embed label what they make of it.",
+                )
+            )
+        return labelled

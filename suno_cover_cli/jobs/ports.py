@@ -82,6 +82,10 @@ class ImageSaver(Protocol):
         ...
 
 
+AddLabel = Callable[[SavedImage], tuple[SavedImage, str]]
+"""Adds the AI label to a saved file. Blocks. Returns the file as it stands then, and why nothing was added."""
+
+
 class JobJournal(Protocol):
     """The journal; see :mod:`suno_cover_cli.journal.journal`."""
 

@@ -30,7 +30,7 @@ from suno_cover_cli.callbacks.content import ReceivedRequest
 from suno_cover_cli.jobs.covers import CoverSaver, SavedCovers
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest, JobRun
 from suno_cover_cli.jobs.poller import Poller, Timing, WakeUp, spread_s
-from suno_cover_cli.jobs.ports import Channel, CoverService, ImageSaver, Inbox, JobJournal
+from suno_cover_cli.jobs.ports import AddLabel, Channel, CoverService, ImageSaver, Inbox, JobJournal
 from suno_cover_cli.jobs.submits import SubmitGate
 from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 from suno_cover_cli.journal.rows import Claim, JobRow, RowState
@@ -52,6 +52,7 @@ class CoverWorkflow:
         service: The API.
         journal: The record of jobs.
         saver: The downloader.
+        add_label: Adds the AI label to saved covers, where a job asks for it.
         sink: Hears everything.
         clock: Time.
         timing: Durations.
@@ -66,6 +67,7 @@ class CoverWorkflow:
         service: CoverService,
         journal: JobJournal,
         saver: ImageSaver,
+        add_label: AddLabel | None = None,
         sink: Sink,
         clock: Clock,
         timing: Timing,
@@ -75,7 +77,7 @@ class CoverWorkflow:
     ) -> None:
         self._service = service
         self._journal = journal
-        self._covers = CoverSaver(saver=saver, service=service, sink=sink, clock=clock)
+        self._covers = CoverSaver(saver=saver, service=service, add_label=add_label, sink=sink, clock=clock)
         self._sink = sink
         self._clock = clock
         self._timing = timing
@@ -219,11 +221,12 @@ class CoverWorkflow:
         earlier, wanted = run.earlier, run.known_row
         if earlier is None or earlier.state is not RowState.SUCCEEDED or earlier.result is None:
             return None
-        is_same_wish = (earlier.output, earlier.options.name, earlier.options.write_metadata) == (
-            wanted.output,
-            wanted.options.name,
-            wanted.options.write_metadata,
-        )
+        is_same_wish = (
+            earlier.output,
+            earlier.options.name,
+            earlier.options.write_metadata,
+            earlier.options.label,
+        ) == (wanted.output, wanted.options.name, wanted.options.write_metadata, wanted.options.label)
         if not is_same_wish or wanted.options.overwrite or not earlier.result.images:
             return None
         return await self._covers.find_all(

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from suno_cover_cli.base.models import JobResult, Picked
-from suno_cover_cli.base.settings import CallbackMode
+from suno_cover_cli.base.settings import CallbackMode, LabelMode
 
 
 class RowState(StrEnum):
@@ -49,6 +49,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         name: Template of the file names.
         write_metadata: Facts about the job are written beside its covers.
         overwrite: Files that are there are replaced.
+        label: ``add``: the AI label is added to the saved files.
         title: Of the song, where the user gave it.
         tunnel: Options of listener and tunnel that are not the default, by their names. What they mean is for the
             kind of tunnel to know.
@@ -58,6 +59,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str = "cover_{n}"
     write_metadata: bool = False
     overwrite: bool = False
+    label: LabelMode = "keep"
     title: str | None = None
     tunnel: dict[str, OptionValue] = {}
 

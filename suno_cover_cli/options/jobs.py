@@ -67,6 +67,7 @@ class JobCommandOptions(
         ),
     ] = None
     name: Annotated[str | None, setting_option("name", panel=OUTPUT)] = None
+    label: Annotated[str | None, setting_option("label", panel=OUTPUT)] = None
     write_metadata: Annotated[
         bool,
         typer.Option(

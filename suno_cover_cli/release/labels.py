@@ -5,6 +5,7 @@ Every mark that is there is kept: to lose one is what labelling rules forbid. On
 that would be a forgery.
 """
 
+import hashlib
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 
 from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.base.files import replace_file
+from suno_cover_cli.base.models import SavedImage
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.images.check import SNIFF_BYTES, sniff
 from suno_cover_cli.release.containers import RawMarks, read_raw_marks
@@ -197,6 +199,24 @@ def add_label(path: Path) -> str:
             hint="The picture itself is saved. Check the disk and the permissions, then run the command again.",
         ) from None
     return reason
+
+
+def label_saved(image: SavedImage) -> tuple[SavedImage, str]:
+    """Add the AI label to a saved cover.
+
+    Returns:
+        What the job object says of the file as it stands then, and why nothing was added, if so.
+
+    Raises:
+        ImageError: It cannot be read or written.
+    """
+    path = Path(image.path)
+    reason = add_label(path)
+    if reason:
+        return image, reason
+    content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    return msgspec.structs.replace(image, sha256=sha256, bytes=len(content)), ""
 
 
 def _with_label(content: bytes) -> tuple[bytes | None, str]:

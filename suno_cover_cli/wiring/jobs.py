@@ -8,7 +8,7 @@ import msgspec
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.events import Event, JobEnded, JobFound, JobPolled, JobSubmitted, Sink, WarningRaised
 from suno_cover_cli.base.keys import WebhookKey
-from suno_cover_cli.base.models import RecordState
+from suno_cover_cli.base.models import RecordState, SavedImage
 from suno_cover_cli.base.proxies import find_proxy
 from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.text import Secret
@@ -163,6 +163,17 @@ def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
     )
 
 
+def add_label_to(image: SavedImage) -> tuple[SavedImage, str]:
+    """Add the AI label to a saved cover. Blocks; imported when the first one is asked for.
+
+    Returns:
+        The file as it stands then, and why nothing was added, in words; empty when it is labelled.
+    """
+    from suno_cover_cli.release.labels import label_saved
+
+    return label_saved(image)
+
+
 def kept_options(settings: Settings, options: JobCommandOptions) -> JobOptions:
     """Return what a restart of the command's jobs has to know."""
     return JobOptions(
@@ -170,6 +181,7 @@ def kept_options(settings: Settings, options: JobCommandOptions) -> JobOptions:
         name=settings.name,
         write_metadata=options.write_metadata,
         overwrite=options.overwrite,
+        label=settings.label,
         tunnel=kept_tunnel_options(options, settings),
     )
 
@@ -219,6 +231,7 @@ async def open_workflow(
             service=api,
             journal=journal,
             saver=saver,
+            add_label=add_label_to,
             sink=sink,
             clock=context.clock,
             timing=Timing(poll_interval_s=options.poll_interval_s, timeout_s=options.timeout_s),
