@@ -45,6 +45,11 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
             Option(names=("--failed-to",), kind="files", meaning="Write the ids to try again, one a line"),
             Option(names=("--name",), kind="", meaning="File names"),
+            Option(
+                names=("--label",),
+                kind="keep|add",
+                meaning="Add the AI label to saved covers, or keep them byte for ...",
+            ),
             Option(names=("--write-metadata",), kind=None, meaning="Put a metadata.json beside the covers"),
             Option(names=("--overwrite",), kind=None, meaning="Replace files that are there"),
             Option(names=("--events",), kind=None, meaning="Print every event as a JSON line"),
@@ -92,6 +97,11 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
             Option(names=("--failed-to",), kind="files", meaning="Write the ids to try again, one a line"),
             Option(names=("--name",), kind="", meaning="File names"),
+            Option(
+                names=("--label",),
+                kind="keep|add",
+                meaning="Add the AI label to saved covers, or keep them byte for ...",
+            ),
             Option(names=("--write-metadata",), kind=None, meaning="Put a metadata.json beside the covers"),
             Option(names=("--overwrite",), kind=None, meaning="Replace files that are there"),
             Option(names=("--events",), kind=None, meaning="Print every event as a JSON line"),
@@ -122,6 +132,11 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--concurrency",), kind="", meaning="Jobs under way at once"),
             Option(names=("--sandbox",), kind=None, meaning="The jobs are those of generate --sandbox"),
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
+            Option(
+                names=("--label",),
+                kind="keep|add",
+                meaning="Add the AI label to saved covers, or keep them byte for ...",
+            ),
             Option(names=("--events",), kind=None, meaning="Print every event as a JSON line"),
             Option(names=("--quiet", "-q"), kind=None, meaning="Only errors on stderr"),
             Option(names=("--verbose", "-v"), kind=None, meaning="Say more"),
@@ -471,7 +486,7 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=(
-            "provider|base-url|output|name|callback|domain|rate|preview|github|api-key|webhook-key",
+            "provider|base-url|output|name|callback|domain|rate|preview|label|github|api-key|webhook-key",
             "setting",
         ),
         repeats=False,
@@ -482,7 +497,7 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
-        arguments=("provider|base-url|output|name|callback|domain|rate|preview|github|api-key|webhook-key",),
+        arguments=("provider|base-url|output|name|callback|domain|rate|preview|label|github|api-key|webhook-key",),
         repeats=False,
         commands={},
     ),
@@ -496,6 +511,7 @@ VALUES: dict[str, str] = {
     "domain": "",
     "rate": "",
     "preview": "auto|off",
+    "label": "keep|add",
     "github": "auto|off",
 }
 SCENARIOS: dict[str, str] = {
