@@ -28,6 +28,7 @@ from suno_cover_cli.ui.output import Output, Streams
 from suno_cover_cli.wiring.context import Context
 from tests.cli_fixtures import Cli
 from tests.clocks import ScaledClock
+from tests.terminal_fixtures import Terminal, strip_escapes
 from tests.tunnel_fixtures import TOKEN, NgrokStandin
 
 Standins = Callable[..., NgrokStandin]
@@ -163,6 +164,42 @@ def test_a_newcomer_is_told_every_next_step(cli: Cli) -> None:
     assert {check["name"] for check in failures} == {"api key", "connection", "image host"}
     assert all(check["hint"] for check in failures)
     assert as_json.stderr == ""
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_report_fits_the_terminal(cli: Cli, columns: int) -> None:
+    """At every width no line is cut or broken within a word, and what needs a hand stands last."""
+    with Terminal(columns=columns) as terminal:
+        url = f"http://127.0.0.1:{closed_port()}"
+        environ = {"SUNO_BASE_URL": url, "NGROK_AUTHTOKEN": "<token>", "PYNGROK_NGROK_PATH": "/nowhere"}
+        cli.start_on(terminal, "doctor", streams="012", **environ)
+        code, _ = terminal.finish()
+        shown = terminal.text
+    lines = strip_escapes(shown).replace("\r", "").rstrip("\n").split("\n")
+    assert code == 1
+    assert max(map(len, lines)) < columns, "the last column stays empty"
+    joined = " ".join(" ".join(lines).split())
+    for whole in (
+        "4 passed: listener, answer, path, content; 3 warnings: ngrok agent, ngrok token, tunnel",
+        "NGROK_AUTHTOKEN does not hold an authtoken: it is a placeholder",
+        "https://dashboard.ngrok.com/get-started/your-authtoken,",
+        "fix: Is the sandbox still running? Its address changes with every start.",
+    ):
+        assert whole in joined
+    troubles = [line[:4] for line in lines if line[:6] in {"warn  ", "fail  "}]
+    assert troubles == sorted(troubles, reverse=True), "failures come after warnings"
+    assert "fail" in troubles
+
+
+def test_every_line_is_shown_when_asked_for(cli: Cli) -> None:
+    """With -v what passed has a line each below its group, with what was found."""
+    shown = cli.run("doctor", "-v", "--no-tunnel", SUNO_BASE_URL=f"http://127.0.0.1:{closed_port()}")
+    lines = shown.stdout.splitlines()
+    assert any(line.startswith("  python       3.") for line in lines)
+    assert "  tunnel       skipped: --no-tunnel" in lines
+    assert not any(line.startswith("  connection") for line in lines), "what failed stands at the end alone"
+    folded = cli.run("doctor", "--no-tunnel", SUNO_BASE_URL=f"http://127.0.0.1:{closed_port()}").stdout
+    assert not any(line.startswith("  ") and "fix:" not in line for line in folded.splitlines())
 
 
 def test_set_up_as_told_it_passes_without_a_terminal(cli: Cli) -> None:

@@ -226,3 +226,10 @@ def test_every_library_has_an_owner() -> None:
     everybodys = {"msgspec", "yarl", "suno_cover_cli"}
     used = {imported.partition(".")[0] for name in MODULES for imported in imports_of(name)}
     assert used - sys.stdlib_module_names - everybodys - {name.partition(".")[0] for name in OWNERS} == set()
+
+
+def test_a_kind_of_tunnel_is_known_to_the_tunnels_alone() -> None:
+    """What lies below a kind is imported in ``tunnels/`` and nowhere else."""
+    users = {name for name in MODULES if any(one.startswith("tunnels.ngrok") for one in own_imports(name))}
+    assert sorted(name for name in users if not name.startswith("tunnels.")) == []
+    assert users

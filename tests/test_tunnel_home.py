@@ -81,7 +81,7 @@ def test_left_token_of_a_snap_is_removed(tmp_path: Path, monkeypatch: pytest.Mon
     left = tmp_path / "snap/ngrok/common/suno-cover/0123456789abcdef"
     left.mkdir(parents=True)
     AgentHome(left).write_config(Secret("left-token"))
-    with private_home(tmp_path / "state", snap="ngrok") as home:
+    with private_home(tmp_path / "state", is_snap=True) as home:
         assert home.path.parent == left.parent
         assert not left.exists()
         sweep(tmp_path / "state")

@@ -39,7 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         base_url: Scheme, host and optional port and path prefix, without a trailing slash.
         output: Folder that receives one folder per cover task.
         callback: Whether a tunnel is tried, demanded or left out.
-        domain: ngrok domain of one's own, or ``None``.
+        domain: Domain of the user's own for the tunnel, or ``None``.
         rate: Calls to the service, such as ``20/10s`` or ``off``.
         name: Template of file names, checked; see :class:`base.naming.NameTemplate`.
         preview: Whether saved covers are shown on a terminal.
@@ -204,7 +204,7 @@ def _word(setting: str, value: str, source: str) -> str:
 
 
 def _domain(value: str, source: str) -> str:
-    # People paste what ngrok's dashboard shows, scheme and all.
+    # People paste what a dashboard shows, scheme and all.
     name = value.strip().removeprefix("https://").strip("/").lower()
     if not _DOMAIN.fullmatch(name):
         raise UsageError(

@@ -133,10 +133,9 @@ class _Printer:
             self._output.write_line(line.replace(mark, self._paint(mark, _TONES[status]), 1))
 
     def _folded(self, text: str) -> list[str]:
-        """Break a line; words that are too long for a line below the text, such as addresses, come before it."""
-        longest = max(cells_of(word) for word in text.split(" "))
-        room = self._columns - 1 - longest
-        indent = _MARK_CHARS if not self._columns else max(0, min(_MARK_CHARS, room))
+        """Break a line. Its rest stands below the text, or farther left where that keeps an address whole."""
+        room = self._columns - 1 - max(cells_of(word) for word in text.split(" "))
+        indent = min(_MARK_CHARS, room) if room >= 0 else _MARK_CHARS
         return fold(text, self._columns, " " * indent)
 
 

@@ -1,7 +1,7 @@
 """The way a callback takes to us, as one thing: listener, tunnel, and the probe that shows they are joined.
 
 Nothing here is ever a reason for a job to fail. A channel that does not open, or is lost, says so once, and
-whoever waits for a callback is told to look for itself.
+jobs that wait for a callback are read instead.
 """
 
 import asyncio

@@ -169,6 +169,13 @@ class TunnelKind(ABC):
         """Return the next step after a failure, for somebody who has come to ``doctor`` for it already."""
         return error.hint
 
+    def sweep(self, state_dir: Path) -> None:  # noqa: B027 -- for kinds that leave something
+        """Remove what tunnels of killed runs left, secrets first. Blocks; quick where there is nothing.
+
+        Args:
+            state_dir: The state folder; it exists.
+        """
+
     def explain_answer(self, headers: Mapping[str, str]) -> TunnelError | None:  # noqa: ARG002 -- the same
         """Return what the kind's own servers say about themselves in the headers of an answer, if they do."""
         return None

@@ -12,11 +12,12 @@ from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.files import sweep_parts
 from suno_cover_cli.base.folders import state_folder
 from suno_cover_cli.base.settings_file import config_path
+from suno_cover_cli.tunnels.kinds import TunnelKinds
 
 _JOURNAL = "journal.sqlite3"
 
 
-def sweep_leftovers(environ: Mapping[str, str]) -> None:
+def sweep_leftovers(environ: Mapping[str, str], tunnels: TunnelKinds) -> None:
     """Remove what is left. Blocks; raises nothing: the command itself says what is wrong with a folder."""
     # Whichever it is that names no folder is reported where it is used.
     with suppress(OSError, RuntimeError, ValueError, UsageError):
@@ -25,14 +26,12 @@ def sweep_leftovers(environ: Mapping[str, str]) -> None:
     with suppress(OSError, RuntimeError, ValueError):
         state = state_folder(environ)
         if state.is_dir():
-            _sweep_state(state)
+            _sweep_state(state, tunnels)
 
 
-def _sweep_state(state: Path) -> None:
-    if any((state / "agents").glob("*")) or (Path.home() / "snap" / "ngrok" / "common" / "suno-cover").is_dir():
-        from suno_cover_cli.tunnels.ngrok.agent import sweep
-
-        sweep(state)
+def _sweep_state(state: Path, tunnels: TunnelKinds) -> None:
+    for kind in tunnels.known:
+        kind.sweep(state)
     sweep_parts(state)
     runs = state / "runs"
     if not any(runs.glob("*.lock")):

@@ -60,7 +60,7 @@ def run_command(
     context = Context(output=output)
 
     def begin_swept() -> Coroutine[Any, Any, int]:
-        sweep_leftovers(output.streams.environ)
+        sweep_leftovers(output.streams.environ, context.tunnels)
         return begin(context)
 
     run(begin_swept, output, on_interrupt=on_interrupt)

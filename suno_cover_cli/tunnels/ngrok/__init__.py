@@ -1,6 +1,8 @@
 """The tunnel through ngrok: its kind, and below it the agent, where it comes from and what it says."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.tunnels.ngrok.errors import explain_code, find_code, no_token, plain_error
@@ -9,6 +11,21 @@ from suno_cover_cli.tunnels.tunnel import Tunnel, TunnelCheck, TunnelKind, Tunne
 _TOKEN_VARIABLE = "NGROK_AUTHTOKEN"  # noqa: S105 -- a name
 _NETWORK_HINT = "Check the internet connection and the firewall; the agent's own check is: ngrok diagnose"
 _AGENT_HINT = "Run the agent by hand to see what it says: ngrok http 80"
+
+
+def home_folders(state_dir: Path) -> tuple[Path, Path]:
+    """Return where private folders of agents are: below the state folder, and where the snap of ngrok can read.
+
+    A snap sees nothing below hidden folders, where state folders are (https://snapcraft.io/docs/data-locations).
+    """
+    return state_dir / "agents", Path.home() / "snap" / "ngrok" / "common" / "suno-cover"
+
+
+def has_entries(folder: Path) -> bool:
+    """Tell whether there is anything in a folder; ``False`` for one that is not there."""
+    with suppress(OSError):
+        return any(folder.iterdir())
+    return False
 
 
 class _Ngrok(TunnelKind):
@@ -36,6 +53,12 @@ class _Ngrok(TunnelKind):
         if error.code in {"ngrok_offline", "ngrok_timeout", "tunnel_timeout"}:
             return _NETWORK_HINT
         return _AGENT_HINT if error.hint.startswith("suno-cover doctor") else error.hint
+
+    def sweep(self, state_dir: Path) -> None:
+        if any(has_entries(folder) for folder in home_folders(state_dir)):
+            from suno_cover_cli.tunnels.ngrok.agent import sweep
+
+            sweep(state_dir)
 
     def explain_answer(self, headers: Mapping[str, str]) -> TunnelError | None:
         code = find_code(headers.get("Ngrok-Error-Code"))

@@ -27,9 +27,8 @@ import msgspec
 
 from suno_cover_cli.base.clock import in_daemon_thread
 from suno_cover_cli.base.text import Secret
-from suno_cover_cli.tunnels.ngrok import guard
+from suno_cover_cli.tunnels.ngrok import guard, home_folders
 
-_HOMES = "agents"
 _TAIL_BYTES = 4096
 _CHUNK_BYTES = 64 * 1024
 _MAX_ANSWER_BYTES = 1024 * 1024
@@ -84,15 +83,14 @@ class AgentHome(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def private_home(state_dir: Path, *, snap: str | None = None) -> Iterator[AgentHome]:
+def private_home(state_dir: Path, *, is_snap: bool = False) -> Iterator[AgentHome]:
     """Clear away what killed runs have left, then lend a new private folder, removed at the end.
 
     Blocks, for milliseconds; it may be entered and left in different threads.
 
     Args:
         state_dir: The state folder.
-        snap: Name of the snap that is to read the folder. A snap sees nothing below hidden folders, where state
-            folders are, so it gets one in its own (https://snapcraft.io/docs/data-locations).
+        is_snap: A snap is to read the folder; see :func:`home_folders`.
 
     Raises:
         OSError: The folder cannot be written.
@@ -100,7 +98,8 @@ def private_home(state_dir: Path, *, snap: str | None = None) -> Iterator[AgentH
     from filelock import FileLock
 
     sweep(state_dir)
-    homes = state_dir / _HOMES if snap is None else _snap_homes(snap)
+    own, readable = home_folders(state_dir)
+    homes = readable if is_snap else own
     homes.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = homes / secrets.token_hex(8)
     # The lock comes before the folder: at no moment does a live run's folder stand there with its lock free.
@@ -117,15 +116,11 @@ def private_home(state_dir: Path, *, snap: str | None = None) -> Iterator[AgentH
 
 def sweep(state_dir: Path) -> None:
     """End the agents, and remove the folders and the tokens in them, of runs that were killed."""
-    for homes in (state_dir / _HOMES, _snap_homes("ngrok")):
+    for homes in home_folders(state_dir):
         with suppress(OSError):  # not there, which is the common case
             for path in homes.iterdir():
                 if path.is_dir():
                     _sweep_home(path)
-
-
-def _snap_homes(snap: str) -> Path:
-    return Path.home() / "snap" / snap / "common" / "suno-cover"
 
 
 def _sweep_home(path: Path) -> None:

@@ -353,9 +353,9 @@ async def _present_url(api_url: str) -> str | None:
 async def _lent_home(request: TunnelRequest, agent: FoundAgent | None) -> AsyncIterator[AgentHome]:
     """Lend a private folder; making and removing it happens in threads."""
     stack = ExitStack()
-    snap = agent.path.name if agent is not None and agent.is_snap else None
+    is_snap = agent is not None and agent.is_snap
     lending = asyncio.ensure_future(
-        in_daemon_thread(lambda: stack.enter_context(private_home(request.state_dir, snap=snap)))
+        in_daemon_thread(lambda: stack.enter_context(private_home(request.state_dir, is_snap=is_snap)))
     )
     try:
         yield await asyncio.shield(lending)
