@@ -34,6 +34,8 @@ function listed() {
 function itemOf(request) {
   const isGood = request.status >= 200 && request.status < 300;
   const when = new Date(request.ts * 1000).toLocaleTimeString(language);
+  // The path is the same for nearly all of them; what follows it is not.
+  const query = request.target.indexOf("?");
   return el(
     "li",
     {
@@ -45,7 +47,7 @@ function itemOf(request) {
       onclick: () => select(request.id, { focus: true, open: true }),
     },
     el("span", { class: "method" }, request.method),
-    el("span", { class: "target" }, `${when} ${request.target}`),
+    el("span", { class: "target" }, `${when} ${request.target.slice(Math.max(0, query))}`),
     el("span", { class: `code${isGood ? " good" : ""}` }, request.status === null ? "–" : String(request.status)),
     el("span", { class: "summary" }, request.summary),
   );
