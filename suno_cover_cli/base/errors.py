@@ -15,7 +15,6 @@ Nothing is told apart by its text::
     |-- JobFailedError             6  the service ended the job (408, 500, 501, 505, 531)
     |-- ImageError                 7  one image could not be saved
     |-- TunnelError                9  no tunnel, or it was lost
-    |-- SignatureError            10  a callback's signature is wrong or stale
     |-- NotPickedError            11  several variants of a cover, and none chosen
     `-- RequirementError          12  a store, a song or a picture does not allow it
 """
@@ -139,13 +138,6 @@ class TunnelError(SunoCoverError):
     code = "no_tunnel"
     is_permanent: bool = False
     is_expected: bool = False
-
-
-class SignatureError(SunoCoverError):
-    """A callback's signature is missing, wrong or stale."""
-
-    exit_code = ExitCode.BAD_SIGNATURE
-    code = "bad_signature"
 
 
 class NotPickedError(SunoCoverError):

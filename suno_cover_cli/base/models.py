@@ -207,11 +207,15 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Envelope(msgspec.Struct, kw_only=True):
-    """Every answer: ``{code, msg, data}``. The verdict is ``code``, not the HTTP status (recorded)."""
+    """Every answer: ``{code, msg, data}``. The verdict is ``code``, not the HTTP status (recorded).
+
+    ``retry_after_s`` is what the answer's header asked for; whoever decodes the body sets it.
+    """
 
     code: int
     msg: Any = None
     data: msgspec.Raw = msgspec.Raw(b"null")
+    retry_after_s: Any = None
 
 
 class WireSubmission(msgspec.Struct, kw_only=True):

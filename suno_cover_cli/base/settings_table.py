@@ -84,7 +84,7 @@ SETTINGS: dict[str, Setting] = {
         "rate",
         "N/TIME|off",
         "20/10s",
-        "Most calls to the service in a time, all jobs together",
+        "Most calls to the service in a time, all jobs and processes together",
         note="most calls to the service in a time, or off",
     ),
     "preview": Setting(

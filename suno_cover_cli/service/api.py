@@ -327,10 +327,12 @@ class SunoApi:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise _network_error(error, self._base_url, self._proxy) from error
         try:
-            return decode_envelope(status, raw, self._provider)
+            envelope = decode_envelope(status, raw, self._provider)
         except UnavailableError as error:
             error.retry_after_s = retry_after_s
             raise
+        envelope.retry_after_s = retry_after_s
+        return envelope
 
 
 def _jittered(first_s: float, attempts: int, max_s: float) -> float:

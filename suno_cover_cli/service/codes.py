@@ -149,6 +149,13 @@ _CODE_ERRORS: dict[int, Callable[[str], SunoCoverError]] = {
 
 def error_of(envelope: Envelope, provider: Provider) -> SunoCoverError:
     """Turn a refusing envelope into the error the user sees; each documented code has its own."""
+    error = _error_of_code(envelope, provider)
+    if isinstance(error, UnavailableError):
+        error.retry_after_s = envelope.retry_after_s
+    return error
+
+
+def _error_of_code(envelope: Envelope, provider: Provider) -> SunoCoverError:
     code, said = envelope.code, message_of(envelope)
     if code == 429:  # noqa: PLR2004 -- one code, two meanings, told apart by the service's words
         return _credits(said) if "credit" in said.lower() or "top up" in said.lower() else throttled(said)

@@ -1,6 +1,6 @@
 """All figures, in the order of the table."""
 
-from tests.bench.figures import batch, callbacks, commands, covers, journal, startup, waiting
+from tests.bench.figures import batch, callbacks, commands, covers, journal, limiter, startup, waiting
 from tests.bench.rows import Figure
 
 FIGURES: tuple[Figure, ...] = (
@@ -11,4 +11,5 @@ FIGURES: tuple[Figure, ...] = (
     *waiting.FIGURES,
     *batch.FIGURES,
     *journal.FIGURES,
+    *limiter.FIGURES,
 )
