@@ -80,11 +80,12 @@ class CountingService:
         moments = self.moments
         return max(sum(1 for other in moments if start <= other < start + self._window_s) for start in moments)
 
-    @property
-    def rate(self) -> float:
-        """Calls a second from the first to the last, without those that the first window has for nothing."""
-        moments = self.moments
-        return (len(moments) - self._limit) / (moments[-1] - moments[0])
+    def best_rate(self, windows: int) -> float:
+        """Calls a second in the busiest stretch of so many windows; before and after it there is less to do."""
+        moments, length_s = self.moments, windows * self._window_s
+        return (
+            max(sum(1 for other in moments if start <= other < start + length_s) for start in moments) / length_s
+        )
 
     async def wait_arrivals(self, count: int) -> None:
         """Wait until so many calls have come."""
