@@ -7,6 +7,8 @@ LEAST_FREE_BYTES = 16 * 1024 * 1024
 """A disk with less room is as good as full: one cover may need more."""
 
 _NAME = "suno-cover"
+# The home of a user id that nothing knows, without HOME, as containers have it: where only root can write.
+_NO_HOME = Path("/")
 
 
 def settings_path(environ: Mapping[str, str]) -> Path:
@@ -19,7 +21,10 @@ def settings_path(environ: Mapping[str, str]) -> Path:
         return Path(named).expanduser()
     from platformdirs import user_config_path
 
-    return user_config_path(_NAME, appauthor=False) / "config.toml"
+    try:
+        return user_config_path(_NAME, appauthor=False) / "config.toml"
+    except RuntimeError:
+        return _NO_HOME / ".config" / _NAME / "config.toml"
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:
@@ -32,7 +37,10 @@ def state_folder(environ: Mapping[str, str]) -> Path:
         return Path(named).expanduser()
     from platformdirs import user_state_path
 
-    return user_state_path(_NAME, appauthor=False)
+    try:
+        return user_state_path(_NAME, appauthor=False)
+    except RuntimeError:
+        return _NO_HOME / ".local" / "state" / _NAME
 
 
 def probe_folder(folder: Path) -> int:

@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.history import JobHistory
 from suno_cover_cli.journal.picks import PickStore
 from suno_cover_cli.journal.run_locks import RunLocks
@@ -51,7 +50,7 @@ async def open_covers(context: Context, state_dir: Path) -> AsyncIterator[CoverJ
         DatabaseError: It cannot be used.
         UsageError: A newer version of the program wrote it.
     """
-    async with Database(state_dir / "journal.sqlite3") as database:
+    async with context.open_journal(state_dir) as database:
         jobs = JobHistory(database, RunLocks(state_dir / "runs"))
         yield CoverJournal(jobs, PickStore(database, clock=context.clock))
 

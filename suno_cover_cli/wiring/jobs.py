@@ -1,6 +1,8 @@
 """Builds the parts that job commands share and hands them to the workflow: generate, wait, resume."""
 
-from contextlib import AsyncExitStack
+import asyncio
+import os
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -153,7 +155,9 @@ def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
     if options.verbosity:
         report_details(context, settings)
     if options.sandbox:
-        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Where it cannot be made, history is not kept, and the journal says so.
+        with suppress(OSError):
+            settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return JobStart(settings=settings, key=None, webhook_key=None)
     find_proxy(settings.base_url)  # a malformed one is told before an agent starts in vain
     return JobStart(
@@ -246,7 +250,9 @@ async def _open_sandbox(stack: AsyncExitStack, context: Context, settings: Setti
     """Start the imitation of the service inside this process and point the settings at it."""
     from suno_cover_cli.sandbox.app import Sandbox
 
-    sandbox = await stack.enter_async_context(Sandbox(state_file=settings.state_dir / "sandbox.jsonl"))
+    can_write = await asyncio.to_thread(os.access, settings.state_dir, os.W_OK)
+    state_file = settings.state_dir / "sandbox.jsonl" if can_write else None
+    sandbox = await stack.enter_async_context(Sandbox(state_file=state_file))
     key = Secret(sandbox.api_key)
     context.output.redactor.add(key)
     # There is no account to protect, and nobody wants to wait for a limit that is not there.

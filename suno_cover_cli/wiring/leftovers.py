@@ -31,7 +31,8 @@ def sweep_leftovers(environ: Mapping[str, str], tunnels: TunnelKinds) -> None:
 
 def _sweep_state(state: Path, tunnels: TunnelKinds) -> None:
     for kind in tunnels.known:
-        kind.sweep(state)
+        with suppress(OSError, RuntimeError):  # a user without a home
+            kind.sweep(state)
     sweep_parts(state)
     runs = state / "runs"
     if not any(runs.glob("*.lock")):

@@ -1,0 +1,84 @@
+"""Users and machines as containers have them: no home, no name, nowhere to write. The job runs all the same."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli_fixtures import Cli, Run
+
+_CAPABILITY = "+dac_read_search"  # to read the interpreter, wherever it lies; nothing can be written by it
+
+
+def as_stranger() -> list[str]:
+    """Return the words that make a command that of an unknown user id; none where only root may say them."""
+    if os.geteuid() or shutil.which("setpriv") is None:
+        return []
+    return ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"] + [
+        f"--{kind}-caps={_CAPABILITY}" for kind in ("inh", "ambient")
+    ]
+
+
+def run_in(cli: Cli, place: dict[str, str | None], *args: str) -> Run:
+    """Run the program as a stranger with some variables set, and others (``None``) not there."""
+    environ = {**cli.environ, "PYTHONDONTWRITEBYTECODE": "1", **place}
+    for name in ("SUNO_COVER_STATE_DIR", "SUNO_COVER_CONFIG"):
+        if name not in place:
+            environ[name] = None
+    cli.cwd.chmod(0o777)
+    for folder in (cli.cwd.parent, cli.cwd.parent.parent):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    done = subprocess.run(
+        [*as_stranger(), *cli.command(*args)],
+        cwd=cli.cwd,
+        env={name: value for name, value in environ.items() if value is not None},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+# A folder that not even root can make anything in.
+NOWHERE = "/proc/self/nowhere"
+PLACES: dict[str, dict[str, str | None]] = {
+    "a home that does not exist": {"HOME": NOWHERE},
+    "a home and folders that cannot be": {"HOME": NOWHERE, "XDG_STATE_HOME": NOWHERE, "XDG_CONFIG_HOME": NOWHERE},
+    "a state folder that cannot be made": {"SUNO_COVER_STATE_DIR": NOWHERE},
+}
+if as_stranger():
+    PLACES |= {
+        "no home and no name": {"HOME": None},
+        "the root as home": {"HOME": "/"},
+        "somebody else's state folder": {"SUNO_COVER_STATE_DIR": "/var"},
+    }
+
+
+@pytest.mark.skipif(os.name != "posix", reason="homes of Windows are another matter")
+@pytest.mark.parametrize("place", PLACES)
+def test_a_job_runs_where_nothing_can_be_kept(cli: Cli, place: str) -> None:
+    """The covers are saved; one line says that history is not kept and which variable helps."""
+    run = run_in(cli, PLACES[place], "generate", "--sandbox", "sandbox-instant")
+    assert run.code == 0, run.stderr
+    assert len(run.lines) == 2
+    assert [Path(cli.cwd / line).stat().st_size > 0 for line in run.lines] == [True, True]
+    (said,) = [line for line in run.stderr.splitlines() if "history is not kept" in line]
+    assert "SUNO_COVER_STATE_DIR" in said
+    assert "unexpected" not in run.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="homes of Windows are another matter")
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("words", ["history", "resume", "config show", "config set provider kie", "listen --list"])
+def test_no_command_calls_such_a_place_unexpected(cli: Cli, place: str, words: str) -> None:
+    """What cannot do without the folder says which one it is, and ends with an error of its own."""
+    run = run_in(cli, PLACES[place], *words.split())
+    assert run.code in {0, 1, 2}, run.stderr
+    assert "unexpected" not in run.stderr
+    if words in {"history", "resume", "listen --list"}:
+        assert run.code == 1
+        assert "SUNO_COVER_STATE_DIR" in run.stderr
