@@ -12,6 +12,7 @@ from aiohttp import web
 
 from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.images.downloader import Downloader
+from tests.image_fixtures import ENVIRON
 
 AGENT = "suno-cover/0.0.test"
 
@@ -42,7 +43,12 @@ class CountingClock:
 
 def make_downloader(clock: CountingClock | None = None, **options: Any) -> Downloader:
     """Return a downloader that may use loopback, unless told otherwise."""
-    defaults: dict[str, Any] = {"allow_loopback": True, "clock": clock or CountingClock(), "user_agent": AGENT}
+    defaults: dict[str, Any] = {
+        "allow_loopback": True,
+        "clock": clock or CountingClock(),
+        "user_agent": AGENT,
+        "environ": ENVIRON,
+    }
     return Downloader(**(defaults | options))
 
 

@@ -2,14 +2,17 @@
 
 import functools
 import io
+import os
 import random
 from pathlib import Path
 
 from PIL import Image
 
+from suno_cover_cli.base.environment import without_secrets
 from suno_cover_cli.base.models import SavedImage
 from suno_cover_cli.images.check import ImageChecker
-from suno_cover_cli.images.files import ImageFolder, PartFile
+from suno_cover_cli.images.files import ImageFolder
+from suno_cover_cli.images.transfer import Transfer
 
 
 @functools.cache
@@ -24,7 +27,8 @@ def picture(image_format: str = "PNG", side: int = 64, seed: int = 1) -> bytes:
 PNG = picture()
 OTHER = picture(seed=2)
 URL = "https://images.example/cover.png"
-CHECKER = ImageChecker()
+ENVIRON = without_secrets(os.environ, ())
+CHECKER = ImageChecker(ENVIRON)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -32,20 +36,25 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if not path.is_dir())
 
 
+def begin(folder: Path, stem: str = "cover_1", *, overwrite: bool = False) -> Transfer:
+    """Return what a download keeps of one save."""
+    files = ImageFolder(folder, CHECKER)
+    return Transfer(URL, files, stem, CHECKER, overwrite=overwrite, on_progress=None)
+
+
 def put(folder: Path, body: bytes = PNG, stem: str = "cover_1", *, overwrite: bool = False) -> SavedImage:
     """Do what a download does with the bytes it received."""
-    files, part = ImageFolder(folder, stem, CHECKER), PartFile(folder, stem)
+    transfer = begin(folder, stem, overwrite=overwrite)
     try:
-        existing = files.prepare(URL, overwrite=overwrite)
+        existing = transfer.prepare()
         if existing is not None:
             return existing
-        part.append(body[:1000])
-        part.append(body[1000:])
-        return files.publish(part, URL, overwrite=overwrite)
+        transfer.take(body[:1000])
+        return transfer.finish(body[1000:])
     finally:
-        part.discard()
+        transfer.discard()
 
 
 def find(folder: Path, stem: str = "cover_1") -> SavedImage | None:
     """Look for what is already there."""
-    return ImageFolder(folder, stem, CHECKER).find_saved(URL)
+    return ImageFolder(folder, CHECKER).find_saved(stem, URL)

@@ -14,10 +14,10 @@ import pytest
 
 from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.base.models import SavedImage
-from suno_cover_cli.images.check import DamagedImageError
-from suno_cover_cli.images.files import ImageFolder, PartFile
+from suno_cover_cli.images.files import PartFile
+from suno_cover_cli.images.kinds import DamagedImageError
 from tests.downloader_fixtures import refused
-from tests.image_fixtures import CHECKER, OTHER, PNG, URL, find, names_in, picture, put
+from tests.image_fixtures import OTHER, PNG, begin, find, names_in, picture, put
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files, limits or signals")
 
@@ -61,11 +61,11 @@ def test_stem_is_taken_in_any_format(tmp_path: Path, suffix: str) -> None:
 
 def test_name_taken_at_the_last_moment(tmp_path: Path) -> None:
     """What takes the name between the first look and the last step is never replaced."""
-    files, part = ImageFolder(tmp_path, "cover_1", CHECKER), PartFile(tmp_path, "cover_1")
-    assert files.prepare(URL, overwrite=False) is None
-    part.append(PNG)
+    transfer = begin(tmp_path)
+    assert transfer.prepare() is None
+    transfer.take(PNG)
     (tmp_path / "cover_1.png").write_bytes(OTHER)
-    image = files.publish(part, URL, overwrite=False)
+    image = transfer.finish()
     assert (tmp_path / "cover_1.png").read_bytes() == OTHER
     assert image == find(tmp_path)
     assert names_in(tmp_path) == ["cover_1.png"]
@@ -73,11 +73,11 @@ def test_name_taken_at_the_last_moment(tmp_path: Path) -> None:
 
 def test_notes_that_took_the_name_at_the_last_moment(tmp_path: Path) -> None:
     """A file that is no picture and takes the name at the last moment is reported, not replaced."""
-    files, part = ImageFolder(tmp_path, "cover_1", CHECKER), PartFile(tmp_path, "cover_1")
-    part.append(PNG)
+    transfer = begin(tmp_path)
+    transfer.take(PNG)
     (tmp_path / "cover_1.png").write_text("my notes")
     with refused("file_exists"):
-        files.publish(part, URL, overwrite=False)
+        transfer.finish()
     assert (tmp_path / "cover_1.png").read_text() == "my notes"
     assert names_in(tmp_path) == ["cover_1.png"]
 
@@ -147,10 +147,10 @@ def test_file_systems_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "link", refuse)
-    part = PartFile(tmp_path, "cover_1")
-    part.append(PNG)
+    transfer = begin(tmp_path)
+    transfer.take(PNG)
     put(tmp_path, OTHER)
-    assert ImageFolder(tmp_path, "cover_1", CHECKER).publish(part, URL, overwrite=False) == find(tmp_path)
+    assert transfer.finish() == find(tmp_path)
     assert (tmp_path / "cover_1.png").read_bytes() == OTHER
     assert names_in(tmp_path) == ["cover_1.png"]
 
@@ -170,12 +170,12 @@ def test_folder_that_vanishes(tmp_path: Path) -> None:
     """A folder that is removed while a picture arrives is reported, not made up for."""
     folder = tmp_path / "covers"
     folder.mkdir()
-    part = PartFile(folder, "cover_1")
-    part.append(PNG)
+    transfer = begin(folder)
+    transfer.take(PNG)
     shutil.rmtree(folder)
     with refused("folder_unwritable"):
-        ImageFolder(folder, "cover_1", CHECKER).publish(part, URL, overwrite=False)
-    part.discard()
+        transfer.finish()
+    transfer.discard()
 
 
 FILL = """
@@ -213,10 +213,10 @@ def test_discarded_file_stays_away(tmp_path: Path) -> None:
 
 HOLD = """
 import pathlib, signal, sys
-from tests.image_fixtures import PNG, PartFile
+from tests.image_fixtures import PNG, begin
 
-part = PartFile(pathlib.Path(sys.argv[1]), "cover_1")
-part.append(PNG[:1000])
+transfer = begin(pathlib.Path(sys.argv[1]))
+transfer.take(PNG[:1000])
 print("held", flush=True)
 signal.pause()
 """

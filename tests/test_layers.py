@@ -95,7 +95,7 @@ SHARED = {
     "journal.rows": {"workflow", "ui"},
     "service.codes": {"workflow"},
     "callbacks.signature": {"senders", "listen"},
-    "images.check": {"release"},
+    "images.kinds": {"release"},
     "journal.history": {"ui"},
 }
 
@@ -113,14 +113,14 @@ OWNERS = {
     "wcwidth": ("base.text",),
     "filelock": ("journal.repair", "journal.run_locks", "tunnels.ngrok.agent"),
     "PIL": (
-        *("images.check", "ui.preview_encoder", "sandbox.pictures", "web.looks"),
-        *("release.measures", "release.pictures", "release.rendering"),
+        *("images.jpeg_runs", "images.decoder", "ui.preview_encoder", "sandbox.pictures", "web.looks"),
+        *("release.measures", "release.pictures", "release.containers", "release.rendering"),
     ),
     "mutagen": ("release.tags",),
     "tenacity": ("images.downloader",),
     "multidict": ("callbacks.delivery",),
     "aiohttp": (
-        *("service.api", "images.downloader", "images.hosts", "tunnels.probe", "doctor.service", "sandbox.*"),
+        *("service.api", "images.*", "tunnels.probe", "doctor.service", "sandbox.*"),
         *("callbacks.delivery", "callbacks.faults", "callbacks.listener*", "web.server"),
     ),
     "aiohttp.web": ("callbacks.listener*", "sandbox.*", "web.server"),

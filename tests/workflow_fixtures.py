@@ -21,6 +21,7 @@ from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.service.api import SunoApi
 from suno_cover_cli.service.limiter import RequestLimiter
 from tests.clocks import ScaledClock
+from tests.image_fixtures import ENVIRON
 from tests.journal_fixtures import Listening
 
 
@@ -182,7 +183,7 @@ async def rig(
             )
         )
         downloader = await stack.enter_async_context(
-            Downloader(allow_loopback=True, clock=clock, user_agent="test/1")
+            Downloader(allow_loopback=True, clock=clock, user_agent="test/1", environ=ENVIRON)
         )
         opened = Rig(sandbox, journal, heard, tmp_path / "covers")
         if callbacks:

@@ -27,8 +27,10 @@ _NAME_CHARS = 40
 _WRITER_S = 10
 # What a shell hands over as <(command) has its writer already, however long that takes.
 _INHERITED = ("/dev/fd/", "/proc/")
-# What hard links answer where the file system has none (FAT, some network and FUSE mounts).
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+# What a file system answers to what it does not have (FAT, network, FUSE and phone mounts).
+_NOT_THERE = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY})
+_NO_LINKS = _NOT_THERE | {errno.EPERM, errno.EACCES, errno.EXDEV, errno.EMLINK}
+_NO_SYNC = _NOT_THERE | {errno.EBADF, errno.EROFS}
 # Existing files are opened without following a link and without waiting for a pipe's other end.
 READ_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -84,8 +86,7 @@ class PendingFile:
             FileTakenError: The name is taken and ``overwrite`` is off.
             OSError: As the system says; what was there before is untouched.
         """
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
+        sync_file(self.stream)
         if sys.platform == "win32":
             # An open file cannot be renamed there.
             self.stream.close()
@@ -110,7 +111,7 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o666, overwrite: bo
         FileTakenError: The name is taken and ``overwrite`` is off.
         OSError: As the system says; what was there before is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     with PendingFile(path, mode=mode) as part:
         part.stream.write(content)
         part.publish(overwrite=overwrite)
@@ -161,18 +162,49 @@ def rename_to_new(part: Path, path: Path) -> None:
         part.rename(path)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable. Windows opens no folders and journals names by itself.
+def make_folders(folder: Path) -> None:
+    """Make a folder and what leads to it, if they are missing, and their names durable.
 
     Raises:
         OSError: As the system says.
     """
+    missing = []
+    for one in (folder, *folder.parents):
+        if one.is_dir():
+            break
+        missing.append(one)
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        sync_folder(one.parent)
+
+
+def sync_file(stream: BufferedRandom) -> None:
+    """Put what was written on the disk, as far as its file system can say so.
+
+    Raises:
+        OSError: The disk is full or broken.
+    """
+    stream.flush()
+    try:
+        os.fsync(stream.fileno())
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where that can be done.
+
+    The names are there already: a file system that refuses loses nothing and may stop nothing. Windows opens no
+    folders and journals names by itself.
+    """
     if sys.platform != "win32":
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def lock_part(descriptor: int) -> bool:

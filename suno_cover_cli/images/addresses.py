@@ -10,15 +10,18 @@ import re
 import socket
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
 
 from yarl import URL
 
 from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.base.text import clean
 
-_MAX_URL_CHARS = 8000
-_ASCII_URL = re.compile(r"[!-~]+")
-_CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]")
+_MAX_URL_CHARS = 16_000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Up to the authority, or to the end of it; what follows is the path.
+_AUTHORITY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")
+_NOT_SENT = re.compile(r"[^!-~]+")
 
 # Written out from IANA's registries of special-purpose addresses (RFC 6890 and later), because what Python
 # calls ``is_global`` differs between its releases. 224.0.0.0/3 is multicast and what lies above it.
@@ -183,11 +186,12 @@ class AddressGuard:
 
     def _parse(self, text: str, base: URL | None) -> URL:
         stripped = text.strip()
-        if len(stripped) > _MAX_URL_CHARS or _CONTROL.search(stripped):
-            raise _forbidden("the image's address is no address: too long, or with blanks in it")
+        if len(stripped) > _MAX_URL_CHARS:
+            raise _forbidden(f"the image's address is longer than {_MAX_URL_CHARS} characters")
+        if not stripped or _CONTROL.search(stripped):
+            raise _forbidden("the image's address is no address: it is empty, or has control characters in it")
         try:
-            # A URL that can go on the wire as it stands does so: signed addresses break when re-quoted.
-            url = URL(stripped, encoded=_ASCII_URL.fullmatch(stripped) is not None)
+            url = URL(_encode(stripped), encoded=True)
             if base is not None:
                 url = base.join(url)
             # Host and port are looked at lazily, and that is where a bad one shows.
@@ -195,6 +199,23 @@ class AddressGuard:
         except ValueError as error:
             raise _forbidden("the image's address is no address") from error
         return url
+
+
+def _encode(text: str) -> str:
+    """Encode what cannot go on the wire and nothing else: signed addresses break when they are quoted anew.
+
+    Raises:
+        ValueError: The host cannot be written as it has to be.
+    """
+    match = _AUTHORITY.match(text)
+    authority = match[0] if match is not None else ""
+    path = text[len(authority) :]
+    if " " in authority:
+        raise ValueError("a blank in the host")
+    if not authority.isascii():
+        scheme, _, place = authority.rpartition("//")
+        authority = f"{scheme}//{URL(f'https://{place}').raw_authority}"
+    return authority + _NOT_SENT.sub(lambda found: quote(found[0].encode("utf-8", "surrogateescape")), path)
 
 
 def forbidden_address(url: URL) -> ImageError:

@@ -1,47 +1,39 @@
-"""Is this file a whole picture? Told by its bytes, never by a header or a file name.
+"""Is this file a whole picture? Told by its bytes, as they come; each format by the module that knows it.
 
-The only module that knows Pillow, which is imported when the first picture is at hand. The formats are those
-a cover can come in; Pillow's other decoders are never offered foreign bytes.
+==========  ==========================================================  =======================================
+format      how                                                         memory at most
+==========  ==========================================================  =======================================
+PNG         unpacked and counted as it comes (:mod:`png`)               1 MiB
+JPEG        decoded as it comes, twice (:mod:`jpeg`)                    32 MiB; large ones later, alone, 160 MiB
+WebP, AVIF  decoded when it is there, by a program apart (:mod:`decoding`)  200 MiB in that program
+==========  ==========================================================  =======================================
 """
 
-import contextlib
 import hashlib
-import struct
 import threading
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
-from io import BufferedRandom, BufferedReader, BytesIO
-from typing import TYPE_CHECKING
 
+from suno_cover_cli.base.environment import ChildEnviron
 from suno_cover_cli.base.errors import ImageError
+from suno_cover_cli.images.decoding import check_whole
+from suno_cover_cli.images.jpeg import JpegCheck
+from suno_cover_cli.images.kinds import (
+    HEAD_BYTES,
+    DamagedImageError,
+    ImageFormat,
+    ReadableFile,
+    TooManyPixelsError,
+    name_foreign,
+    sniff,
+)
+from suno_cover_cli.images.png import PngCheck
+from suno_cover_cli.images.stopping import Stop, StoppedError
 
-if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
-
-SNIFF_BYTES = 12
-"""How many first bytes :func:`sniff` needs at most."""
-
-ReadableFile = BufferedRandom | BufferedReader | BytesIO
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_BLOCK_BYTES = 64 * 1024
-_LARGE_PIXELS = 8_000_000
-_AVIF_BRANDS = frozenset({b"avif", b"avis", b"mif1"})
-
-
-class ImageFormat(StrEnum):
-    """Formats that are accepted; the value is the word in the job object."""
-
-    PNG = "png"
-    JPEG = "jpeg"
-    WEBP = "webp"
-    AVIF = "avif"
-
-    @property
-    def suffix(self) -> str:
-        """File name extension, dot included."""
-        return ".jpg" if self is ImageFormat.JPEG else f".{self.value}"
+_BLOCK_BYTES = 256 * 1024
+_EAGER_BYTES = 32 * 1024 * 1024
+_LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,144 +47,151 @@ class Picture:
     sha256: str
 
 
-class NotAnImageError(ImageError):
-    """The first bytes are those of no accepted format."""
-
-    code = "image_not_an_image"
-    hint = "Run suno-cover resume in a while; the image host answers with something else at the moment."
-
-
-class DamagedImageError(ImageError):
-    """It begins like a picture, but is cut off or cannot be decoded."""
-
-    code = "image_truncated"
-    hint = "Run suno-cover resume in a while: it fetches the missing picture again."
-
-
-class TooManyPixelsError(ImageError):
-    """Decoding it would take more memory than any cover is worth."""
-
-    code = "image_too_many_pixels"
-    hint = "No cover is that large. Look at the address before you trust it."
-
-
-def sniff(head: bytes | bytearray) -> ImageFormat | None:
-    """Tell the format by the first :data:`SNIFF_BYTES` bytes, or ``None`` when they are of no known one."""
-    if head.startswith(_PNG_SIGNATURE):
-        return ImageFormat.PNG
-    if head.startswith(b"\xff\xd8\xff"):
-        return ImageFormat.JPEG
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return ImageFormat.WEBP
-    if head[4:8] == b"ftyp" and bytes(head[8:12]) in _AVIF_BRANDS:
-        return ImageFormat.AVIF
-    return None
-
-
 class ImageChecker:
-    """Checks whole files; one instance may be used by several threads at once.
+    """Checks files; one instance may be used by several threads at once.
 
     Args:
-        max_pixels: Larger pictures are refused before memory is taken for them. At 4 bytes a pixel the
-            default means 200 MB, and large ones are decoded one at a time. It lies below the number at
-            which Pillow starts to warn, so Pillow's own limit never comes into play.
+        environ: For the program that decodes WebP and AVIF.
+        max_pixels: Larger pictures are refused before anything is taken for them.
     """
 
-    def __init__(self, max_pixels: int = 50_000_000) -> None:
+    def __init__(self, environ: ChildEnviron, max_pixels: int = 50_000_000) -> None:
+        self._environ = environ
         self._max_pixels = max_pixels
+        # What takes much memory is done for one picture at a time.
         self._large = threading.Lock()
 
+    def begin(self, stop: Stop) -> "PictureCheck":
+        """Begin to check a file that is on its way; ``stop`` ends it."""
+        return PictureCheck(self._environ, self._max_pixels, self._large, stop)
+
     def check(self, file: ReadableFile) -> Picture:
-        """Hash and decode a file from its first byte to its last. Blocks: for a thread, not for the loop.
+        """Check a file from its first byte to its last. Blocks: for a thread, not for the loop.
+
+        Raises:
+            ImageError: See :meth:`PictureCheck.finish`.
+        """
+        check = self.begin(Stop())
+        file.seek(0)
+        while block := file.read(_BLOCK_BYTES):
+            check.feed(block)
+        return check.finish(file)
+
+
+class PictureCheck:
+    """The check of one file, piece by piece; used by one thread at a time.
+
+    Args:
+        environ, max_pixels: See :class:`ImageChecker`.
+        large: Held while much memory is taken.
+        stop: Ends the check.
+    """
+
+    def __init__(self, environ: ChildEnviron, max_pixels: int, large: threading.Lock, stop: Stop) -> None:
+        self._environ = environ
+        self._max_pixels = max_pixels
+        self._large = large
+        self._stop = stop
+        self._hash = hashlib.sha256()
+        self._size_bytes = 0
+        self._head = b""
+        self._format: ImageFormat | None = None
+        self._eager: PngCheck | JpegCheck | None = None
+
+    def feed(self, data: bytes | bytearray) -> None:
+        """Take the next bytes of the file, and look at them as far as the format allows. Blocks.
+
+        Raises:
+            NotAnImageError: The first bytes are those of no accepted format.
+            DamagedImageError, UnsupportedImageError, TooManyPixelsError: What has come so far is enough to know.
+            StoppedError: It is no longer wanted.
+        """
+        self._stop.check()
+        self._hash.update(data)
+        self._size_bytes += len(data)
+        if self._format is None:
+            self._head += data
+            if len(self._head) < HEAD_BYTES:
+                return
+            data = self._begin_format()
+        self._look_at(data)
+
+    def finish(self, file: ReadableFile) -> Picture:
+        """Tell what the file is, now that all of it has been fed. Blocks.
+
+        Args:
+            file: Holds what was fed; read where a format has to be looked at as a whole.
 
         Raises:
             NotAnImageError: No accepted format.
             DamagedImageError: Cut off, or not decodable.
-            TooManyPixelsError: More than ``max_pixels``.
+            UnsupportedImageError: Of a kind that cannot be checked.
+            TooManyPixelsError: More than ``max_pixels``, or than memory allows.
+            StoppedError: It is no longer wanted.
         """
-        file.seek(0)
-        found = sniff(file.read(SNIFF_BYTES))
-        if found is None:
-            raise NotAnImageError("what came is not a picture in a known format")
-        file.seek(0)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        size_bytes = file.tell()
-        try:
-            width, height = self._decode(found, file)
-        except ImageError:
-            raise
-        except MemoryError as error:
-            raise TooManyPixelsError("the picture does not fit into memory") from error
-        except Exception as error:  # a hostile file leads decoders to raise nearly anything
-            raise DamagedImageError(f"the {found.value} picture is cut off or damaged") from error
-        return Picture(format=found, width=width, height=height, size_bytes=size_bytes, sha256=sha256)
+        if self._format is None:
+            self._look_at(self._begin_format())
+        if self._format is None:
+            raise TypeError("a file without a format was not refused")
+        with _telling(self._format):
+            if self._eager is None or (isinstance(self._eager, JpegCheck) and self._eager.is_put_off):
+                width, height = self._check_alone(self._format, file)
+            else:
+                width, height = self._eager.finish()
+        return Picture(
+            format=self._format,
+            width=width,
+            height=height,
+            size_bytes=self._size_bytes,
+            sha256=self._hash.hexdigest(),
+        )
 
-    def _decode(self, found: ImageFormat, file: ReadableFile) -> tuple[int, int]:
-        """Decode every pixel; return width and height."""
-        from PIL.Image import DecompressionBombError
+    def _look_at(self, data: bytes | bytearray) -> None:
+        if self._eager is not None and self._format is not None:
+            with _telling(self._format):
+                self._eager.feed(data)
 
-        reader = find_reader(found)
+    def _begin_format(self) -> bytes:
+        """Choose the check by the first bytes, and return them."""
+        self._format = sniff(self._head)
+        if self._format is None:
+            raise name_foreign(self._head)
+        if self._format is ImageFormat.PNG:
+            self._eager = PngCheck(self._max_pixels, self._stop.check)
+        elif self._format is ImageFormat.JPEG:
+            self._eager = JpegCheck(self._max_pixels, self._stop.check, eager_bytes=_EAGER_BYTES)
+        head, self._head = self._head, b""
+        return head
+
+    def _check_alone(self, image_format: ImageFormat, file: ReadableFile) -> tuple[int, int]:
+        while not self._large.acquire(timeout=_LOOK_EVERY_S):
+            self._stop.check()
         try:
-            if found is ImageFormat.PNG:
-                _check_chunks(file)
+            if image_format is not ImageFormat.JPEG:
+                return check_whole(
+                    image_format, file, stop=self._stop, max_pixels=self._max_pixels, environ=self._environ
+                )
+            check = JpegCheck(self._max_pixels, self._stop.check)
             file.seek(0)
-            with reader(file) as image:
-                width, height = image.size
-                if width * height > self._max_pixels:
-                    raise TooManyPixelsError(f"the picture claims {width} x {height} pixels")
-                with self._large if width * height > _LARGE_PIXELS else contextlib.nullcontext():
-                    image.load()
-        except DecompressionBombError as error:
-            raise TooManyPixelsError("the picture claims far too many pixels") from error
-        return width, height
+            while block := file.read(_BLOCK_BYTES):
+                check.feed(block)
+            return check.finish()
+        finally:
+            self._large.release()
 
 
-def load_decoder() -> None:
-    """Import what reads most covers, ahead of the first one. Blocks for tens of milliseconds."""
-    find_reader(ImageFormat.PNG)
-
-
-def _check_chunks(file: ReadableFile) -> None:
-    """Read a PNG's chunks with their checksums up to the end mark: decoding its pixels looks at neither.
+@contextmanager
+def _telling(image_format: ImageFormat) -> Iterator[None]:
+    """Turn whatever else a decoder raises over hostile bytes into one of our errors.
 
     Raises:
-        ValueError, struct.error: It is cut off, or a bit has changed.
+        ImageError, StoppedError, OSError: As they come: OSErrors are those of the file.
     """
-    file.seek(len(_PNG_SIGNATURE))
-    kind = b""
-    while kind != b"IEND":
-        length, kind = struct.unpack(">I4s", file.read(8))
-        checksum = zlib.crc32(kind)
-        while length:
-            block = file.read(min(length, _BLOCK_BYTES))
-            if not block:
-                raise ValueError("cut off within a chunk")
-            checksum = zlib.crc32(block, checksum)
-            length -= len(block)
-        if file.read(4) != checksum.to_bytes(4):
-            raise ValueError("wrong checksum")
-
-
-def find_reader(found: ImageFormat) -> "type[ImageFile]":
-    """Return Pillow's class for one format.
-
-    Called by name instead of through ``Image.open``, which tries formats in turn and *warns* about pictures
-    of a size that we refuse ourselves.
-    """
-    if found is ImageFormat.PNG:
-        from PIL.PngImagePlugin import PngImageFile
-
-        return PngImageFile
-    if found is ImageFormat.JPEG:
-        from PIL.JpegImagePlugin import JpegImageFile
-
-        return JpegImageFile
-    if found is ImageFormat.WEBP:
-        from PIL.WebPImagePlugin import WebPImageFile
-
-        return WebPImageFile
-    from PIL.AvifImagePlugin import SUPPORTED, AvifImageFile
-
-    if not SUPPORTED:
-        raise NotAnImageError("an AVIF picture came, and the installed Pillow cannot read those")
-    return AvifImageFile
+    try:
+        yield
+    except (ImageError, StoppedError, OSError):
+        raise
+    except MemoryError as error:
+        raise TooManyPixelsError("the picture does not fit into memory") from error
+    except Exception as error:
+        raise DamagedImageError(f"the {image_format.shown} picture is damaged: it cannot be decoded") from error

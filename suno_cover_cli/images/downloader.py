@@ -1,18 +1,18 @@
 """URL -> checked file.
 
-A save is a few attempts. One attempt is a request (:mod:`imagehost`), a body that is looked at from its first
-bytes on, and a finishing step in a thread: write, full check (:mod:`imagecheck`), fsync, final name
-(:mod:`imagefiles`). What may be connected to at all is decided in :mod:`addresses`.
+A save is a few attempts. One attempt is a request (:mod:`hosts`), a body that is written and checked while it
+comes (:mod:`transfer`, :mod:`check`), and a final name (:mod:`files`). What may be connected to at all is decided
+in :mod:`addresses`.
 """
 
 import asyncio
 import functools
 import os
-import re
 import ssl
+import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
@@ -22,26 +22,23 @@ from aiohttp.abc import AbstractResolver
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
 from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.environment import ChildEnviron
 from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.base.models import SavedImage
 from suno_cover_cli.base.retries import repeat
-from suno_cover_cli.base.text import clean
 from suno_cover_cli.images.addresses import AddressGuard
-from suno_cover_cli.images.check import (
-    SNIFF_BYTES,
-    DamagedImageError,
-    ImageChecker,
-    NotAnImageError,
-    load_decoder,
-    sniff,
-)
-from suno_cover_cli.images.files import ImageFolder, PartFile
-from suno_cover_cli.images.hosts import AttemptError, ImageHosts, is_packed, read_body, read_retry_after
+from suno_cover_cli.images.check import ImageChecker
+from suno_cover_cli.images.failures import AttemptError, check_patience, host_of, read_retry_after
+from suno_cover_cli.images.files import ImageFolder
+from suno_cover_cli.images.hosts import ImageHosts, read_body
+from suno_cover_cli.images.kinds import DamagedImageError, NotAnImageError, UnsupportedImageError
+from suno_cover_cli.images.syncing import FolderSync
+from suno_cover_cli.images.transfer import Intake, Transfer
+from suno_cover_cli.images.unpacking import MOST_LAYERS, Unpacker
 
-_FLUSH_BYTES = 256 * 1024
 # What is no picture, or a broken one, at its source seldom mends itself.
 _CONTENT_ATTEMPTS = 3
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15}|\*)")
+_WAITING_THREADS = 8
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,6 +54,7 @@ class Downloader:
         allow_loopback: The service itself is on this machine: loopback, and http to it, is allowed too.
         clock: Waits between attempts.
         user_agent: Sent as ``User-Agent``; image hosts answer 403 to some default ones.
+        environ: For the program that decodes some formats.
         max_bytes: Larger images are refused, counted on what arrives and on what it unpacks to.
         max_attempts: Attempts per image.
         max_concurrent: Transfers at a time in this process.
@@ -74,6 +72,7 @@ class Downloader:
         allow_loopback: bool,
         clock: Clock,
         user_agent: str,
+        environ: ChildEnviron,
         max_bytes: int = 50 * 1024 * 1024,
         max_attempts: int = 5,
         max_concurrent: int = 16,
@@ -98,12 +97,13 @@ class Downloader:
         self._max_bytes = max_bytes
         self._max_attempts = max_attempts
         self._max_s = max_s
-        self._checker = ImageChecker(max_pixels)
+        self._checker = ImageChecker(environ, max_pixels)
         self._slots = asyncio.Semaphore(max_concurrent)
         # The next pictures arrive while the last ones are checked, but only so many wait for their check.
         self._places = asyncio.Semaphore(2 * max_concurrent)
-        # Decoding keeps a core busy, fsync keeps a thread waiting: a few more threads than cores.
-        self._threads = ThreadPoolExecutor((os.cpu_count() or 1) + 4, thread_name_prefix="images")
+        self._folders: weakref.WeakValueDictionary[Path, _Target] = weakref.WeakValueDictionary()
+        # Unpacking keeps a core busy, syncing keeps a thread waiting: some more threads than cores.
+        self._threads = ThreadPoolExecutor((os.cpu_count() or 1) + _WAITING_THREADS, thread_name_prefix="images")
         self._backoff = wait_exponential(multiplier=0.5, max=20) + wait_random(0, 0.5)
 
     async def __aenter__(self) -> Self:
@@ -117,10 +117,6 @@ class Downloader:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._hosts.__aexit__(exc_type, exc, traceback)
 
-    def prepare(self) -> None:
-        """Load the decoder in a thread, beside whatever else is waited for; returns at once."""
-        self._threads.submit(load_decoder)
-
     async def find_saved(self, folder: Path, stem: str, url: str) -> SavedImage | None:
         """Return the whole picture that is already in ``folder`` under ``stem``, whatever its format.
 
@@ -132,7 +128,7 @@ class Downloader:
         Raises:
             ImageError: ``bad_name``; ``stem`` is not a plain file name.
         """
-        return await self._run(ImageFolder(folder, stem, self._checker).find_saved, url)
+        return await self._run(self._target(folder).files.find_saved, stem, url)
 
     async def save(
         self,
@@ -143,6 +139,7 @@ class Downloader:
         overwrite: bool = False,
         on_progress: Callable[[int, int | None], None] | None = None,
         on_retry: Callable[[str], None] | None = None,
+        turn: AbstractAsyncContextManager[object] | None = None,
     ) -> SavedImage:
         """Fetch one image into ``folder/stem.<extension by content>``, whole, checked and on the disk.
 
@@ -153,6 +150,7 @@ class Downloader:
             overwrite: Replace what bears the name.
             on_progress: Told bytes so far and in all (``None``: the server does not say) as they arrive.
             on_retry: Told in one line why an attempt failed, before the next.
+            turn: Entered for as long as the image keeps others from being fetched: until it has its name.
 
         Returns:
             The file; or the whole picture that another process put there first.
@@ -164,8 +162,8 @@ class Downloader:
                 ``bad_name``.
         """
         self._guard.check_url(url)
-        files = ImageFolder(folder, stem, self._checker)
-        transfer = _Transfer(url, files, PartFile(folder, stem), overwrite=overwrite, on_progress=on_progress)
+        target = self._target(folder)
+        transfer = Transfer(url, target.files, stem, self._checker, overwrite=overwrite, on_progress=on_progress)
 
         async def go_on(again: Callable[[], Awaitable[SavedImage]]) -> SavedImage:
             retrying = AsyncRetrying(
@@ -179,35 +177,64 @@ class Downloader:
             return await retrying(again)
 
         try:
-            return await repeat(lambda: self._attempt(transfer), go_on, worth_repeating=AttemptError)
+            async with turn or nullcontext():
+                image = await repeat(lambda: self._attempt(transfer, target), go_on, worth_repeating=AttemptError)
+            if transfer.is_named:
+                await target.sync.wait()
         except BaseException:
-            await self._run(transfer.part.discard)
+            transfer.stop()
+            # Not in a thread of ours: all of them may be at work on what is no longer wanted.
+            await asyncio.shield(asyncio.to_thread(transfer.discard))
             raise
+        return image
 
-    async def _attempt(self, transfer: "_Transfer") -> SavedImage:
+    async def _attempt(self, transfer: Transfer, target: "_Target") -> SavedImage:
         try:
             async with self._places:
                 existing = await self._run(transfer.prepare)
                 if existing is not None:
                     return existing
-                tail = await self._fetch(transfer)
-                return await self._run(transfer.finish, tail)
-        except (DamagedImageError, NotAnImageError) as error:
+                target.sync.begin()
+                rest = await self._fetch(transfer)
+                return await self._run(transfer.finish, rest)
+        except (NotAnImageError, DamagedImageError) as error:
             await self._run(transfer.forget)
+            if isinstance(error, NotAnImageError) and error.is_lasting:
+                raise transfer.sent(error) from error
+            told = transfer.sent(error) if isinstance(error, NotAnImageError) else error
             raise AttemptError(
-                error.message, code=error.code, hint=error.hint, max_attempts=_CONTENT_ATTEMPTS
+                told.message, code=told.code, hint=told.hint, max_attempts=_CONTENT_ATTEMPTS
             ) from error
+        except UnsupportedImageError as error:
+            raise transfer.sent(error) from error
+        except AttemptError as error:
+            check_patience(error, read_retry_after(error.retry_after, self._clock.time()))
+            if transfer.note_failure(error):
+                return await self._settle_for(transfer, error)
+            raise
 
-    async def _fetch(self, transfer: "_Transfer") -> bytearray:
-        """Let the network do its part, within its slot and its time; return what is still to be written."""
+    async def _settle_for(self, transfer: Transfer, error: AttemptError) -> SavedImage:
+        """Take what has come for all there is, if it is a whole picture.
+
+        Raises:
+            AttemptError: ``error``: it is none.
+        """
+        try:
+            return await self._run(transfer.finish)
+        except (DamagedImageError, NotAnImageError):
+            await self._run(transfer.forget)
+            raise error from None
+
+    async def _fetch(self, transfer: Transfer) -> bytes:
+        """Let the network do its part, within its slot and its time; return what is still to be taken."""
         async with self._slots:
             try:
                 async with (
                     asyncio.timeout(self._max_s),
-                    self._hosts.request(transfer.url, transfer.range_headers) as response,
+                    self._hosts.request(transfer.url, transfer.ask()) as response,
                 ):
-                    await self._begin(transfer, response)
-                    return await self._receive(transfer, response)
+                    is_rest = await self._begin(transfer, response)
+                    return await self._receive(transfer, response, is_rest=is_rest)
             except TimeoutError as error:
                 raise ImageError(
                     f"the picture was not whole after {self._max_s:g} s",
@@ -215,51 +242,49 @@ class Downloader:
                     hint="Run suno-cover resume when the network is faster.",
                 ) from error
 
-    async def _begin(self, transfer: "_Transfer", response: ClientResponse) -> None:
-        """Decide whether the answer is the whole picture, the rest that was asked for, or neither."""
-        if response.status == HTTPStatus.OK:
-            if transfer.part.size_bytes:
-                await self._run(transfer.part.restart)
-            transfer.note_whole(response)
-        elif not transfer.fits(response):
+    async def _begin(self, transfer: Transfer, response: ClientResponse) -> bool:
+        """Decide what an answer is; see :meth:`Transfer.begin`."""
+        try:
+            is_rest = transfer.begin(response)
+        except AttemptError:
             await self._run(transfer.forget)
-            raise AttemptError(f"{_host_of(response)} sent another part of the picture than was asked for")
+            raise
+        if not is_rest and transfer.received_bytes:
+            await self._run(transfer.restart)
         if transfer.total_bytes is not None:
             self._check_size(transfer.total_bytes, response)
+        return is_rest
 
-    async def _receive(self, transfer: "_Transfer", response: ClientResponse) -> bytearray:
-        """Read the body, write what fills the buffer, and return the rest.
+    async def _receive(self, transfer: Transfer, response: ClientResponse, *, is_rest: bool) -> bytes:
+        """Read the body and have it taken as it comes; return the end of it, for the last visit to a thread.
 
-        A small picture is all rest: it is written, checked and named in one visit to a thread.
+        A small picture is all end: it is written, checked and named in one visit.
         """
-        part, tail = transfer.part, bytearray()
-        received = part.size_bytes
-        is_known = received > 0
+        received = transfer.received_bytes
+        encoding = response.headers.get("Content-Encoding", "")
+        unpacker = Unpacker(encoding, layers=0 if is_rest else MOST_LAYERS)
+        intake = Intake(transfer.take, self._run)
         try:
-            async for piece, wire_bytes in read_body(response):
-                tail += piece
+            async for piece in read_body(response, unpacker):
+                if unpacker.is_packed:
+                    transfer.note_packed()
                 received += len(piece)
                 # A packed body may be large on either side of the unpacking.
-                self._check_size(max(received, wire_bytes), response)
-                if not is_known and received >= SNIFF_BYTES:
-                    is_known = _check_first_bytes(tail, response)
-                if len(tail) >= _FLUSH_BYTES:
-                    await self._run(part.append, tail)
-                    tail = bytearray()
+                self._check_size(max(received, unpacker.most_bytes), response)
+                await intake.give(piece)
                 transfer.report_progress(received)
-            transfer.check_length(received, response)
+            transfer.check_length(received)
         except (ClientError, OSError, AttemptError):
-            if transfer.etag is not None:
-                # What has come need not come again.
-                await self._run(part.append, tail)
+            # What has come need not come again, or may turn out to be all.
+            await intake.flush()
             raise
-        return tail
+        return await intake.finish()
 
     def _check_size(self, size_bytes: int, response: ClientResponse) -> None:
         if size_bytes > self._max_bytes:
             limit = f"{self._max_bytes / 1024 / 1024:g} MiB"
             raise ImageError(
-                f"{_host_of(response)} sends more than {limit}",
+                f"{host_of(response)} sends more than {limit}",
                 code="image_too_large",
                 hint="No cover is that large. Look at the address before you trust it.",
             )
@@ -282,106 +307,20 @@ class Downloader:
         doing.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(doing)
 
-
-class _Transfer:
-    """What the attempts of one save share: the target, and what has arrived with which validator."""
-
-    def __init__(
-        self,
-        url: str,
-        files: ImageFolder,
-        part: PartFile,
-        *,
-        overwrite: bool,
-        on_progress: Callable[[int, int | None], None] | None,
-    ) -> None:
-        self.url = url
-        self.part = part
-        self.etag: str | None = None
-        self.total_bytes: int | None = None
-        self._is_prepared = False
-        self._files = files
-        self._overwrite = overwrite
-        self._on_progress = on_progress
-
-    @property
-    def range_headers(self) -> dict[str, str]:
-        """What asks for the missing rest, if the server gave something to recognise the file by."""
-        if self.etag is None or self.part.size_bytes == 0:
-            return {}
-        return {"Range": f"bytes={self.part.size_bytes}-", "If-Range": self.etag}
-
-    def prepare(self) -> SavedImage | None:
-        """Make the folder ready, once; return the whole picture that is there already. Blocks."""
-        if self._is_prepared:
-            return None
-        existing = self._files.prepare(self.url, overwrite=self._overwrite)
-        self._is_prepared = True
-        return existing
-
-    def forget(self) -> None:
-        """Start from nothing at the next attempt. Blocks."""
-        self.etag = None
-        self.part.restart()
-
-    def finish(self, tail: bytearray) -> SavedImage:
-        """Write the last bytes, check the whole and give it its name. Blocks."""
-        self.part.append(tail)
-        return self._files.publish(self.part, self.url, overwrite=self._overwrite)
-
-    def note_whole(self, response: ClientResponse) -> None:
-        """Take down a 200: its length, and its ETag if that is a strong one and the body comes unpacked."""
-        etag = response.headers.get("ETag", "")
-        self.total_bytes = None if is_packed(response) else response.content_length
-        self.etag = etag if etag.startswith('"') and not is_packed(response) else None
-
-    def fits(self, response: ClientResponse) -> bool:
-        """Tell whether an answer is exactly the rest that was asked for, of the same file."""
-        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if match is None or response.status != HTTPStatus.PARTIAL_CONTENT or not self.range_headers:
-            return False
-        first, last, total = match.groups()
-        if total == "*":
-            total = str(self.total_bytes or int(last) + 1)
-        return (
-            response.headers.get("ETag", self.etag) == self.etag
-            and not is_packed(response)
-            and int(first) == self.part.size_bytes
-            and self.total_bytes in {None, int(total)}
-        )
-
-    def report_progress(self, received_bytes: int) -> None:
-        """Pass the number of bytes so far on to whoever asked for it."""
-        if self._on_progress is not None:
-            self._on_progress(received_bytes, self.total_bytes)
-
-    def check_length(self, received_bytes: int, response: ClientResponse) -> None:
-        """Compare what came with what was announced.
-
-        Raises:
-            AttemptError: Nothing came, or not all of it.
-        """
-        if received_bytes == 0:
-            raise AttemptError(f"{_host_of(response)} sent an empty picture", code="image_truncated")
-        if self.total_bytes not in {None, received_bytes}:
-            raise AttemptError(
-                f"{_host_of(response)} sent {received_bytes} of {self.total_bytes} bytes", code="image_truncated"
-            )
+    def _target(self, path: Path) -> "_Target":
+        """Return what all saves into one folder share."""
+        target = self._folders.get(path)
+        if target is None:
+            target = self._folders[path] = _Target(ImageFolder(path, self._checker), self._run)
+        return target
 
 
-def _check_first_bytes(head: bytearray, response: ClientResponse) -> bool:
-    """Stop at the first bytes of a body that cannot become a picture.
+class _Target:
+    """One folder: its files, and what makes their names durable."""
 
-    Raises:
-        NotAnImageError: It cannot.
-    """
-    if sniff(head) is None:
-        raise NotAnImageError(f"{_host_of(response)} sent {clean(response.content_type, 60)}, not a picture")
-    return True
-
-
-def _host_of(response: ClientResponse) -> str:
-    return clean(response.url.host or "", 100)
+    def __init__(self, files: ImageFolder, run: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
+        self.files = files
+        self.sync = FolderSync(files, run)
 
 
 def _failure_of(state: RetryCallState) -> AttemptError:

@@ -20,106 +20,151 @@ from suno_cover_cli.base.files import (
     READ_FLAGS,
     FileTakenError,
     lock_part,
+    make_folders,
     remove_unless_locked,
     rename_to_new,
+    sync_file,
     sync_folder,
 )
 from suno_cover_cli.base.models import SavedImage
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.images.check import ImageChecker, ImageFormat, Picture
+from suno_cover_cli.images.check import ImageChecker, Picture
+from suno_cover_cli.images.kinds import ImageFormat
 
 _FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+_NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_PART_NAME = re.compile(r"(.+)\.[0-9a-f]{8}\.part", re.DOTALL)
 
 
 class ImageFolder:
-    """One target folder as one save sees it.
+    """One target folder, as the saves into it see it; for any thread.
 
     Args:
-        folder: Where the picture goes; made when missing.
-        stem: File name without extension; the extension is decided by the content.
+        path: Where pictures go; made when missing.
         checker: Tells whole pictures from others.
-
-    Raises:
-        ImageError: ``bad_name``; ``stem`` is not a plain file name.
     """
 
-    def __init__(self, folder: Path, stem: str, checker: ImageChecker) -> None:
-        if stem in {"", ".", ".."} or "\0" in stem or Path(stem).name != stem:
-            raise ImageError(
-                f"{clean(stem, 80)!r} cannot be a file name", code="bad_name", hint="Choose another --name."
-            )
-        self._folder = folder
-        self._stem = stem
+    def __init__(self, path: Path, checker: ImageChecker) -> None:
+        self.path = path
         self._checker = checker
+        self._lock = threading.Lock()
+        self._is_made = False
+        # Left by runs that were killed before this one began: stem -> names.
+        self._leftovers: dict[str, list[str]] = {}
 
-    def find_saved(self, url: str) -> SavedImage | None:
-        """Return the whole picture that is already there under this stem, if any; sweep on the way."""
-        with contextlib.suppress(OSError):
-            self._sweep()
-        for path in self._existing():
-            with contextlib.suppress(ImageError):
-                return describe(path, url, self._check_file(path))
-        return None
+    def find_saved(self, stem: str, url: str) -> SavedImage | None:
+        """Return the whole picture that is already there under a stem, if any; sweep on the way.
 
-    def prepare(self, url: str, *, overwrite: bool) -> SavedImage | None:
+        Raises:
+            ImageError: ``bad_name``; the stem is not a plain file name.
+        """
+        check_stem(stem)
+        if self.path.is_symlink():
+            return None
+        with self._lock, contextlib.suppress(OSError):
+            if not self._is_made:
+                self._find_leftovers()
+        self._sweep(stem)
+        return self._find_whole(stem, url)
+
+    def prepare(self, stem: str, url: str, *, overwrite: bool) -> SavedImage | None:
         """Make the folder, sweep what a dead run left, and look whether the name is still free.
 
         Returns:
-            ``None``, or the whole picture that somebody else has put there in the meantime.
+            ``None``, or the whole picture that another has put there in the meantime.
 
         Raises:
-            ImageError: ``file_exists``, ``folder_unwritable`` or ``disk_full``.
+            ImageError: ``bad_name``, ``file_exists``, ``folder_unwritable`` or ``disk_full``.
         """
-        with explain_os_errors(self._folder):
-            self._make()
-        with contextlib.suppress(OSError):
-            self._sweep()
-        taken = None if overwrite else next(self._existing(), None)
+        check_stem(stem)
+        with self._lock, explain_os_errors(self.path):
+            if not self._is_made:
+                self._make()
+        self._sweep(stem)
+        taken = None if overwrite else next(self._existing(stem), None)
         if taken is None:
             return None
-        return self._accept_existing(taken, url)
+        return self._accept_existing(taken, stem, url)
 
-    def publish(self, part: "PartFile", url: str, *, overwrite: bool) -> SavedImage:
-        """Check a complete ``.part`` file and give it its final name, durably.
+    def publish(self, part: "PartFile", picture: Picture, url: str, *, overwrite: bool) -> SavedImage:
+        """Give a ``.part`` file that was found whole its final name; :meth:`sync` then makes that durable.
 
         Returns:
             The file; or the whole picture that took the name in the meantime.
 
         Raises:
-            NotAnImageError, DamagedImageError, TooManyPixelsError: See :meth:`ImageChecker.check`.
             ImageError: ``file_exists`` when something that is no picture took the name in the meantime;
                 ``folder_unwritable`` or ``disk_full``.
         """
-        picture = part.check(self._checker)
-        path = self._folder / (self._stem + picture.format.suffix)
+        path = self.path / (part.stem + picture.format.suffix)
         try:
-            with explain_os_errors(self._folder):
+            with explain_os_errors(self.path):
                 part.publish(path, overwrite=overwrite)
                 if overwrite:
-                    self._remove_others(path)
-                sync_folder(self._folder)
+                    self._remove_others(part.stem, path)
         except FileTakenError:
             part.discard()
-            return self._accept_existing(path, url)
+            return self._accept_existing(path, part.stem, url)
         return describe(path, url, picture)
 
-    def _accept_existing(self, taken: Path, url: str) -> SavedImage:
+    def sync(self) -> None:
+        """Make the names in the folder durable."""
+        sync_folder(self.path)
+
+    def sync_above(self) -> None:
+        """Make the names of the folder and of the one above durable: what made them may have been killed."""
+        sync_folder(self.path.parent)
+        sync_folder(self.path.parent.parent)
+
+    def _make(self) -> None:
+        if self.path.is_symlink():
+            # The service named it: a link of that name has been planted, whoever follows it writes elsewhere.
+            raise ImageError(
+                f"{clean(self.path, 400)} is a link, which is not followed",
+                code="folder_unwritable",
+                hint="Remove the link or choose another folder with --output, then run suno-cover resume.",
+            )
+        make_folders(self.path)
+        with contextlib.suppress(OSError):
+            self._find_leftovers()
+        self._is_made = True
+
+    def _find_leftovers(self) -> None:
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                if (match := _PART_NAME.fullmatch(entry.name)) is not None:
+                    self._leftovers.setdefault(match[1], []).append(entry.name)
+
+    def _sweep(self, stem: str) -> None:
+        """Remove ``.part`` files of a stem whose writer is dead; a living one holds a lock on its own."""
+        for name in self._leftovers.pop(stem, ()):
+            # Gone already, still open on Windows, not ours to remove: each is a reason to leave it.
+            with contextlib.suppress(OSError):
+                remove_unless_locked(self.path / name)
+
+    def _accept_existing(self, taken: Path, stem: str, url: str) -> SavedImage:
         """Settle for a whole picture that took the name; anything else there is the user's to move."""
-        saved = self.find_saved(url)
+        saved = self._find_whole(stem, url)
         if saved is None:
             raise _file_exists(taken) from None
         return saved
 
-    def _existing(self) -> Iterator[Path]:
-        """Yield what lies under this stem with a known extension, dangling links included."""
+    def _find_whole(self, stem: str, url: str) -> SavedImage | None:
+        for path in self._existing(stem):
+            with contextlib.suppress(ImageError):
+                return describe(path, url, self._check_file(path))
+        return None
+
+    def _existing(self, stem: str) -> Iterator[Path]:
+        """Yield what lies under a stem with a known extension, dangling links included."""
         for image_format in ImageFormat:
-            path = self._folder / (self._stem + image_format.suffix)
+            path = self.path / (stem + image_format.suffix)
             if os.path.lexists(path):
                 yield path
 
     def _check_file(self, path: Path) -> Picture:
         """Check a file that was there before; a link, a folder or a pipe is not a picture."""
-        with explain_os_errors(self._folder):
+        with explain_os_errors(self.path):
             if path.is_symlink():
                 raise _file_exists(path)
             descriptor = os.open(path, READ_FLAGS)
@@ -128,29 +173,9 @@ class ImageFolder:
                     raise _file_exists(path)
                 return self._checker.check(file)
 
-    def _make(self) -> None:
-        missing = []
-        for folder in (self._folder, *self._folder.parents):
-            if folder.is_dir():
-                break
-            missing.append(folder)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for folder in missing:
-            sync_folder(folder.parent)
-
-    def _sweep(self) -> None:
-        """Remove ``.part`` files of this stem whose writer is dead; a living one holds a lock on its own."""
-        pattern = re.compile(re.escape(self._stem) + r"\.[0-9a-f]{8}\.part")
-        with os.scandir(self._folder) as entries:
-            names = [entry.name for entry in entries if pattern.fullmatch(entry.name)]
-        for name in names:
-            # Gone already, still open on Windows, not ours to remove: each is a reason to leave it.
-            with contextlib.suppress(OSError):
-                remove_unless_locked(self._folder / name)
-
-    def _remove_others(self, keep: Path) -> None:
+    def _remove_others(self, stem: str, keep: Path) -> None:
         """After an overwrite, one picture bears the stem: drop what lies there in another format."""
-        for path in list(self._existing()):
+        for path in list(self._existing(stem)):
             if path != keep and (path.is_symlink() or path.is_file()):
                 path.unlink()
 
@@ -158,13 +183,12 @@ class ImageFolder:
 class PartFile:
     """A download on its way: ``<stem>.<random>.part`` in the target folder, locked while it lives.
 
-    Used by one thread at a time; when a save is cancelled while a thread is still writing, :meth:`discard`
-    waits for it.
+    Written by one thread at a time; :meth:`discard` may come from another at any moment.
     """
 
     def __init__(self, folder: Path, stem: str) -> None:
+        self.stem = stem
         self._folder = folder
-        self._stem = stem
         self._lock = threading.Lock()
         self._file: BufferedRandom | None = None
         self._path: Path
@@ -189,10 +213,12 @@ class PartFile:
                 self._file.truncate()
             self.size_bytes = 0
 
-    def check(self, checker: ImageChecker) -> Picture:
-        """Check what was written; see :meth:`ImageChecker.check`."""
+    def flushed(self) -> BufferedRandom:
+        """Return the file, for reading what was written."""
         with self._lock, explain_os_errors(self._folder):
-            return checker.check(self._opened())
+            file = self._opened()
+            file.flush()
+            return file
 
     def publish(self, path: Path, *, overwrite: bool) -> None:
         """Put the file on the disk and then under ``path``, in one step that a crash cannot halve.
@@ -203,8 +229,7 @@ class PartFile:
         """
         with self._lock:
             file = self._opened()
-            file.flush()
-            os.fsync(file.fileno())
+            sync_file(file)
             if sys.platform == "win32":
                 # An open file cannot be renamed there, and renaming never replaces.
                 file.close()
@@ -233,7 +258,7 @@ class PartFile:
             # A write that was still queued when its save was cancelled must not bring the file back.
             raise ValueError("the .part file was discarded")
         while self._file is None:
-            path = self._folder / f"{self._stem}.{secrets.token_hex(4)}.part"
+            path = self._folder / f"{self.stem}.{secrets.token_hex(4)}.part"
             # "x": never a file, never through a link, that is there already.
             file = path.open("x+b")
             if lock_part(file.fileno()):
@@ -241,6 +266,18 @@ class PartFile:
             else:
                 file.close()  # swept away between its making and its locking
         return self._file
+
+
+def check_stem(stem: str) -> None:
+    """See that a stem is a plain file name.
+
+    Raises:
+        ImageError: ``bad_name``; it is not.
+    """
+    if stem in {"", ".", ".."} or "\0" in stem or Path(stem).name != stem:
+        raise ImageError(
+            f"{clean(stem, 80)!r} cannot be a file name", code="bad_name", hint="Choose another --name."
+        )
 
 
 def describe(path: Path, url: str, picture: Picture) -> SavedImage:
@@ -258,7 +295,7 @@ def describe(path: Path, url: str, picture: Picture) -> SavedImage:
 
 @contextlib.contextmanager
 def explain_os_errors(folder: Path) -> Iterator[None]:
-    """Turn the system's refusals into ``disk_full`` or ``folder_unwritable``, naming the folder."""
+    """Turn the system's refusals into ``disk_full``, ``out_of_resources`` or ``folder_unwritable``."""
     try:
         yield
     except OSError as error:
@@ -268,6 +305,18 @@ def explain_os_errors(folder: Path) -> Iterator[None]:
                 f"no room in {shown}: {reason}",
                 code="disk_full",
                 hint="Free some space, then run suno-cover resume.",
+            ) from error
+        if error.errno in _NO_FILES:
+            raise ImageError(
+                f"the system has no more files or memory to give: {reason}",
+                code="out_of_resources",
+                hint="Close other programs or raise the limit (ulimit -n), then run suno-cover resume.",
+            ) from error
+        if error.errno == errno.EIO:
+            raise ImageError(
+                f"the disk under {shown} fails: {reason}",
+                code="disk_failing",
+                hint="Choose a folder on another disk with --output, then run suno-cover resume.",
             ) from error
         raise ImageError(
             f"cannot write in {shown}: {reason}",

@@ -1,15 +1,14 @@
-"""Requests to image hosts: which session, through which proxy, along which redirects, and what went wrong.
+"""Requests to image hosts: which session, through which proxy, along which redirects.
 
 Nothing here is shared with the calls to the service, so no key, cookie or ``.netrc`` entry can reach a foreign
 host: the sessions are given proxies by hand, because aiohttp's ``trust_env`` brings ``.netrc`` along.
 """
 
 import asyncio
+import collections
 import contextlib
-import email.utils
 import ssl
-import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -17,43 +16,19 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from suno_cover_cli.base.errors import ImageError, UsageError, reason_of
+from suno_cover_cli.base.errors import ImageError, UsageError
 from suno_cover_cli.base.proxies import Proxies
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.images.addresses import AddressGuard, ForbiddenAddressError, forbidden_address
+from suno_cover_cli.images.addresses import AddressGuard
+from suno_cover_cli.images.failures import RESUME_HINT, AttemptError, check_status, explain_network_errors, host_of
+from suno_cover_cli.images.heads import LooseConnector
+from suno_cover_cli.images.unpacking import PackingError, Unpacker
 
-_MAX_REDIRECTS = 5
+_MAX_REDIRECTS = 20  # as browsers do
+_MOST_VISITS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_FIELD_BYTES = 64 * 1024
 _NAME_CHECK_S = 5.0
-_PIECE_BYTES = 64 * 1024
-_MAX_RETRY_AFTER_S = 60.0
-_FEW_ATTEMPTS = 2
-_RESUME_HINT = "Run suno-cover resume in a while: it fetches what is missing."
-
-
-class AttemptError(ImageError):
-    """One attempt failed in a way that another may not.
-
-    Attributes:
-        max_attempts: How many attempts in all this kind of failure is worth; ``None``: as many as allowed.
-        retry_after: The server's ``Retry-After`` header, unread, or ``None``.
-    """
-
-    code = "image_unavailable"
-    hint = _RESUME_HINT
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        code: str | None = None,
-        hint: str | None = None,
-        max_attempts: int | None = None,
-        retry_after: str | None = None,
-    ) -> None:
-        super().__init__(message, code=code, hint=hint)
-        self.max_attempts = max_attempts
-        self.retry_after = retry_after
 
 
 class ImageHosts:
@@ -94,7 +69,7 @@ class ImageHosts:
             self._resources.push_async_callback(self._resolver.close)
         self._proxies = Proxies()
         self._secure = await self._open_session(
-            aiohttp.TCPConnector(
+            LooseConnector(
                 limit=self._max_connections,
                 ssl=self._ssl,
                 resolver=self._resolver,
@@ -102,7 +77,7 @@ class ImageHosts:
             )
         )
         self._plain = await self._open_session(
-            aiohttp.TCPConnector(
+            LooseConnector(
                 limit=self._max_connections,
                 resolver=self._resolver,
                 socket_factory=self._guard.open_plain_socket,
@@ -110,7 +85,7 @@ class ImageHosts:
         )
         # The proxy is the user's own choice and may well be on this machine: only its targets are checked.
         self._proxied = await self._open_session(
-            aiohttp.TCPConnector(limit=self._max_connections, ssl=self._ssl, resolver=self._resolver)
+            LooseConnector(limit=self._max_connections, ssl=self._ssl, resolver=self._resolver)
         )
         return self
 
@@ -123,30 +98,31 @@ class ImageHosts:
     async def request(self, address: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
         """GET an image, redirects followed one by one, and yield the answer.
 
-        Its status is 200; or 206 or 416, which only a ``Range`` should bring about.
+        Its status is one that comes with a body: 2xx, among them 206.
 
         Network errors while the body is read inside the ``async with`` are explained as well.
 
         Raises:
             AttemptError: Worth another attempt.
-            ImageError: Final: a forbidden address, a refusal, a distrusted certificate.
+            ImageError: Final: a forbidden address, a refusal, a distrusted certificate, redirects without end.
         """
         url = self._guard.check_url(address)
-        with explain_network_errors(url):
-            for _ in range(_MAX_REDIRECTS + 1):
+        visits: collections.Counter[URL] = collections.Counter()
+        while visits.total() <= _MAX_REDIRECTS:
+            visits[url] += 1
+            # Once may be on purpose: a host that sets something aside and asks to come again.
+            if visits[url] > _MOST_VISITS:
+                raise _endless(f"{clean(url.host or '', 100)} redirects in a circle")
+            with explain_network_errors(url):
                 session, proxy = await self._route(url)
                 async with session.get(url, headers=headers, proxy=proxy, allow_redirects=False) as response:
                     location = response.headers.get("Location")
-                    if response.status not in _REDIRECTS or location is None:
-                        check_status(response)
+                    if response.status not in _REDIRECTS or not location:
+                        check_status(response, asked_for_part="Range" in headers)
                         yield response
                         return
-                url = self._guard.check_url(location, base=url)
-        raise ImageError(
-            f"{clean(url.host or '', 100)} redirects more than {_MAX_REDIRECTS} times",
-            code="image_unavailable",
-            hint=_RESUME_HINT,
-        )
+            url = self._guard.check_url(location, base=url)
+        raise _endless(f"{clean(url.host or '', 100)} redirects more than {_MAX_REDIRECTS} times")
 
     async def _open_session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         return await self._resources.enter_async_context(
@@ -156,6 +132,7 @@ class ImageHosts:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
+                max_field_size=_MAX_FIELD_BYTES,
             )
         )
 
@@ -185,130 +162,24 @@ class ImageHosts:
         self._guard.check_resolved(url, [row["host"] for row in found])
 
 
-def check_status(response: aiohttp.ClientResponse) -> None:
-    """Sort answers by their status: pass what speaks of a body (200, 206, 416), raise for the rest.
-
-    Raises:
-        AttemptError: 403, 404, 408, 410, 425, 429 and 5xx. Image hosts behind a cache answer 403 and 404 in
-            passing, so even those get another try.
-        ImageError: Any other status.
-    """
-    status = response.status
-    message = f"{clean(response.url.host or '', 100)} answered {status}"
-    if status in {200, 206, 416}:
-        return
-    if status in {403, 404, 410}:
-        raise AttemptError(
-            message,
-            code="image_gone",
-            hint="Links live for about 14 days at most; suno-cover resume asks the service for fresh ones.",
-            max_attempts=None if status == 403 else _FEW_ATTEMPTS,  # noqa: PLR2004 -- a status
-        )
-    if status in {204, 408, 425, 429} or status >= 500:  # noqa: PLR2004 -- statuses
-        raise AttemptError(message, retry_after=response.headers.get("Retry-After"))
-    raise ImageError(message, code="image_unavailable", hint=_RESUME_HINT)
+def _endless(message: str) -> ImageError:
+    return ImageError(message, code="image_unavailable", hint=RESUME_HINT)
 
 
-def is_packed(response: aiohttp.ClientResponse) -> bool:
-    """Tell whether the body is compressed, although plain bytes were asked for."""
-    return response.headers.get("Content-Encoding", "identity").lower() != "identity"
-
-
-async def read_body(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[bytes, int]]:
-    """Yield the body piece by piece, unpacked if need be, with the number of bytes the wire has carried so far.
+async def read_body(response: aiohttp.ClientResponse, unpacker: Unpacker) -> AsyncIterator[bytes]:
+    """Yield the body piece by piece, unpacked if need be; ``unpacker`` tells how many bytes that has taken.
 
     Done here because aiohttp only wakes its reader for bytes that come *out* of a decompressor: a stream that
-    unpacks to nothing would keep it busy unseen. A piece is at most 64 KiB of unpacked bytes, or empty.
+    unpacks to nothing would keep it busy unseen.
 
     Raises:
-        AttemptError: Packed in an unknown way, or not what it says.
+        AttemptError: Packed in a way that cannot be undone.
     """
-    wire_bytes = 0
-    if not is_packed(response):
-        async for chunk in response.content.iter_any():
-            wire_bytes += len(chunk)
-            yield chunk, wire_bytes
-        return
-    encoding = clean(response.headers["Content-Encoding"], 20)
-    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # gzip or zlib, by their first bytes
-    if encoding.lower() not in {"gzip", "x-gzip", "deflate"}:
-        raise AttemptError(f"{clean(response.url.host or '', 100)} packed the picture as {encoding}, unasked")
-    async for chunk in response.content.iter_any():
-        wire_bytes += len(chunk)
-        rest = chunk
-        while rest and not unpacking.eof:
-            try:
-                piece = unpacking.decompress(rest, _PIECE_BYTES)
-            except zlib.error as error:
-                raise AttemptError(f"the {encoding} packing of the picture is broken") from error
-            yield piece, wire_bytes
-            rest = unpacking.unconsumed_tail
-        yield b"", wire_bytes
-
-
-def read_retry_after(header: str | None, now: float) -> float:
-    """Return the seconds a ``Retry-After`` header asks for, in either of its forms, at most a minute.
-
-    Args:
-        header: Digits or an HTTP date; anything else counts as none.
-        now: Epoch seconds.
-    """
-    if header is None:
-        return 0.0
-    delay_s = 0.0
-    if header.strip().isdecimal():
-        delay_s = float(header.strip()[:9])
-    else:
-        with contextlib.suppress(ValueError, OverflowError):
-            delay_s = email.utils.parsedate_to_datetime(header).timestamp() - now
-    return min(max(delay_s, 0.0), _MAX_RETRY_AFTER_S)
-
-
-@contextlib.contextmanager
-def explain_network_errors(url: URL) -> Iterator[None]:
-    """Turn what the network does to a request into an :class:`ImageError` of one line."""
     try:
-        yield
-    except (aiohttp.ClientError, OSError, UnicodeError) as error:
-        raise _explain(error, url) from error
-
-
-def _explain(error: Exception, url: URL) -> ImageError:
-    """Sort out what is final; everything else may be over in a moment."""
-    host = clean(url.host or "", 100)
-    if isinstance(error, (aiohttp.InvalidURL, UnicodeError)):
-        return forbidden_address(url)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return ImageError(
-            f"the certificate of {host} is not trusted",
-            code="image_unavailable",
-            hint="Behind a company proxy, point SSL_CERT_FILE at its authority; then run suno-cover resume.",
-        )
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ForbiddenAddressError):
-        return forbidden_address(url)
-    is_proxy = isinstance(error, (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError))
-    return AttemptError(
-        _describe(error, host),
-        code="image_truncated" if isinstance(error, aiohttp.ClientPayloadError) else None,
-        hint="Check HTTPS_PROXY, then run suno-cover resume." if is_proxy else None,
-    )
-
-
-def _describe(error: Exception, host: str) -> str:
-    """Say in a few words of ours what happened; the library's own may carry addresses with secrets in them."""
-    match error:
-        case aiohttp.ClientHttpProxyError():
-            said = f"the proxy answered {error.status}"
-        case aiohttp.ClientProxyConnectionError():
-            said = "the proxy cannot be reached"
-        case aiohttp.ClientConnectorDNSError():
-            said = f"the name {host} cannot be resolved"
-        case aiohttp.ClientPayloadError():
-            said = f"{host} broke off in the middle of the picture"
-        case TimeoutError():
-            said = f"{host} was silent for too long"
-        case aiohttp.ClientConnectorError():
-            said = f"no connection to {host}: {clean(reason_of(error.os_error), 200)}"
-        case _:
-            said = f"the connection to {host} failed: {type(error).__name__}"
-    return said
+        async for chunk in response.content.iter_any():
+            for piece in unpacker.feed(chunk):
+                yield piece
+        for piece in unpacker.finish():
+            yield piece
+    except PackingError as error:
+        raise AttemptError(f"{host_of(response)} {error}") from error

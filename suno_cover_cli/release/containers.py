@@ -9,12 +9,15 @@ import struct
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
 from suno_cover_cli.base.errors import ImageError
-from suno_cover_cli.images.check import SNIFF_BYTES, ImageFormat, find_reader, sniff
+from suno_cover_cli.images.kinds import SNIFF_BYTES, ImageFormat, UnsupportedImageError, sniff
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 EXTENDED_XMP_PREFIX = b"http://ns.adobe.com/xmp/extension/\0"
@@ -346,3 +349,30 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
             return
         yield kind, start, offset + size - start
         offset += size
+
+
+def find_reader(found: ImageFormat) -> "type[ImageFile]":
+    """Return Pillow's class for one format.
+
+    ``Image.open`` tries formats in turn and *warns* about pictures of a size that is refused here anyway.
+
+    Raises:
+        UnsupportedImageError: The installed Pillow cannot read it.
+    """
+    if found is ImageFormat.PNG:
+        from PIL.PngImagePlugin import PngImageFile
+
+        return PngImageFile
+    if found is ImageFormat.JPEG:
+        from PIL.JpegImagePlugin import JpegImageFile
+
+        return JpegImageFile
+    if found is ImageFormat.WEBP:
+        from PIL.WebPImagePlugin import WebPImageFile
+
+        return WebPImageFile
+    from PIL.AvifImagePlugin import SUPPORTED, AvifImageFile
+
+    if not SUPPORTED:
+        raise UnsupportedImageError("an AVIF picture, which the installed Pillow cannot read")
+    return AvifImageFile

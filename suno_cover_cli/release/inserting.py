@@ -6,7 +6,7 @@ import struct
 import zlib
 from io import BytesIO
 
-from suno_cover_cli.images.check import ImageFormat, find_reader
+from suno_cover_cli.images.kinds import ImageFormat
 from suno_cover_cli.release.containers import (
     AIGC_COMMENT,
     EXIF_PREFIX,
@@ -14,6 +14,7 @@ from suno_cover_cli.release.containers import (
     PHOTOSHOP_PREFIX,
     XMP_KEYWORD,
     XMP_PREFIX,
+    find_reader,
     jpeg_segments,
     png_chunks,
     webp_chunks,

@@ -16,7 +16,7 @@ from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.base.files import replace_file
 from suno_cover_cli.base.models import SavedImage
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.images.check import SNIFF_BYTES, sniff
+from suno_cover_cli.images.kinds import SNIFF_BYTES, sniff
 from suno_cover_cli.release.containers import RawMarks, read_raw_marks
 from suno_cover_cli.release.exif import ExifError, for_new_pixels
 from suno_cover_cli.release.inserting import (

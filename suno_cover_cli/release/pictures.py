@@ -17,8 +17,8 @@ import msgspec
 
 from suno_cover_cli.base.errors import RequirementError, SunoCoverError, UsageError
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.images.check import SNIFF_BYTES, ImageFormat, find_reader, sniff
-from suno_cover_cli.release.containers import RawMarks, jpeg_segments, read_raw_marks
+from suno_cover_cli.images.kinds import SNIFF_BYTES, ImageFormat, sniff
+from suno_cover_cli.release.containers import RawMarks, find_reader, jpeg_segments, read_raw_marks
 from suno_cover_cli.release.exif import ExifError, read_orientation
 
 if TYPE_CHECKING:

@@ -226,8 +226,6 @@ async def open_workflow(
             webhook_key=start.webhook_key,
             sink=sink,
         )
-    if not options.no_wait:
-        saver.prepare()
     if channel is not None and settings.callback == "required" and await channel.wait_open() is None:
         raise channel.failure or TunnelError("no tunnel could be opened", hint="suno-cover doctor shows why.")
     return await stack.enter_async_context(
@@ -329,5 +327,10 @@ async def _open_clients(
 
     opening = open_api(settings, key, clock=context.clock, sink=sink, user_agent=context.user_agent, policy=JOBS)
     api = await stack.enter_async_context(opening)
-    saver = Downloader(allow_loopback=settings.is_loopback, clock=context.clock, user_agent=context.user_agent)
+    saver = Downloader(
+        allow_loopback=settings.is_loopback,
+        clock=context.clock,
+        user_agent=context.user_agent,
+        environ=context.child_environ,
+    )
     return api, await stack.enter_async_context(saver)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
+from suno_cover_cli.base.environment import ChildEnviron
 from suno_cover_cli.base.files import sync_folder
 from suno_cover_cli.images.check import ImageChecker
 from tests.bench.figures.commands import submit
@@ -87,7 +88,7 @@ def _save_after_callback(lab: Lab, service: Service) -> float:
 
 def _check_alone(paths: list[Path]) -> float:
     """Decode, hash and sync files that are there, as the downloader does; return the seconds."""
-    checker = ImageChecker()
+    checker = ImageChecker(ChildEnviron(dict(os.environ)))
     contents = [path.read_bytes() for path in paths]
 
     def check(n: int) -> None:

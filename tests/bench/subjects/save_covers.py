@@ -9,13 +9,18 @@ import time
 from pathlib import Path
 
 from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.environment import ChildEnviron
 from suno_cover_cli.images.downloader import Downloader
 
 
 async def main(folder: Path, connections: int, urls: list[str]) -> None:
     """Save all, so many at a time."""
     async with Downloader(
-        allow_loopback=True, clock=SystemClock(), user_agent="suno-cover-bench", max_concurrent=connections
+        allow_loopback=True,
+        clock=SystemClock(),
+        user_agent="suno-cover-bench",
+        environ=ChildEnviron({}),
+        max_concurrent=connections,
     ) as downloader:
         begun = time.perf_counter()
         async with asyncio.TaskGroup() as group:
