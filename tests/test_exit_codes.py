@@ -38,6 +38,8 @@ SCRIPTS: dict[int, str] = {
     ExitCode.PENDING: "{program} generate sandbox-stuck --timeout 0.4 {fast}",
     ExitCode.NO_TUNNEL: "{program} generate unheard --callback required {fast}",
     ExitCode.BAD_SIGNATURE: VERIFY,
+    ExitCode.NOT_PICKED: "{program} export undecided",
+    ExitCode.REQUIREMENT: "{program} pick decided 1 && {program} export decided --upscale no",
     130: SIGNALLED.replace("{name}", "INT"),
     143: SIGNALLED.replace("{name}", "TERM"),
     129: SIGNALLED.replace("{name}", "HUP"),
@@ -128,6 +130,7 @@ async def test_every_exit_code_is_seen_by_a_shell(cli: Cli) -> None:
     await asyncio.to_thread(write_files)
     words = {"program": PROGRAM, "fast": FAST, "stamp": str(int(time.time()))}
     async with Sandbox(generation_s=0.1) as sandbox:
+        await cli.run_beside("generate", "decided", "undecided", "--quiet", **environ_of(sandbox))
         codes = await shell_codes(
             cli, [script.format(**words) for script in SCRIPTS.values()], environ_of(sandbox)
         )

@@ -88,14 +88,33 @@ def test_a_job_that_timeout_ends_is_finished_by_resume(cli: Cli) -> None:
     run = at_sandbox(
         cli,
         """
-        code=0; timeout 1.5 suno-cover generate song-1 --poll-interval 0.2s || code=$?
+        code=0; timeout 4 suno-cover generate song-1 --poll-interval 0.2s || code=$?
         test "$code" = 124
         suno-cover resume --poll-interval 0.2s
         test "$(ls covers/*/cover_*.png | wc -l)" = 2
         """,
-        generation_time=3.0,
+        generation_time=8.0,
     )
     assert run.code == 0, run.stderr
+
+
+def test_a_ready_file_serves_three_runs_in_one_folder(cli: Cli) -> None:
+    """A script that waits for the sandbox's ready file runs again and again in the same folder."""
+    script = """
+        set -eu
+        suno-cover sandbox --generation-time 0.2 --ready-file sandbox.env > sandbox.out &
+        sandbox=$!
+        until [ -e sandbox.env ]; do sleep 0.05; done
+        test -s sandbox.out
+        . ./sandbox.env
+        suno-cover generate song-1 --poll-interval 0.2s --output "covers-$RUN"
+        kill "$sandbox"; wait "$sandbox" || true
+        test ! -e sandbox.env
+    """
+    for number in range(3):
+        run = cli.shell(script, RUN=str(number))
+        assert run.code == 0, run.stderr
+    assert len(list(cli.cwd.glob("covers-*/*/cover_*.png"))) == 6
 
 
 def test_actions_shows_each_failed_job_and_a_summary(cli: Cli) -> None:
