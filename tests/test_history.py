@@ -1,14 +1,20 @@
 """``history``: what became of every job, and what may be forgotten."""
 
+import asyncio
 import contextlib
 import json
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from suno_cover_cli.base.models import JobError, JobResult, JobState
+from suno_cover_cli.base.text import cells_of
+from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
 from suno_cover_cli.sandbox.app import Sandbox
+from suno_cover_cli.ui.history import JobTable
 from tests.cli_fixtures import Cli
 from tests.command_fixtures import Commands
 from tests.crash_fixtures import environ_of
@@ -117,6 +123,75 @@ async def test_the_list_for_people_is_bounded_and_says_so(commands: Commands, tm
     assert [entry["music_task_id"] for entry in (await commands.history()).objects] == [
         f"m{n}" for n in reversed(range(1200))
     ]
+
+
+async def test_saved_files_are_listed_for_scripts(commands: Commands) -> None:
+    """``--paths`` prints the files that are there, of all jobs or of one, and says how many are gone."""
+    await some_jobs(commands)
+    shown = await commands.history(as_text=True, paths=True)
+    assert len(shown.lines) == 3
+    assert all([await asyncio.to_thread(Path(line).is_file) for line in shown.lines])
+    one = await commands.history(as_text=True, paths=True, task_id="good")
+    assert len(one.lines) == 2
+    await asyncio.to_thread(Path(one.lines[0]).unlink)
+    again = await commands.history(as_text=True, paths=True)
+    assert again.lines == [line for line in shown.lines if line != one.lines[0]]
+    assert "1 file that was saved is not there any more" in again.stderr
+
+
+def row(**fields: Any) -> JobRow:
+    """Return a row of the journal."""
+    made: dict[str, Any] = {
+        "id": 1,
+        "service": "https://api.test",
+        "provider": "sunoapi",
+        "music_task_id": "5c79be8e10f14bb28a4a5e5fd5b1f3a0",
+        "task_id": "21aee3c3c2a01fa5e030b3799fa4dd56",
+        "state": RowState.FAILED,
+        "output": "/covers",
+        "options": JobOptions(),
+        "created_at": 1e9,
+        **fields,
+    }
+    return JobRow(**made)
+
+
+REASONS = [
+    "\u5bc6\u7801\u4e0d\u6b63\u786e\uff0c\u8bf7\u91cd\u8bd5\u3002" * 9,
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467 " * 30,
+    "\u05e9\u05dc\u05d5\u05dd" * 40,
+    "",
+]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120, 200])
+def test_a_table_keeps_its_columns_whatever_it_says(columns: int) -> None:
+    """Chinese, emoji, Hebrew and long ids neither leave the edge nor move the columns behind them."""
+    table = JobTable(columns, now=1e9 + 7200, paint=lambda text, _tone: text)
+    header = table.header(is_sandbox=False)
+    at = header.index("MUSIC TASK")
+    for reason in REASONS:
+        error = JobError(code="x", message=reason)
+        for name in ("short", "5c79be8e10f14bb28a4a5e5fd5b1f3a0", "x" * 128):
+            line = table.line_of(row(music_task_id=name, result=JobResult(state=JobState.FAILED, error=error)))
+            assert cells_of(line) < columns
+            assert line[at:].startswith(name[:5])
+            assert line.startswith("2h    failed      -         ")
+            if columns >= 80:
+                assert line[at:].startswith(name[:31])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [
+        *((0, "now"), (59, "now"), (60, "1m"), (3599, "59m"), (3600, "1h"), (172799, "47h"), (172800, "2d")),
+        *((9e6, "14w"), (-5, "now"), (1e12, "999w")),
+    ],
+)
+def test_an_age_is_short(seconds: float, age: str) -> None:
+    """How long ago a job began takes four characters at most."""
+    table = JobTable(80, now=2e12 + seconds, paint=lambda text, _tone: text)
+    assert table.line_of(row(created_at=2e12)).split()[0] == age
 
 
 async def test_links_about_to_expire_are_pointed_out(commands: Commands, tmp_path: Path) -> None:

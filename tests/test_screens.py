@@ -190,20 +190,22 @@ def test_an_error_is_folded_below_its_text(cli: Cli) -> None:
     assert max(map(len, lines)) < 60
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [60, 80, 120])
 def test_the_list_of_jobs_fits_the_terminal(cli: Cli, columns: int) -> None:
-    """Too narrow a terminal gets what has no room below the date, ids whole; a pipe gets a line for each job."""
+    """A header, a line a job, each within the edge; from 80 columns on ids are whole. A pipe has all of it."""
     music = "5c79be8e10f14bb28a4a5e5fd5b1f3a0"
     assert cli.run("generate", "--sandbox", music, "sandbox-image-404").code == 7
     _, sent, _ = run_on_terminal(cli, "history", columns=columns, streams="012")
-    lines = [line.rstrip() for line in strip_escapes(sent).splitlines()]
-    assert max(map(len, lines)) < columns
-    piped = cli.run("history").lines
-    assert len(piped) == 2
-    assert " ".join(" ".join(lines).split()) == " ".join(" ".join(piped).split())
-    folded = [line for line in lines if not line.startswith("20")]
-    assert folded
-    assert all(line.startswith(" " * 18) and line[18] != " " for line in folded)
+    header, *lines = [line.rstrip() for line in strip_escapes(sent).splitlines() if line.strip()]
+    assert header.split() == ["AGE", "STATE", "COVERS", "SANDBOX", "TASK", "WHERE"]
+    assert len(lines) == 2
+    assert max(map(len, [header, *lines])) < columns
+    assert all(line[header.index("WHERE") :].startswith("covers/") for line in lines)
+    assert any(music in line for line in lines) == (columns >= 80)
+    piped = [line.split("\t") for line in cli.run("history").lines]
+    assert [len(fields) for fields in piped] == [6, 6]
+    assert {fields[2] for fields in piped} == {music, "sandbox-image-404"}
+    assert {fields[5] for fields in piped} == {"sandbox"}
 
 
 def test_verbose_tells_versions_settings_and_every_read(cli: Cli) -> None:

@@ -59,6 +59,7 @@ class HistoryOptions(JsonOptions):
             show_default=False,
         ),
     ] = None
+    paths: Annotated[bool, typer.Option("--paths", help="Print the files of saved covers, one a line.")] = False
     events: Annotated[
         bool, typer.Option("--events", help="List recorded callbacks instead; TASK_ID is a cover task's.")
     ] = False
@@ -66,6 +67,8 @@ class HistoryOptions(JsonOptions):
 
 def history(options: HistoryOptions) -> None:
     """Show what became of every job, the newest first; --json exports it, one object a line.
+
+    In a pipe a line holds when, state, music task, cover task, notes and service, with tabs between.
 
     Links to images live for 14 days at most; those about to expire are marked.
     """
@@ -84,8 +87,14 @@ def prepare_history(options: HistoryOptions, context: "Context") -> "Coroutine[A
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.listen.recorded import list_events
 
-    if options.events and (options.prunes or options.state is not None):
-        raise UsageError("--events goes with neither --state nor --prune", hint="It lists recorded callbacks.")
+    if options.events and (options.prunes or options.paths or options.state is not None):
+        raise UsageError(
+            "--events goes with none of --state, --paths and --prune", hint="It lists recorded callbacks."
+        )
+    if options.paths and (options.prunes or options.json):
+        raise UsageError(
+            "--paths goes with neither --json nor --prune", hint="--json has the paths in job.images."
+        )
     states = _states()
     if options.state is not None and options.state not in states:
         raise UsageError(
@@ -123,6 +132,8 @@ async def _history(options: HistoryOptions, state_dir: Path, context: "Context")
         wanted = RowFilter(states=states, task_id=options.task_id)
         if options.prunes:
             await _prune(jobs, wanted, options, context)
+        elif options.paths:
+            await _print_paths(jobs, wanted, options, context)
         elif options.task_id is not None:
             await _show_one(jobs, wanted, context)
         else:
@@ -131,19 +142,16 @@ async def _history(options: HistoryOptions, state_dir: Path, context: "Context")
 
 
 async def _list(jobs: "JobHistory", wanted: "RowFilter", options: HistoryOptions, context: "Context") -> None:
-    from suno_cover_cli.ui.history import EXPIRES_SOON_S, job_entry, lines_of
-    from suno_cover_cli.ui.output import json_line
+    from suno_cover_cli.ui.history import EXPIRES_SOON_S
 
-    output, now = context.output, context.clock.time()
+    output = context.output
     limit = options.limit
     if limit is None and not output.is_json:
         limit = _DEFAULT_LIMIT
-    shown, columns = 0, output.product_columns
-    async for row in jobs.find(wanted, limit=limit or None):
-        lines = [json_line(job_entry(row, now))] if output.is_json else lines_of(row, now, columns)
-        for line in lines:
-            output.write_line(line)
-        shown += 1
+    if output.streams.stdout_is_terminal and not output.is_json:
+        shown = await _print_tables(jobs, wanted, limit or None, context)
+    else:
+        shown = await _print_lines(jobs, wanted, limit or None, context)
     if output.is_json:
         return
     total = await jobs.count(wanted)
@@ -151,16 +159,83 @@ async def _list(jobs: "JobHistory", wanted: "RowFilter", options: HistoryOptions
         output.write_words("No job is in the journal." if not wanted.states else "No job is in this state.")
     elif shown < total:
         output.write_words(f"The newest {shown} of {total} jobs; --limit 0 lists all.")
-    expiring = await jobs.count_expiring(now=now, within_s=EXPIRES_SOON_S)
+    expiring = await jobs.count_expiring(now=context.clock.time(), within_s=EXPIRES_SOON_S)
     if expiring:
         are = "1 job has covers that are" if expiring == 1 else f"{expiring} jobs have covers that are"
         output.write_words(f"{are} not saved, and links that expire within {EXPIRES_SOON_S / _DAY_S:g} days.")
         output.write_labelled("hint", "Save them with: suno-cover resume")
 
 
+async def _print_tables(jobs: "JobHistory", wanted: "RowFilter", limit: int | None, context: "Context") -> int:
+    """Print jobs for a terminal, those of the sandbox apart and below the others; return how many."""
+    import asyncio
+
+    import msgspec
+
+    from suno_cover_cli.ui.choice import choose_paint
+    from suno_cover_cli.ui.history import JobTable
+
+    output = context.output
+    paint = choose_paint(output.streams.environ, is_terminal=True)
+    here = await asyncio.to_thread(_working_folder)
+    table = JobTable(output.product_columns, now=context.clock.time(), paint=paint, here=here)
+    shown = 0
+    for is_sandbox in (False, True):
+        is_first = True
+        async for row in jobs.find(msgspec.structs.replace(wanted, is_sandbox=is_sandbox), limit=limit):
+            if is_first and shown:
+                output.write_line("")
+            if is_first:
+                output.write_line(table.header(is_sandbox=is_sandbox))
+            output.write_line(table.line_of(row))
+            is_first = False
+            shown += 1
+    return shown
+
+
+def _working_folder() -> Path | None:
+    """Return the folder the user is in; ``None`` when it was removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+async def _print_lines(jobs: "JobHistory", wanted: "RowFilter", limit: int | None, context: "Context") -> int:
+    """Print jobs for a program, a line each; return how many."""
+    from suno_cover_cli.ui.history import fields_of, job_entry
+    from suno_cover_cli.ui.output import json_line
+
+    output, now = context.output, context.clock.time()
+    shown = 0
+    async for row in jobs.find(wanted, limit=limit):
+        output.write_line(json_line(job_entry(row, now)) if output.is_json else "\t".join(fields_of(row, now)))
+        shown += 1
+    return shown
+
+
+async def _print_paths(
+    jobs: "JobHistory", wanted: "RowFilter", options: HistoryOptions, context: "Context"
+) -> None:
+    import asyncio
+
+    from suno_cover_cli.ui.history import paths_of
+
+    here, missing = await asyncio.to_thread(_working_folder), 0
+    async for row in jobs.find(wanted, limit=options.limit or None):
+        for path in paths_of(row, here):
+            if await asyncio.to_thread(path.exists):
+                context.output.write_line(str(path))
+            else:
+                missing += 1
+    if missing:
+        files = "1 file that was saved is" if missing == 1 else f"{missing} files that were saved are"
+        context.output.write_words(f"{files} not there any more.")
+
+
 async def _show_one(jobs: "JobHistory", wanted: "RowFilter", context: "Context") -> None:
     from suno_cover_cli.base.errors import UsageError
-    from suno_cover_cli.base.text import clean
+    from suno_cover_cli.base.text import clean, fold
     from suno_cover_cli.release.carried import carried_marks
     from suno_cover_cli.ui.history import facts_of, job_entry
     from suno_cover_cli.ui.output import json_line
@@ -174,8 +249,10 @@ async def _show_one(jobs: "JobHistory", wanted: "RowFilter", context: "Context")
         else:
             if is_known:
                 output.write_line("")
-            for name, value in [*facts_of(row, now), *(("carries", one.describe()) for one in carried)]:
-                output.write_line(f"{name:<14} {value}")
+            facts = [*facts_of(row, now), *(("carries", one.describe()) for one in carried)]
+            for name, value in facts:
+                for line in fold(f"{name:<14} {value}", output.product_columns, " " * 15):
+                    output.write_line(line)
         is_known = True
     if not is_known:
         raise UsageError(

@@ -9,7 +9,7 @@ import msgspec
 from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.opening import JournalConnection
 from suno_cover_cli.journal.reading import SELECT_JOBS, read_jobs
-from suno_cover_cli.journal.rows import JobRow, RowState
+from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobRow, RowState
 from suno_cover_cli.journal.run_locks import RunLocks
 
 LINKS_LIVE_S = 14 * 24 * 3600.0
@@ -32,6 +32,7 @@ class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         states: Any of these.
         task_id: Music or cover task id.
+        is_sandbox: Of the built-in sandbox, or of any other service.
         changed_before: Epoch seconds; rows that have not changed since.
         is_decided: Whether somebody has chosen a variant, or that none will do.
         has_covers: Only jobs of which covers were saved, each cover task once; whether the files are
@@ -40,6 +41,7 @@ class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     states: frozenset[RowState] = frozenset()
     task_id: str | None = None
+    is_sandbox: bool | None = None
     changed_before: float | None = None
     is_decided: bool | None = None
     has_covers: bool = False
@@ -53,6 +55,9 @@ class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
         if self.task_id is not None:
             terms.append("(music_task_id = ? OR task_id = ?)")
             values += [self.task_id, self.task_id]
+        if self.is_sandbox is not None:
+            terms.append("service = ?" if self.is_sandbox else "service <> ?")
+            values.append(SANDBOX_SERVICE)
         if self.changed_before is not None:
             terms.append("updated_at <= ?")
             values.append(self.changed_before)

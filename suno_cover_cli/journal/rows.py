@@ -8,6 +8,9 @@ import msgspec
 from suno_cover_cli.base.models import JobResult, Picked
 from suno_cover_cli.base.settings import CallbackMode, LabelMode
 
+SANDBOX_SERVICE = "sandbox"
+"""Stands for the built-in sandbox as a service: its address is another one each time."""
+
 
 class RowState(StrEnum):
     """How far a job got, as far as a restart must know."""

@@ -1,17 +1,32 @@
-"""What ``history`` shows of a job: as an object, as lines of a list, as facts one by one."""
+"""What ``history`` shows of a job: as an object, as a line of a list, as facts one by one."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from suno_cover_cli.base.models import JobState
-from suno_cover_cli.base.text import cells_of, clean, fold
+from suno_cover_cli.base.text import clean, cut, pad
 from suno_cover_cli.journal.history import links_expire_at
-from suno_cover_cli.journal.rows import JobRow, RowState
+from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobRow, RowState
+from suno_cover_cli.ui.words import format_count
 
 _DAY_S = 24 * 3600.0
 EXPIRES_SOON_S = 3 * _DAY_S
 _MAX_NOTE_CHARS = 500  # of what the service said; whole for all that has been seen
+_WIDTHS = (4, 10, 8)
+"""Cells of age, state and covers."""
+_ID_CELLS = 32
+_LEAST_CELLS = 12
+_TONES = {
+    RowState.SUCCEEDED: "good",
+    RowState.PARTIAL: "bad",
+    RowState.FAILED: "bad",
+    RowState.REJECTED: "bad",
+    RowState.QUEUED: "warning",
+    RowState.SUBMITTING: "warning",
+    RowState.SUBMITTED: "warning",
+}
 
 
 def job_entry(row: JobRow, now: float) -> dict[str, Any]:
@@ -25,6 +40,7 @@ def job_entry(row: JobRow, now: float) -> dict[str, Any]:
         "state": JobState.PENDING if row.state.is_pending else row.state.value,
         "step": row.state,
         "service": row.service,
+        "sandbox": row.service == SANDBOX_SERVICE,
         "provider": row.provider,
         "output": row.output,
         "options": row.options,
@@ -39,37 +55,96 @@ def job_entry(row: JobRow, now: float) -> dict[str, Any]:
     }
 
 
-def lines_of(row: JobRow, now: float, columns: int) -> list[str]:
-    """Put a job on one line; on a terminal that is too narrow, what has no room stands below. Ids stay whole."""
-    moment = _moment(row.created_at)
-    start = f"{moment}  {row.state:<10}"
-    parts = [clean(row.music_task_id or "-", 128), clean(row.task_id or "-", 128), _note_on(row, now)]
-    line = "  ".join([start, *parts]).rstrip()
-    if not columns or cells_of(line) < columns:
-        return [line]
-    indent = " " * (len(moment) + 2)
-    lines = [f"{start}  {parts[0]}"]
-    for part in filter(None, parts[1:]):
-        if cells_of(lines[-1]) + 2 + cells_of(part) < columns:
-            lines[-1] += f"  {part}"
-        else:
-            lines += fold(f"{indent}{part}", columns, indent)
-    return lines
+class JobTable:
+    """The list of jobs as a terminal shows it: a header, then one line a job that fits its columns.
+
+    Args:
+        columns: Of the terminal.
+        now: Epoch seconds.
+        paint: Colours a text for a tone.
+        here: The folder that paths below it are shown from.
+    """
+
+    def __init__(
+        self, columns: int, *, now: float, paint: Callable[[str, str], str], here: Path | None = None
+    ) -> None:
+        self._now = now
+        self._here = here
+        self._paint = paint
+        # The music task keeps its whole id where there is room for it: that is what people copy.
+        room = columns - 1 - sum(_WIDTHS) - 2 * (len(_WIDTHS) + 1)
+        self._widths = [*_WIDTHS, min(_ID_CELLS, room - _LEAST_CELLS)]
+        self._widths.append(room - self._widths[-1])
+        if room < 2 * _LEAST_CELLS:
+            # Too narrow for both: where and why are in the facts of the job.
+            self._widths = [*_WIDTHS, max(room + 2, 1)]
+
+    def header(self, *, is_sandbox: bool) -> str:
+        """Return the line above the jobs."""
+        title = "SANDBOX TASK" if is_sandbox else "MUSIC TASK"
+        return self._paint(self._joined("AGE", "STATE", "COVERS", title, "WHERE").rstrip(), "faint")
+
+    def line_of(self, row: JobRow) -> str:
+        """Return the line of a job. Ids that are cut end with an ellipsis; ``history ID`` has them whole."""
+        covers = str(len(row.result.images)) if row.result is not None and row.result.images else "-"
+        if row.pick is not None:
+            covers += f" pick {'-' if row.pick.n is None else row.pick.n}"
+        name = clean(row.music_task_id or row.task_id or "-", 128)
+        notes = [_links_note(row, self._now), self._folder_of(row) if covers != "-" else "", *_reasons_of(row)]
+        last = "; ".join(filter(None, notes))
+        line = self._joined(_age(self._now - row.created_at), row.state, covers, name, last).rstrip()
+        return line.replace(f" {row.state} ", f" {self._paint(row.state, _TONES[row.state])} ", 1)
+
+    def _joined(self, age: str, state: str, covers: str, name: str, last: str) -> str:
+        cells = zip((age, state, covers, name, last), self._widths, strict=False)
+        return "  ".join(pad(cut(cell, width), width) for cell, width in cells)
+
+    def _folder_of(self, row: JobRow) -> str:
+        return clean(_seen_from(self._here, Path(row.output) / (row.task_id or "")), 4096)
+
+
+def fields_of(row: JobRow, now: float) -> list[str]:
+    """Return a job as a script takes it apart: when, state, music task, cover task, notes, service."""
+    ids = [row.music_task_id or "-", row.task_id or "-"]
+    found = [_moment(row.created_at), row.state.value, *ids, _note_on(row, now), row.service]
+    return [clean(field, 4096) for field in found]
+
+
+def paths_of(row: JobRow, here: Path | None) -> list[Path]:
+    """Return the files of a job's covers, as short as the folder ``here`` allows."""
+    if row.result is None or row.task_id is None:
+        return []
+    folder = Path(row.output) / row.task_id
+    return [_seen_from(here, folder / Path(image.path).name) for image in row.result.images]
+
+
+def _seen_from(here: Path | None, path: Path) -> Path:
+    return path.relative_to(here) if here is not None and path.is_relative_to(here) else path
+
+
+def _age(seconds: float) -> str:
+    """Write how long ago something was in four characters at most: ``now``, ``5m``, ``3h``, ``12d``, ``40w``."""
+    for unit, length_s, most in (("m", 60, 60), ("h", 3600, 48), ("d", 86400, 100)):
+        if seconds < length_s * most:
+            return f"{int(seconds // length_s)}{unit}" if seconds >= 60 else "now"  # noqa: PLR2004 -- a minute
+    return f"{min(int(seconds // (7 * 86400)), 999)}w"
+
+
+def _reasons_of(row: JobRow) -> list[str]:
+    notes = {RowState.QUEUED: "not submitted yet", RowState.SUBMITTING: "not known to be submitted"}
+    told = [notes[row.state]] if row.state in notes else []
+    if row.result is not None and row.result.error is not None:
+        told.append(clean(row.result.error.message, _MAX_NOTE_CHARS))
+    return told
 
 
 def _note_on(row: JobRow, now: float) -> str:
-    notes = {RowState.QUEUED: "not submitted yet", RowState.SUBMITTING: "not known to be submitted"}
-    told = [notes[row.state]] if row.state in notes else []
+    told = []
     if row.result is not None and row.result.images:
-        covers = len(row.result.images)
-        told.append("1 cover" if covers == 1 else f"{covers} covers")
+        told.append(format_count(len(row.result.images), "cover"))
     if row.pick is not None:
         told.append("none picked" if row.pick.n is None else f"number {row.pick.n} picked")
-    if row.result is not None and row.result.error is not None:
-        told.append(clean(row.result.error.message, _MAX_NOTE_CHARS))
-    if links := _links_note(row, now):
-        told.append(links)
-    return "; ".join(told)
+    return "; ".join(filter(None, [*told, *_reasons_of(row), _links_note(row, now)]))
 
 
 def _links_note(row: JobRow, now: float) -> str:

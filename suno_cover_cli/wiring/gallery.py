@@ -10,12 +10,11 @@ from suno_cover_cli.base.models import Picked
 from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.history import JobHistory, RowFilter, Stamp, links_expire_at
 from suno_cover_cli.journal.picks import OvertakenError, PickStore
-from suno_cover_cli.journal.rows import JobRow
+from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobRow
 from suno_cover_cli.journal.run_locks import RunLocks
 from suno_cover_cli.release.choosing import find_job, path_of, variants_of
 from suno_cover_cli.release.marks import marks_of
 from suno_cover_cli.web.covers import Changes, Cover, Job, PickConflictError
-from suno_cover_cli.wiring.jobs import SANDBOX_SERVICE
 
 _WITH_COVERS = RowFilter(has_covers=True)
 

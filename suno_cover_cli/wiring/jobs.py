@@ -18,7 +18,7 @@ from suno_cover_cli.jobs.job_run import JobRequest
 from suno_cover_cli.jobs.poller import Timing
 from suno_cover_cli.jobs.workflow import CoverWorkflow
 from suno_cover_cli.journal.journal import Journal
-from suno_cover_cli.journal.rows import JobOptions
+from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobOptions
 from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.ui.choice import ScreenOptions, choose_screen
 from suno_cover_cli.ui.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
@@ -32,9 +32,6 @@ from suno_cover_cli.wiring.tunnel_options import kept_tunnel_options
 if TYPE_CHECKING:
     from suno_cover_cli.images.downloader import Downloader
     from suno_cover_cli.service.api import SunoApi
-
-SANDBOX_SERVICE = "sandbox"
-"""Stands for the built-in sandbox in the journal: its address is another one each time."""
 
 
 class Unfinished:

@@ -20,13 +20,13 @@ from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.jobs.workflow import CoverWorkflow
 from suno_cover_cli.journal.history import JobHistory
 from suno_cover_cli.journal.journal import Journal
-from suno_cover_cli.journal.rows import Claim, JobOptions, JobRow
+from suno_cover_cli.journal.rows import SANDBOX_SERVICE, Claim, JobOptions, JobRow
 from suno_cover_cli.journal.run_locks import RunLocks
 from suno_cover_cli.options.jobs import JobCommandOptions
 from suno_cover_cli.ui.words import format_count
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.details import report_details
-from suno_cover_cli.wiring.jobs import SANDBOX_SERVICE, JobStart, LateSink, Unfinished, open_sink, open_workflow
+from suno_cover_cli.wiring.jobs import JobStart, LateSink, Unfinished, open_sink, open_workflow
 from suno_cover_cli.wiring.key_ring import KeyRing
 from suno_cover_cli.wiring.tunnel_options import restore_tunnel_options
 
