@@ -186,6 +186,7 @@ COMMANDS: dict[str, Command] = {
                 meaning="Forget jobs that have ended, or those of --state or TASK_ID",
             ),
             Option(names=("--keep-days",), kind="", meaning="With --prune"),
+            Option(names=("--paths",), kind=None, meaning="Print the files of saved covers, one a line"),
             Option(names=("--events",), kind=None, meaning="List recorded callbacks instead"),
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
