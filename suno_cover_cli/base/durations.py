@@ -4,6 +4,9 @@ import re
 
 from suno_cover_cli.base.text import clean
 
+JOB_TIMEOUT_S = 15 * 60.0
+"""How long a whole job may take unless told otherwise: what the providers advise to wait at most."""
+
 
 def parse_duration_s(text: str) -> float:
     """Read ``30``, ``0.5``, ``30s``, ``5min``, ``15m`` or ``1h`` as seconds.

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+LINKS_LIVE_S = 14 * 24 * 3600.0
+"""How long links to images live at most: the providers document 14 days, some have seen them die after one."""
+
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 

@@ -1,21 +1,20 @@
 """``--write-metadata``: a JSON beside the covers that says where they come from. Everything here blocks."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.files import read_capped, replace_file
 from suno_cover_cli.base.models import FailedImage, JobRecord, SavedImage
+from suno_cover_cli.base.providers import LINKS_LIVE_S
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.journal.rows import JobRow
 
 METADATA_NAME = "metadata.json"
 
 _GENERATOR = "suno-cover"
-# "Kept 14 days" is documented; some have seen links die after a day, so this is the latest.
-_LINKS_LAST = timedelta(days=14)
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _MAX_OLD_BYTES = 1024 * 1024
 
@@ -54,7 +53,7 @@ def metadata_of(
         "created_at": _iso(record.created_at),
         "completed_at": _iso(record.completed_at),
         "saved_at": _iso(now),
-        "links_expire_at": _iso(completed_at + _LINKS_LAST.total_seconds()),
+        "links_expire_at": _iso(completed_at + LINKS_LIVE_S),
         "images": [
             {
                 "file": Path(image.path).name,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from suno_cover_cli.base.clock import Clock, within
+from suno_cover_cli.base.durations import JOB_TIMEOUT_S
 from suno_cover_cli.base.errors import RefusedError, SunoCoverError, UnavailableError
 from suno_cover_cli.base.models import JobRecord, RecordState, Via
 from suno_cover_cli.callbacks.content import CallbackContent, ReceivedRequest
@@ -37,7 +38,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     poll_interval_s: float = 30.0
-    timeout_s: float = 900.0
+    timeout_s: float = JOB_TIMEOUT_S
     unknown_grace_s: float = 90.0
     confirm_s: float = 60.0
     no_images_s: float = 60.0

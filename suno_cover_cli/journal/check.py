@@ -10,8 +10,8 @@ import msgspec
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.events import WarningRaised
 from suno_cover_cli.base.models import is_safe_task_id
+from suno_cover_cli.base.providers import LINKS_LIVE_S
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.journal.history import LINKS_LIVE_S
 from suno_cover_cli.journal.journal_file import JournalFile
 from suno_cover_cli.journal.opening import LOG_SUFFIXES, JournalConnection, is_damage, refuse_odd_file
 from suno_cover_cli.journal.reading import SELECT_JOBS, count_damaged, read_jobs

@@ -6,14 +6,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from suno_cover_cli.base.providers import LINKS_LIVE_S
 from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.opening import JournalConnection
 from suno_cover_cli.journal.reading import SELECT_JOBS, read_jobs
 from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobRow, RowState
 from suno_cover_cli.journal.run_locks import RunLocks
-
-LINKS_LIVE_S = 14 * 24 * 3600.0
-"""How long the service keeps images (documented; some were gone after a day)."""
 
 _PAGE = 500
 # Counts commits of other connections (https://www.sqlite.org/pragma.html#pragma_data_version).

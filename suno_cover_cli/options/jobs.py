@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from suno_cover_cli.base.durations import JOB_TIMEOUT_S
 from suno_cover_cli.options.declare import OUTPUT, duration, setting_option
 from suno_cover_cli.options.groups import (
     CallbackOptions,
@@ -52,7 +53,7 @@ class JobCommandOptions(
             help="For a whole job; the job itself goes on at the service. (default: 15m)",
             show_default=False,
         ),
-    ] = 900.0
+    ] = JOB_TIMEOUT_S
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit, print the cover task ids, leave.")] = False
     concurrency: Annotated[
         int, typer.Option("--concurrency", min=1, max=10_000, metavar="N", help="Jobs under way at once.")
