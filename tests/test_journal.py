@@ -236,3 +236,25 @@ async def test_two_runs_that_claim_at_once_get_one_job(tmp_path: Path) -> None:
         journals = [await stack.enter_async_context(journal_in(tmp_path)) for _ in range(4)]
         claims = await asyncio.gather(*(journal.claim(music("m")) for journal in journals))
         assert sorted((claim.is_new, claim.is_busy) for claim in claims) == [(False, True)] * 3 + [(True, False)]
+
+
+async def test_jobs_that_ended_long_ago_are_forgotten(tmp_path: Path) -> None:
+    """After 400 days, or behind 100,000 later ones, an ended job goes; an unfinished or picked one never."""
+    async with journal_in(tmp_path) as journal:
+        for name in ("old", "picked", "unfinished", "young"):
+            row = (await journal.claim(music(name))).row
+            state = JobState.PARTIAL if name == "unfinished" else JobState.SUCCEEDED
+            await journal.record_end(row, ended(state, f"cover-of-{name}"), None)
+        await journal.database.run(lambda c: c.execute("UPDATE jobs SET updated_at = 1.0 WHERE id < 4"))
+        await journal.database.run(
+            lambda c: c.execute(
+                "INSERT INTO picks VALUES ('https://service.test', 'cover-of-picked', 1, 'p', 's', 1)"
+            )
+        )
+    left = [task_id for _, task_id, _ in await asyncio.to_thread(rows_in, tmp_path)]
+    assert left == ["cover-of-picked", "cover-of-unfinished", "cover-of-young"]
+    async with journal_in(tmp_path) as journal:
+        await journal.claim(music("late"))
+        await journal.database.run(lambda c: c.execute("UPDATE jobs SET id = 200000 WHERE music_task_id = 'late'"))
+    left = [task_id for _, task_id, _ in await asyncio.to_thread(rows_in, tmp_path)]
+    assert left == ["cover-of-picked", "cover-of-unfinished", None]

@@ -14,6 +14,16 @@ from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobRow, RowState
 from suno_cover_cli.journal.run_locks import RunLocks
 
 _PAGE = 500
+_KEEP_ENDED = 100_000
+_KEEP_ENDED_S = 400 * 24 * 3600.0
+# It is done at the end of each run, so a run need not look far: ids grow with time.
+_LOOKED_AT = 500
+_FORGET_OLD = (
+    "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs ORDER BY id LIMIT ?)"
+    " AND state IN ('succeeded', 'failed', 'rejected') AND owner IS NULL"
+    " AND (updated_at < ? OR id <= (SELECT max(id) FROM jobs) - ?)"
+    " AND NOT EXISTS (SELECT 1 FROM picks WHERE task_id = jobs.task_id AND service = jobs.service)"
+)
 # Counts commits of other connections (https://www.sqlite.org/pragma.html#pragma_data_version).
 _WRITES = "PRAGMA data_version"
 _HAS_PICK = "EXISTS (SELECT 1 FROM picks WHERE service = jobs.service AND task_id = jobs.task_id)"
@@ -213,3 +223,8 @@ def links_expire_at(row: JobRow) -> float | None:
         return None
     born = row.completed_at or row.submitted_at or row.created_at
     return born + LINKS_LIVE_S
+
+
+def forget_old(now: float, connection: sqlite3.Connection) -> None:
+    """Keep the journal of years bounded: jobs that ended long ago go, none unfinished or picked from."""
+    connection.execute(_FORGET_OLD, (_LOOKED_AT, now - _KEEP_ENDED_S, _KEEP_ENDED))

@@ -19,6 +19,7 @@ from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.events import Sink, WarningRaised
 from suno_cover_cli.base.models import JobResult, JobState
 from suno_cover_cli.journal.database import Database, DatabaseError
+from suno_cover_cli.journal.history import forget_old
 from suno_cover_cli.journal.journal_file import Operation, T
 from suno_cover_cli.journal.opening import JournalConnection
 from suno_cover_cli.journal.reading import PICK_COLUMNS, SELECT_JOBS, pick_of, read_jobs
@@ -107,6 +108,7 @@ class Journal:
         if self._is_usable:
             # Only a courtesy to those who look before the lock file is gone: a dead run owns nothing.
             self.database.post(self._disown_all)
+            self.database.post(partial(forget_old, self._clock.time()))
         await self._stack.aclose()
 
     # --- claims -----------------------------------------------------------------------------------
