@@ -271,3 +271,10 @@ def test_a_closed_stdout_is_survived(cli: Cli) -> None:
     assert run.stderr.count("standard output is closed") == 1
     assert "Traceback" not in run.stderr
     assert len(list(cli.cwd.rglob("cover_*.png"))) == 2
+
+
+def test_paths_are_printed_in_the_order_of_the_variants(cli: Cli) -> None:
+    """Whichever cover came first, scripts read the first variant first."""
+    run = cli.run("generate", "--sandbox", "sandbox-many-images", "--preview", "off")
+    assert run.code == 0, run.stderr
+    assert [Path(line).stem for line in run.lines] == [f"cover_{n}" for n in range(1, 13)]

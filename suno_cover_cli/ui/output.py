@@ -19,7 +19,7 @@ import msgspec
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import SunoCoverError, describe_unwritten
-from suno_cover_cli.base.events import Event, ImageSaved, JobEnded, JobSubmitted, Sink, WarningRaised
+from suno_cover_cli.base.events import Event, JobEnded, JobSubmitted, Sink, WarningRaised
 from suno_cover_cli.base.text import Redactor, clean, fold
 
 _STOP = None
@@ -163,17 +163,17 @@ class LineWriter:
 
 
 class PathSink:
-    """Prints the path of each saved image."""
+    """Prints the paths of a job's saved images when it ends, in the order of the variants."""
 
     def __init__(self, write_line: Callable[[str], None]) -> None:
         self._write_line = write_line
 
     def emit(self, event: Event) -> None:
         """See :class:`base.events.Sink`."""
-        if isinstance(event, ImageSaved):
-            path = event.image.path
-            # A folder may be called anything, but a line that begins so is a command to some readers.
-            self._write_line(f"./{path}" if path.startswith("::") else path)
+        if isinstance(event, JobEnded):
+            for image in event.result.images:
+                # A folder may be called anything, but a line that begins so is a command to some readers.
+                self._write_line(f"./{image.path}" if image.path.startswith("::") else image.path)
 
 
 class TaskIdSink:
