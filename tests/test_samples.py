@@ -16,7 +16,7 @@ from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.content import NotACallbackError, parse_callback
 from suno_cover_cli.callbacks.delivery import CallbackSender
 from suno_cover_cli.callbacks.sample_names import SampleName
-from suno_cover_cli.callbacks.samples import LATE_S, build_sample
+from suno_cover_cli.callbacks.samples import LATE_S, build_sample, is_expected, parse_expectation
 from suno_cover_cli.callbacks.signature import check_signature
 from suno_cover_cli.callbacks.targets import Target
 from tests.clocks import ManualClock
@@ -37,7 +37,7 @@ SUCCESSES = {
 
 
 def test_every_sample_the_contract_names_is_there() -> None:
-    """The names are the documented fifteen, each with a description that fits a line of help."""
+    """The names are the documented ones, each with a description that fits a line of help."""
     assert [name.value for name in SampleName] == [
         "success",
         "failed-501",
@@ -54,6 +54,8 @@ def test_every_sample_the_contract_names_is_there() -> None:
         "unsigned",
         "bad-signature",
         "stale-signature",
+        *("music-text", "music-first", "music-complete", "music-error", "lyrics", "wav", "video", "vocal"),
+        *("market", "flat", "form", "gzip", "deflate", "gbk", "utf-16"),
     ]
     assert all(0 < len(name.description) < 70 for name in SampleName)
 
@@ -130,7 +132,8 @@ def test_samples_are_signed_as_their_names_say(name: SampleName) -> None:
         headers = sample.headers(KEY, KIE_SIGNATURE, NOW + 5)
         report = check_signature(KEY, sample.task_id, headers=headers, body=sample.body, now_s=NOW + 5)
         assert report.state is expected
-        assert dict(headers)["Content-Type"] == "application/json"
+        kind = "application/x-www-form-urlencoded" if name is SampleName.FORM else "application/json"
+        assert dict(headers)["Content-Type"].startswith(kind)
 
 
 def test_without_a_key_only_the_bad_signature_is_sent() -> None:
@@ -150,28 +153,96 @@ def test_a_stale_signature_needs_the_key() -> None:
     assert "--webhook-key-file" in caught.value.hint
 
 
+@pytest.mark.parametrize("has_key", [True, False])
+async def test_a_careful_receiver_answers_each_sample_as_is_expected(has_key: bool) -> None:
+    """The listener, which checks everything, gives to every sample an answer that the sample expects."""
+    key = KEY if has_key else None
+    names = [name for name in SampleName if has_key or not name.endswith("-signature")]
+    async with new_listener(webhook_key=key, clock=ManualClock(start=NOW)) as listener:
+        url = listener.local_url + listener.open_inbox(is_read=False).path
+        async with CallbackSender(Target(url), clock=SystemClock()) as sender:
+            for name in names:
+                for sample in build_sample(name, now_s=NOW):
+                    delivery = await sender.deliver(sample.body, sample.headers(key, KIE_SIGNATURE, NOW))
+                    assert is_expected(delivery.status, sample.expectation(key)), (name, delivery.status)
+
+
 @pytest.mark.parametrize(
-    ("name", "status"),
+    ("name", "status", "is_right"),
     [
-        (SampleName.SUCCESS, 200),
-        (SampleName.FAILED_501, 200),
-        (SampleName.MALFORMED, 400),
-        (SampleName.EMPTY, 400),
-        (SampleName.HUGE, 413),
-        (SampleName.UNSIGNED, 401),
-        (SampleName.BAD_SIGNATURE, 401),
-        (SampleName.STALE_SIGNATURE, 401),
+        (SampleName.SUCCESS, 200, True),
+        (SampleName.SUCCESS, 204, False),
+        (SampleName.SUCCESS, None, False),
+        (SampleName.MALFORMED, 422, True),
+        (SampleName.MALFORMED, 200, False),
+        (SampleName.MALFORMED, 500, False),
+        (SampleName.EMPTY, 400, True),
+        (SampleName.BAD_SIGNATURE, 401, True),
+        (SampleName.BAD_SIGNATURE, 403, True),
+        (SampleName.BAD_SIGNATURE, 200, False),
+        (SampleName.STALE_SIGNATURE, 401, True),
+        (SampleName.UNSIGNED, 200, False),
+        (SampleName.UNSIGNED, 401, True),
+        (SampleName.HUGE, 200, True),
+        (SampleName.HUGE, 413, True),
+        (SampleName.HUGE, 502, False),
+        (SampleName.GZIP, 415, True),
+        (SampleName.MUSIC_ERROR, 200, True),
+        (SampleName.MUSIC_ERROR, 400, False),
     ],
 )
-async def test_a_careful_receiver_answers_each_as_it_deserves(name: SampleName, status: int) -> None:
-    """The listener, as a receiver that checks everything, takes the good samples and refuses the others."""
-    async with new_listener(webhook_key=KEY, clock=ManualClock(start=NOW)) as listener:
-        url = listener.local_url + listener.open_inbox().path
-        async with CallbackSender(Target(url), clock=SystemClock()) as sender:
-            for sample in build_sample(name, now_s=NOW):
-                assert (
-                    await sender.deliver(sample.body, sample.headers(KEY, KIE_SIGNATURE, NOW))
-                ).status == status
+def test_each_sample_has_its_own_expectation(name: SampleName, status: int | None, is_right: bool) -> None:
+    """A receiver that knows the key is right to refuse what is wrong, and wrong to accept it."""
+    (sample,) = build_sample(name, now_s=NOW)
+    assert is_expected(status, sample.expectation(KEY)) is is_right
+
+
+@pytest.mark.parametrize(
+    ("text", "statuses"), [("200", {200}), ("4xx", set(range(400, 500))), (" 401, 5XX", {401, *range(500, 600)})]
+)
+def test_an_expectation_can_be_given(text: str, statuses: set[int]) -> None:
+    """``--expect`` takes a status, a class of them, or several with commas."""
+    wanted = parse_expectation(text)
+    assert {status for status in range(100, 1000) if is_expected(status, wanted)} == statuses
+
+
+@pytest.mark.parametrize("text", ["", "20", "2000", "ok", "200,", "6xx", "4x", "\u0662\u0660\u0660", "-200"])
+def test_what_is_no_expectation_is_a_usage_error(text: str) -> None:
+    """Anything else ends in exit 2 with the forms that would do."""
+    with pytest.raises(UsageError) as caught:
+        parse_expectation(text)
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert "4xx" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "stage"),
+    [
+        (SampleName.MUSIC_TEXT, "music", "text"),
+        (SampleName.MUSIC_FIRST, "music", "first"),
+        (SampleName.MUSIC_COMPLETE, "music", "complete"),
+        (SampleName.MUSIC_ERROR, "music", "error"),
+        (SampleName.LYRICS, "lyrics", "complete"),
+        (SampleName.WAV, "wav", "complete"),
+        (SampleName.VIDEO, "video", "complete"),
+        (SampleName.VOCAL, "vocal", "complete"),
+        (SampleName.MARKET, "market", "complete"),
+        *[
+            (name, "cover", "complete")
+            for name in (
+                *(SampleName.FLAT, SampleName.FORM, SampleName.GZIP),
+                *(SampleName.DEFLATE, SampleName.GBK, SampleName.UTF_16),
+            )
+        ],
+    ],
+)
+def test_a_sample_is_of_the_kind_its_name_says(name: SampleName, kind: str, stage: str) -> None:
+    """Samples of other calls, and of covers in other packings, are read as what they are."""
+    (sample,) = build_sample(name, now_s=NOW, task_id=TASK)
+    content = parse_callback(sample.body, sample.headers(None, KIE_SIGNATURE, NOW))
+    assert (content.kind, content.stage, content.task_id) == (kind, stage, TASK)
+    packings = {"flat": "", "form": "form", "gzip": "gzip", "deflate": "deflate", "gbk": "gb18030"}
+    assert content.packing == packings.get(name, "utf-16-le" if name is SampleName.UTF_16 else "")
 
 
 def test_the_names_cost_nothing_to_complete() -> None:
@@ -181,5 +252,5 @@ def test_the_names_cost_nothing_to_complete() -> None:
         "print(len(names.SampleName), *(set(sys.modules) - known))"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert shown.startswith("15 ")
+    assert shown.startswith("30 ")
     assert not {"msgspec", "asyncio", "aiohttp", "ssl", "hashlib", "json"} & set(shown.split())

@@ -27,13 +27,25 @@ class Receiver:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 receiver.requests.append(
-                    {"path": self.path, "headers": dict(self.headers), "body": body, "at": time.monotonic()}
+                    {
+                        "method": self.command,
+                        "path": self.path,
+                        "headers": dict(self.headers),
+                        "body": body,
+                        "at": time.monotonic(),
+                    }
                 )
                 self.send_response(receiver.status)
                 self.end_headers()
                 self.wfile.write(b'{"status":"received"}')
+
+            def do_GET(self) -> None:
+                self.do_POST()
+
+            def do_PUT(self) -> None:
+                self.do_POST()
 
             def log_message(self, *_: object) -> None:
                 """Stay quiet."""
@@ -118,7 +130,8 @@ def test_signatures_are_right_wrong_old_or_absent_as_asked(cli: Cli, receiver: R
     """With a key each sample is signed as its name says, checked here with the standard library alone."""
     for sample in ("success", "bad-signature", "stale-signature", "unsigned"):
         run = cli.run("trigger", sample, "--to", receiver.url, "--webhook-key-file", key_file)
-        assert run.code == 0, run.stderr
+        # A receiver that takes what is signed wrongly is wrong itself.
+        assert run.code == (0 if sample == "success" else 1), run.stderr
     right, wrong, stale, unsigned = receiver.requests
     for request, is_right, age_s in ((right, True, 0), (wrong, False, 0), (stale, True, 3600)):
         stamp = int(request["headers"]["X-Webhook-Timestamp"])
@@ -135,6 +148,77 @@ def test_the_exit_code_tells_whether_the_service_would_be_content(cli: Cli, rece
     assert (refused.code, refused.objects[0]["status"]) == (1, 500)
     nobody = cli.run("trigger", "success", "--to", "127.0.0.1:9/hook", "--json")
     assert (nobody.code, nobody.objects[0]["outcome"]) == (5, "unreachable")
+
+
+@pytest.mark.parametrize(
+    ("sample", "status", "expect", "code"),
+    [
+        ("bad-signature", 401, (), 0),
+        ("bad-signature", 200, (), 1),
+        ("malformed", 422, (), 0),
+        ("malformed", 500, (), 1),
+        ("success", 204, (), 1),
+        ("success", 204, ("--expect", "2xx"), 0),
+        ("success", 200, ("--expect", "401,403"), 1),
+    ],
+)
+def test_a_receiver_is_held_to_what_the_sample_expects(
+    cli: Cli, receiver: Receiver, sample: str, status: int, expect: tuple[str, ...], code: int
+) -> None:
+    """The exit code is 0 for the answer that suits the sample, or the one of ``--expect``; else that is named."""
+    receiver.status = status
+    shown = cli.run("trigger", sample, "--to", receiver.url, *expect)
+    told = cli.run("trigger", sample, "--to", receiver.url, *expect, "--json")
+    assert (shown.code, told.code, told.objects[0]["is_expected"]) == (code, code, code == 0)
+    assert ("expected " in shown.stdout) is (code != 0)
+
+
+def test_a_body_of_ones_own_is_sent_as_it_is(cli: Cli, receiver: Receiver, key_file: str) -> None:
+    """``trigger --body`` sends a file byte for byte, signed for the task it names; ``--header`` goes along."""
+    body = b'\xef\xbb\xbf {"code":200,\r\n"data":{"task_id":"mine"} }'
+    (cli.cwd / "body").write_bytes(body)
+    headers = ("--header", "X-Mine: 1", "--header", "content-type: text/plain")
+    run = cli.run("trigger", "--body", "body", "--to", receiver.url, "--webhook-key-file", key_file, *headers)
+    assert run.code == 0, run.stderr
+    (request,) = receiver.requests
+    assert request["body"] == body
+    sent = {name.lower(): value for name, value in request["headers"].items()}
+    assert (sent["x-mine"], sent["content-type"]) == ("1", "text/plain")
+    assert sent["x-webhook-signature"] == signed("mine", int(sent["x-webhook-timestamp"]))
+    cli.run("trigger", "--body", "-", "--to", receiver.url, stdin="no JSON at all")
+    assert receiver.requests[1]["body"] == b"no JSON at all"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--to", "3000"), "--body"),
+        (("success", "--body", "body", "--to", "3000"), "--body"),
+        (("--body", "no-such-file", "--to", "3000"), "No such file"),
+        (("--body", ".", "--to", "3000"), "directory"),
+        (("success", "--to", "3000", "--expect", "fine"), "--expect"),
+        (("success", "--to", "3000", "--header", "no colon"), "--header"),
+        (("success", "--to", "3000", "--header", "X-A: one\r\nX-B: two"), "line break"),
+        (("success", "--to", "3000", "--header", "Content-Length: 3"), "Content-Length"),
+        (("success", "--to", "http://me:secret@:x/"), "receiver"),
+    ],
+)
+def test_bodies_headers_and_expectations_that_cannot_be(cli: Cli, args: tuple[str, ...], words: str) -> None:
+    """Each is exit 2 with what is wrong, before anything is sent, and no value is quoted that may be a secret."""
+    run = cli.run("trigger", *args)
+    assert run.code == 2
+    assert words in run.stderr
+    assert "secret" not in run.stderr
+
+
+def test_a_login_in_the_address_is_sent_and_not_shown(cli: Cli, receiver: Receiver) -> None:
+    """``user:password@`` goes along as Basic authentication; no line shows it."""
+    for flags in ((), ("--json",)):
+        run = cli.run("trigger", "success", "--to", f"http://me:p%40ss@127.0.0.1:{receiver.port}/hook", *flags)
+        assert run.code == 0, run.stderr
+        assert "p%40ss" not in run.stdout + run.stderr
+    login = base64.b64decode(receiver.requests[0]["headers"]["Authorization"].removeprefix("Basic "))
+    assert login == b"me:p@ss"
 
 
 def test_a_count_with_a_rate_sends_that_many(cli: Cli, receiver: Receiver) -> None:
@@ -249,6 +333,31 @@ def test_replay_sends_the_recorded_bytes_again(cli: Cli, receiver: Receiver) -> 
     assert request["body"] == base64.b64decode(event["body_b64"])
     sent = {name.lower(): value for name, value in request["headers"].items()}
     assert sent["user-agent"] == event["headers"]["user-agent"]
+
+
+def test_replay_sends_method_query_and_body_as_asked(cli: Cli, receiver: Receiver) -> None:
+    """A recorded GET with a query is a GET with that query again; ``--body`` changes the bytes alone."""
+    script = f"""
+        suno-cover listen --no-tunnel --json --ready-file ready > events 2> words &
+        until [ -e ready ]; do sleep 0.02; done
+        url=$(cat ready)
+        curl -s "$url?songId=5&x=%20" > /dev/null
+        curl -s -X PUT -H 'X-Song: 7' --data-binary 'old bytes' "$url/?uid=1&sig=a%2Fb" > /dev/null
+        kill $!; wait $! 2> /dev/null
+        printf 'new bytes' > body
+        suno-cover replay 1 --to '{receiver.url}?own=1'
+        suno-cover replay 2 --to '{receiver.url}' --json
+        suno-cover replay 2 --to '{receiver.url}' --body body --header 'X-Song: 8'
+    """
+    run = cli.shell(script)
+    assert [request["method"] for request in receiver.requests] == ["GET", "PUT", "PUT"], run.stderr
+    assert [request["path"] for request in receiver.requests] == [
+        "/hook?own=1&songId=5&x=%20",
+        "/hook?uid=1&sig=a%2Fb",
+        "/hook?uid=1&sig=a%2Fb",
+    ]
+    assert [request["body"] for request in receiver.requests] == [b"", b"old bytes", b"new bytes"]
+    assert [request["headers"].get("X-Song") for request in receiver.requests] == [None, "7", "8"]
 
 
 def test_replay_of_nothing_says_how_to_record(cli: Cli) -> None:

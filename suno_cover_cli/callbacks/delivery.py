@@ -11,11 +11,13 @@ import io
 import ssl
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 import msgspec
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -148,7 +150,7 @@ class CallbackSender:
         if self.proxy is not None and await is_this_machine(url.host or "", url.port or 0):
             self.proxy = None
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls, force_close=True, limit=0),
+            connector=_Connector(ssl=tls, force_close=True, limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             # Answers go on as they came, compressed or not.
@@ -232,6 +234,29 @@ class CallbackSender:
     def _too_slow(self, status: int | None) -> Fault:
         what = "no answer" if status is None else f"answered {status}, but its answer did not end"
         return Fault(f"{what} within {self._timeout_s:g} s", "answer first and do the work afterwards")
+
+
+class _Handler(ResponseHandler):
+    """Reads an answer that is followed by more than it announced, such as 204 with a body, as any browser does.
+
+    aiohttp's parser takes what follows for the head of another answer, and what came before is lost with it.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Let the parser see the end of the head, and with it an answer, before whatever follows."""
+        head, end, body = data.partition(b"\r\n\r\n")
+        super().data_received(head + end)
+        if body:
+            super().data_received(body)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A connector whose connections are read by :class:`_Handler`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        made: partial[ResponseHandler] = partial(_Handler, loop=asyncio.get_running_loop())
+        self._factory = made
 
 
 class _Attempt:

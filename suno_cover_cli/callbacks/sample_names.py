@@ -21,6 +21,21 @@ class SampleName(StrEnum):
     UNSIGNED = "unsigned"
     BAD_SIGNATURE = "bad-signature"
     STALE_SIGNATURE = "stale-signature"
+    MUSIC_TEXT = "music-text"
+    MUSIC_FIRST = "music-first"
+    MUSIC_COMPLETE = "music-complete"
+    MUSIC_ERROR = "music-error"
+    LYRICS = "lyrics"
+    WAV = "wav"
+    VIDEO = "video"
+    VOCAL = "vocal"
+    MARKET = "market"
+    FLAT = "flat"
+    FORM = "form"
+    GZIP = "gzip"
+    DEFLATE = "deflate"
+    GBK = "gbk"
+    UTF_16 = "utf-16"
 
     @property
     def description(self) -> str:
@@ -40,8 +55,23 @@ _DESCRIPTIONS = {
     SampleName.MALFORMED: "JSON that breaks off",
     SampleName.EMPTY: "no body at all",
     SampleName.HUGE: "a success of 2 MiB",
-    SampleName.WRONG_TASK: "a success of a task nobody knows",
+    SampleName.WRONG_TASK: "a success of a task that does not exist",
     SampleName.UNSIGNED: "a success without signature, even when a key is given",
     SampleName.BAD_SIGNATURE: "a success signed with another key",
     SampleName.STALE_SIGNATURE: "a success whose right signature is an hour old; needs the key",
+    SampleName.MUSIC_TEXT: "music, the first of three stages: its text",
+    SampleName.MUSIC_FIRST: "music, the second stage: the first track",
+    SampleName.MUSIC_COMPLETE: "music, the last stage: both tracks",
+    SampleName.MUSIC_ERROR: "music that was refused",
+    SampleName.LYRICS: "lyrics that were written",
+    SampleName.WAV: "a song as WAV",
+    SampleName.VIDEO: "a music video",
+    SampleName.VOCAL: "a song taken apart into voice and instruments",
+    SampleName.MARKET: "a job of the market",
+    SampleName.FLAT: "a success without data, its fields beside the code",
+    SampleName.FORM: "a success as a form",
+    SampleName.GZIP: "a success compressed with gzip",
+    SampleName.DEFLATE: "a success compressed with deflate",
+    SampleName.GBK: "a success with Chinese words in GBK",
+    SampleName.UTF_16: "a success in UTF-16",
 }

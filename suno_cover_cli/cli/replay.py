@@ -12,7 +12,7 @@ from suno_cover_cli.options.senders import ReceiverOptions
 
 if TYPE_CHECKING:
     from suno_cover_cli.base.exits import ExitCode
-    from suno_cover_cli.callbacks.targets import Target
+    from suno_cover_cli.callbacks.delivery import CallbackSender
     from suno_cover_cli.wiring.context import Context
 
 
@@ -27,9 +27,10 @@ class ReplayOptions(JsonOptions, ReceiverOptions):
 
 
 def replay(options: ReplayOptions) -> None:
-    """Send a recorded callback again, byte for byte, to any receiver.
+    """Send a recorded request again to any receiver: method, query, headers and body byte for byte.
 
-    listen records what it accepts; suno-cover listen --list shows it.
+    listen records whatever arrives; suno-cover listen --list shows it. With
+    --body the rest stays and the bytes are yours.
 
     Example: suno-cover replay last --to 3000/suno-cover-callback
     """
@@ -39,30 +40,33 @@ def replay(options: ReplayOptions) -> None:
 
 
 def prepare_replay(options: ReplayOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":
-    """Check the receiver's address, and return the rest: find the event, send it, report the answer.
+    """Check the options, and return the rest: find the event, send it, report the answer.
 
     Raises:
-        UsageError: A receiver that cannot be, or no such event.
+        UsageError: A receiver or a body that cannot be, no such event, or one of which only a part is recorded.
         DatabaseError: The journal cannot be read.
     """
-    from suno_cover_cli.callbacks.targets import parse_target
+    from suno_cover_cli.listen.deliveries import make_sender, read_body_file
 
-    target = parse_target(options.to)
+    sender = make_sender(options, context)
+    body = None
+    if options.body_file is not None:
+        body = read_body_file(options.body_file, context.output.streams.stdin)
     settings, _ = context.settings(ProfileOptions())
-    return _replay(options.event, target, settings.state_dir, context)
+    return _replay(options.event, body, sender, settings.state_dir, context)
 
 
-async def _replay(event: str, target: "Target", state_dir: Path, context: "Context") -> "ExitCode":
-    from suno_cover_cli.callbacks.delivery import CallbackSender
+async def _replay(
+    event: str, body: bytes | None, sender: "CallbackSender", state_dir: Path, context: "Context"
+) -> "ExitCode":
+    from suno_cover_cli.callbacks.samples import WANTED
     from suno_cover_cli.journal.recordings import RecordingStore
     from suno_cover_cli.listen.deliveries import exit_code_of, write_delivery
+    from suno_cover_cli.listen.replaying import replay_recording
 
     async with context.open_journal(state_dir) as database:
         recording = await RecordingStore(database).find(event)
-    async with CallbackSender(target, clock=context.clock) as sender:
-        # The bytes and the sender's own headers, an old signature included: that is what a replay is for.
-        delivery = await sender.deliver(
-            recording.body, recording.headers, method=recording.method, query=recording.query
-        )
-    write_delivery(context.output, f"event-{recording.n}", recording.task_id, delivery)
-    return exit_code_of([delivery])
+    async with sender:
+        delivery = await replay_recording(recording, sender, body=body)
+    write_delivery(context.output, f"event-{recording.n}", recording.task_id, delivery, WANTED)
+    return exit_code_of([(delivery, WANTED)])

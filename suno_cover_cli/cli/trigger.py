@@ -13,8 +13,8 @@ from suno_cover_cli.options.senders import ReceiverOptions
 if TYPE_CHECKING:
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.callbacks.bodies import Headers
-    from suno_cover_cli.callbacks.samples import Sample
-    from suno_cover_cli.callbacks.targets import Target
+    from suno_cover_cli.callbacks.delivery import CallbackSender, Delivery
+    from suno_cover_cli.callbacks.samples import Expectation, Sample
     from suno_cover_cli.wiring.context import Context
 
 _MAX_AT_ONCE = 100
@@ -41,15 +41,15 @@ class TriggerOptions(WebhookKeyOptions, JsonOptions, ReceiverOptions):
     """Options of the command."""
 
     sample: Annotated[
-        SampleName,
+        SampleName | None,
         typer.Argument(
-            metavar="SCENARIO",
+            metavar="[SCENARIO]",
             parser=scenario,
             autocompletion=_complete_sample,
             help="success, failed-501, duplicate, bad-signature ...",
             show_default=False,
         ),
-    ]
+    ] = None
     task_id: Annotated[
         str | None, typer.Option("--task-id", metavar="ID", help="Cover task id to name; random otherwise.")
     ] = None
@@ -61,17 +61,32 @@ class TriggerOptions(WebhookKeyOptions, JsonOptions, ReceiverOptions):
         str | None,
         typer.Option("--rate", metavar="N/TIME", help="Without waiting for answers, such as 20/1s."),
     ] = None
+    expected: Annotated[
+        str | None,
+        typer.Option(
+            "--expect",
+            metavar="STATUS",
+            help="What the receiver should answer: 200, 4xx, 401,403. (default: what suits the sample)",
+        ),
+    ] = None
 
 
 def trigger(options: TriggerOptions) -> None:
     """Send a sample callback to any receiver, offline: no key, no account, no service.
 
-    Samples: success, failed-501, refunded-531, error-500, validation-400,
-    timeout-408, duplicate, late, malformed, empty, huge, wrong-task, unsigned,
-    bad-signature, stale-signature.
+    Covers: success, failed-501, refunded-531, error-500, validation-400,
+    timeout-408, duplicate, late, wrong-task.
 
-    Exit code: 0 when the receiver answered 200 within 15 s each time, as the
-    service wants it; 5 when it never answered; 1 otherwise.
+    Other kinds: music-text, music-first, music-complete, music-error, lyrics,
+    wav, video, vocal, market.
+
+    Signatures: unsigned, bad-signature, stale-signature.
+
+    Packings: malformed, empty, huge, flat, form, gzip, deflate, gbk, utf-16.
+
+    Exit code: 0 when the receiver answered within 15 s each time as it should:
+    200 as a rule, as the service wants it; 401 or 403 to a wrong signature; 4xx
+    to what is no callback. 5 when it never answered; 1 otherwise.
 
     Example: suno-cover trigger success --to 3000/suno-cover-callback
     """
@@ -84,28 +99,21 @@ def prepare_trigger(options: TriggerOptions, context: "Context") -> "Coroutine[A
     """Check the options, and return the rest: send the sample and report what the receiver answered.
 
     Raises:
-        UsageError: A receiver, an id or a rate that cannot be, or a key that is needed and missing.
+        UsageError: A receiver, an id, a rate or a body that cannot be, or a key that is needed and missing.
     """
     from suno_cover_cli.base.settings import parse_rate
-    from suno_cover_cli.base.task_ids import checked_cover_task_id
-    from suno_cover_cli.callbacks.samples import LATE_S, build_sample
-    from suno_cover_cli.callbacks.targets import parse_target
+    from suno_cover_cli.callbacks.samples import LATE_S, parse_expectation
+    from suno_cover_cli.listen.deliveries import make_sender
 
-    target = parse_target(options.to)
-    task_id = checked_cover_task_id(options.task_id) if options.task_id is not None else None
+    sender = make_sender(options, context)
     limit, window_s = parse_rate(options.send_rate) if options.send_rate is not None else (None, 0.0)
+    expected = parse_expectation(options.expected) if options.expected is not None else None
     sources = context.sources(options.profile)
     key = context.webhook_key(sources, options)
     scheme = context.providers.scheme_of(context.provider(sources, options))
-    now_s = context.clock.time()
-    images = tuple(options.image_urls or ())
-    samples = [
-        sample
-        for _ in range(options.count)
-        for sample in build_sample(options.sample, now_s=now_s, task_id=task_id, image_urls=images)
-    ]
+    samples = _samples_of(options, context)
     # Whatever needs a key that is missing says so here, before anything is sent.
-    samples[0].headers(key, scheme, now_s)
+    samples[0].headers(key, scheme, context.clock.time())
     if samples[0].delay_s >= LATE_S:
         context.output.write_words(f"Waiting {LATE_S:g} s, as the service does before its second attempt.")
     pause_s = window_s / limit if limit is not None else None
@@ -113,12 +121,45 @@ def prepare_trigger(options: TriggerOptions, context: "Context") -> "Coroutine[A
     def headers_of(sample: "Sample") -> "Headers":
         return sample.headers(key, scheme, context.clock.time())
 
-    return _send_all(target, samples, headers_of, pause_s, context)
+    wanted = [(sample, expected or sample.expectation(key)) for sample in samples]
+    return _send_all(sender, wanted, headers_of, pause_s, context)
+
+
+def _samples_of(options: TriggerOptions, context: "Context") -> "list[Sample]":
+    """Return the requests to send, in their order.
+
+    Raises:
+        UsageError: An id or a body that cannot be, or neither a sample nor a body.
+    """
+    from suno_cover_cli.base.errors import UsageError
+    from suno_cover_cli.base.task_ids import checked_cover_task_id
+    from suno_cover_cli.callbacks.content import NotACallbackError, parse_callback
+    from suno_cover_cli.callbacks.samples import Sample, build_sample
+    from suno_cover_cli.listen.deliveries import read_body_file
+
+    task_id = checked_cover_task_id(options.task_id) if options.task_id is not None else None
+    if (options.sample is None) is (options.body_file is None):
+        raise UsageError("Give a sample or --body FILE", hint="suno-cover trigger --help lists the samples.")
+    if options.body_file is not None:
+        body = read_body_file(options.body_file, context.output.streams.stdin)
+        try:
+            task_id = task_id or parse_callback(body).task_id
+        except NotACallbackError:
+            task_id = task_id or ""
+        is_json = body.lstrip()[:1] in {b"{", b"["}
+        content_type = "application/json" if is_json else "application/octet-stream"
+        return [Sample("body", task_id, body, packing=(("Content-Type", content_type),))] * options.count
+    sample, now_s, images = options.sample or SampleName.SUCCESS, context.clock.time(), options.image_urls or ()
+    return [
+        one
+        for _ in range(options.count)
+        for one in build_sample(sample, now_s=now_s, task_id=task_id, image_urls=tuple(images))
+    ]
 
 
 async def _send_all(
-    target: "Target",
-    samples: "list[Sample]",
+    sender: "CallbackSender",
+    wanted: "list[tuple[Sample, Expectation]]",
     headers_of: "Callable[[Sample], Headers]",
     pause_s: float | None,
     context: "Context",
@@ -126,24 +167,24 @@ async def _send_all(
     """Send one after the other; with a rate, or within a sample, the next does not wait for an answer."""
     import asyncio
 
-    from suno_cover_cli.callbacks.delivery import CallbackSender, Delivery
     from suno_cover_cli.listen.deliveries import exit_code_of, write_delivery
 
-    clock, deliveries = context.clock, list[Delivery]()
+    clock = context.clock
+    deliveries: list[tuple[Delivery, Expectation]] = []
     places = asyncio.Semaphore(_MAX_AT_ONCE)
 
-    async with CallbackSender(target, clock=clock) as sender, asyncio.TaskGroup() as group:
+    async with sender, asyncio.TaskGroup() as group:
 
-        async def send(sample: "Sample") -> None:
+        async def send(sample: "Sample", expectation: "Expectation") -> None:
             try:
                 delivery = await sender.deliver(sample.body, headers_of(sample))
             finally:
                 places.release()
-            deliveries.append(delivery)
-            write_delivery(context.output, sample.name, sample.task_id, delivery)
+            deliveries.append((delivery, expectation))
+            write_delivery(context.output, sample.name, sample.task_id, delivery, expectation)
 
         sending: set[asyncio.Task[None]] = set()
-        for n, sample in enumerate(samples):
+        for n, (sample, expectation) in enumerate(wanted):
             if sample.delay_s:
                 await clock.sleep(sample.delay_s)
             elif n and pause_s is not None:
@@ -152,5 +193,5 @@ async def _send_all(
                 await asyncio.wait(sending)
                 sending.clear()
             await places.acquire()
-            sending.add(group.create_task(send(sample)))
+            sending.add(group.create_task(send(sample, expectation)))
     return exit_code_of(deliveries)

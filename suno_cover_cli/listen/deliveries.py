@@ -1,17 +1,44 @@
-"""What ``trigger`` and ``replay`` print of each delivery."""
+"""What ``trigger`` and ``replay`` share: the receiver, a body of one's own, what is printed, how it ends."""
+
+from collections.abc import Iterable
+from typing import BinaryIO
 
 import msgspec
 
+from suno_cover_cli.base.errors import UsageError, reason_of
 from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.files import read_given
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.delivery import Delivery, Outcome
+from suno_cover_cli.callbacks.delivery import CallbackSender, Delivery, Outcome
+from suno_cover_cli.callbacks.samples import Expectation, is_expected
+from suno_cover_cli.callbacks.targets import parse_header, parse_target
+from suno_cover_cli.listen.words import said_by
+from suno_cover_cli.options.senders import ReceiverOptions
 from suno_cover_cli.ui.output import Output, json_line
+from suno_cover_cli.wiring.context import Context
 
+_MAX_BODY_BYTES = 64 * 1024 * 1024
 _SHOWN_BODY_CHARS = 500
 
 
 class SentLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One delivery as scripts read it. ``body`` is the start of the receiver's answer, cleaned."""
+    """One delivery as scripts read it.
+
+    Attributes:
+        v: Version of this shape.
+        type: Always ``delivery``.
+        name: Of the sample, or ``event-N`` of a recorded one.
+        task_id: In the body; empty when there is none.
+        url: Where to.
+        outcome: ``answered``, ``unreachable`` or ``timed_out``.
+        status: Of the answer.
+        latency_ms: Until its end, or until it was given up.
+        body: The start of the receiver's answer, cleaned.
+        error: Why there is no answer.
+        advice: What helps, where there is something to say.
+        expected: What a receiver may answer, such as ``401`` or ``4xx``.
+        is_expected: Whether it did.
+    """
 
     v: int = 1
     type: str = "delivery"
@@ -23,11 +50,43 @@ class SentLine(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: float
     body: str
     error: str
+    advice: str
+    expected: Expectation
+    is_expected: bool
 
 
-def write_delivery(output: Output, name: str, task_id: str, delivery: Delivery) -> None:
+def make_sender(options: ReceiverOptions, context: Context) -> CallbackSender:
+    """Make what sends to the receiver of a command, not entered yet.
+
+    Raises:
+        UsageError: A receiver or a header that cannot be.
+    """
+    target = parse_target(options.to)
+    context.output.redactor.add(target.login)
+    headers = tuple(map(parse_header, options.headers or ()))
+    return CallbackSender(target, clock=context.clock, headers=headers, is_insecure=options.is_insecure)
+
+
+def read_body_file(path: str, stdin: BinaryIO) -> bytes:
+    """Read the file of ``--body``, or standard input when it is ``-``.
+
+    Raises:
+        UsageError: It cannot be read, or is larger than 64 MiB.
+    """
+    try:
+        body = read_given(path, stdin, _MAX_BODY_BYTES)
+    except OSError as error:
+        hint = "Give --body a file, or - for standard input."
+        raise UsageError(f"cannot read {clean(path, 200)}: {reason_of(error)}", hint=hint) from None
+    if len(body) > _MAX_BODY_BYTES:
+        raise UsageError(f"{clean(path, 200)} is larger than 64 MiB", hint="A callback has a few hundred bytes.")
+    return body
+
+
+def write_delivery(output: Output, name: str, task_id: str, delivery: Delivery, expectation: Expectation) -> None:
     """Print one delivery: an object under ``--json``, else status, latency and the answer's first words."""
-    body = clean(delivery.body.decode("utf-8", "replace"), _SHOWN_BODY_CHARS)
+    body = clean(said_by(delivery, 8 * _SHOWN_BODY_CHARS), _SHOWN_BODY_CHARS)
+    is_right = is_expected(delivery.status, expectation)
     if output.is_json:
         line = SentLine(
             name=name,
@@ -38,18 +97,26 @@ def write_delivery(output: Output, name: str, task_id: str, delivery: Delivery) 
             latency_ms=round(delivery.latency_ms, 3),
             body=body,
             error=delivery.error,
+            advice=delivery.advice,
+            expected=expectation,
+            is_expected=is_right,
         )
         output.write_line(json_line(line))
         return
-    said = body if delivery.outcome is Outcome.ANSWERED else delivery.error
+    said = body if delivery.outcome is Outcome.ANSWERED else f"{delivery.url} {delivery.error}"
     status = str(delivery.status) if delivery.status is not None else delivery.outcome.replace("_", " ")
-    output.write_line(f"{name}  {task_id}  {status}  {delivery.latency_ms:.0f} ms  {said}".rstrip())
+    if not is_right and delivery.status is not None:
+        status += f" (expected {' or '.join(expectation)})"
+    output.write_line(f"{name}  {task_id or '-'}  {status}  {delivery.latency_ms:.0f} ms  {said}".rstrip())
+    if not is_right and delivery.advice:
+        output.write_labelled("hint", delivery.advice)
 
 
-def exit_code_of(deliveries: list[Delivery]) -> ExitCode:
-    """Say in one code whether a service would be content: 200 to everything, in time."""
-    if all(delivery.is_accepted for delivery in deliveries):
+def exit_code_of(deliveries: Iterable[tuple[Delivery, Expectation]]) -> ExitCode:
+    """Say in one code whether the receiver did what it should each time."""
+    sent = list(deliveries)
+    if all(is_expected(delivery.status, expectation) for delivery, expectation in sent):
         return ExitCode.OK
-    if all(delivery.outcome is not Outcome.ANSWERED for delivery in deliveries):
+    if all(delivery.outcome is not Outcome.ANSWERED for delivery, _ in sent):
         return ExitCode.UNAVAILABLE
     return ExitCode.FAILURE

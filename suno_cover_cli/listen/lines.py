@@ -14,8 +14,7 @@ import msgspec
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.text import clean, cut, fold
-from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, codings_of, is_too_deep, read_body, unpack
-from suno_cover_cli.callbacks.charsets import decode_text
+from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, is_too_deep, read_body
 from suno_cover_cli.callbacks.delivery import Delivery
 from suno_cover_cli.callbacks.exchanges import Exchange
 from suno_cover_cli.listen.events import ListenEvent
@@ -26,6 +25,7 @@ from suno_cover_cli.listen.words import (
     describe_request,
     describe_stranger,
     describe_trouble,
+    said_by,
 )
 from suno_cover_cli.service.codes import CODE_OK
 from suno_cover_cli.ui.choice import Paint
@@ -150,7 +150,7 @@ class LinesView:
         trouble = describe_trouble(delivery)
         if not trouble:
             return
-        said = [clean(line, _MAX_SAID_BYTES) for line in _said_by(delivery).splitlines()]
+        said = [clean(line, _MAX_SAID_BYTES) for line in said_by(delivery, _MAX_SAID_BYTES).splitlines()]
         said = [line for line in said if line]
         columns = self._columns()
         if columns and not self._verbosity:
@@ -209,16 +209,6 @@ def _readable(body: bytes, headers: Headers) -> tuple[str, bool]:
             pieces = json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(msgspec.json.decode(plain))
             return "".join(islice(pieces, 4 * _MAX_BODY_LINES)), next(pieces, None) is not None
     return plain[:most].decode("utf-8", "replace"), len(plain) > most
-
-
-def _said_by(delivery: Delivery) -> str:
-    """Return the beginning of an answer as text; nothing of one that is compressed and cannot be unpacked."""
-    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in delivery.headers)
-    try:
-        plain, _ = unpack(delivery.body, codings_of(headers))
-    except UnreadableError:
-        return ""
-    return decode_text(plain[:_MAX_SAID_BYTES])[0]
 
 
 def _number(event: ListenEvent) -> str:

@@ -48,7 +48,7 @@ class SignatureLine(msgspec.Struct, frozen=True, kw_only=True):
 def check_signed_body(one: SignedBody, key: WebhookKey, max_age_s: float) -> tuple[str | None, SignatureReport]:
     """Return the cover task id that a body names, and what its signature is worth."""
     try:
-        task_id = parse_callback(one.body).task_id
+        task_id = parse_callback(one.body, one.headers).task_id
     except NotACallbackError as error:
         return None, SignatureReport(state=SignatureState.BAD, reason=f"the body is no callback: {error}")
     return task_id, check_signature(

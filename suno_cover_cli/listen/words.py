@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.text import cells_of, clean, cut
+from suno_cover_cli.callbacks.bodies import UnreadableError, codings_of, unpack
+from suno_cover_cli.callbacks.charsets import decode_text
 from suno_cover_cli.callbacks.content import CallbackContent
 from suno_cover_cli.callbacks.delivery import Delivery, Outcome
 from suno_cover_cli.callbacks.exchanges import Exchange
@@ -143,6 +145,16 @@ def describe_trouble(delivery: Delivery) -> str:
     if delivery.status < 300:  # noqa: PLR2004 -- HTTP's own
         return f"answered {delivery.status}; the service is documented to want 200"
     return advice or f"answered {delivery.status}; the service would try again after 1, 5 and 15 minutes"
+
+
+def said_by(delivery: Delivery, most_bytes: int) -> str:
+    """Return the beginning of a receiver's answer as text; nothing of one that cannot be unpacked."""
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in delivery.headers)
+    try:
+        plain, _ = unpack(delivery.body, codings_of(headers))
+    except UnreadableError:
+        return ""
+    return decode_text(plain[:most_bytes])[0]
 
 
 def describe_recording(recording: Recording) -> str:
