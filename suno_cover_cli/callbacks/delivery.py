@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import aiohttp
 import msgspec
@@ -255,8 +255,7 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        made: partial[ResponseHandler] = partial(_Handler, loop=asyncio.get_running_loop())
-        self._factory = made
+        self._factory = cast("partial[ResponseHandler]", partial(_Handler, loop=asyncio.get_running_loop()))
 
 
 class _Attempt:
