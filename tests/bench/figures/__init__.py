@@ -1,6 +1,6 @@
 """All figures, in the order of the table."""
 
-from tests.bench.figures import batch, callbacks, commands, covers, journal, limiter, startup, waiting
+from tests.bench.figures import batch, callbacks, commands, covers, gallery, journal, limiter, startup, waiting
 from tests.bench.rows import Figure
 
 FIGURES: tuple[Figure, ...] = (
@@ -12,4 +12,5 @@ FIGURES: tuple[Figure, ...] = (
     *batch.FIGURES,
     *journal.FIGURES,
     *limiter.FIGURES,
+    *gallery.FIGURES,
 )
