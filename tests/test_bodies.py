@@ -280,3 +280,11 @@ def test_no_body_takes_long(name: str) -> None:
     with pytest.raises(NotACallbackError):
         parse_callback(HOSTILE[name], headers)
     assert time.process_time() - began_s < 0.5
+
+
+NOT_READ = (
+    *(b"hello", b"", b" ", b"[]", b"null", b"{", b"{}", b"<html></html>", b"\x00" * 50, b"\xff\xfe\xfd"),
+    *(b'"text"', b"7", b'{"code":200}', b'{"code":"x","data":{"taskId":"a"}}', b'{"data":{"taskId":"a"}}'),
+    *(b"[" * 600, b'{"code":200,"data":{"taskId":"../x"}}', b"\x1b[31mred", b"a=1&b=2", RAW[:-3]),
+)
+"""Bodies that are no callback."""
