@@ -10,6 +10,8 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
+from suno_cover_cli.journal.opening import refuse_odd_file
+
 _BUSY_S = 0.5
 # SQLite's own limit of parameters in one statement was 999 for long.
 _AT_ONCE = 900
@@ -41,6 +43,8 @@ def _select(path: Path, statement: str, ids: Iterable[str]) -> list[tuple[str | 
     """Run a statement over ids, some at a time; ``{}`` in it stands for their parameters."""
     rows: list[tuple[str | None, ...]] = []
     try:
+        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+            refuse_odd_file(path.with_name(name))  # a pipe there would keep us waiting
         with closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)
         ) as connection:
