@@ -259,6 +259,8 @@ class Intake:
     def _begin_visit(self) -> None:
         data, self._waiting = bytes(self._waiting), bytearray()
         self._visit = asyncio.ensure_future(self._run(self._take, data))
+        # A save that was cancelled does not come back for what became of it.
+        self._visit.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _settle(self) -> None:
         visit, self._visit = self._visit, None
