@@ -5,6 +5,7 @@ import hashlib
 import json
 import sqlite3
 import unicodedata
+from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,11 @@ class NamingSaver:
         """Find nothing."""
 
 
+async def at_leisure(work: Awaitable[Any]) -> Any:
+    """Await something without a deadline."""
+    return await work
+
+
 class NotingSink:
     """A sink that keeps what it hears."""
 
@@ -263,7 +269,7 @@ async def test_a_title_the_service_refuses_is_said_once_a_job(tmp_path: Path) ->
     )
     urls = ("https://i.example/1", "https://i.example/2")
     record = JobRecord(task_id="t", state=RecordState.SUCCEEDED, image_urls=urls)
-    saved = await covers.save(1, record, tmp_path, row=row, options=options)
+    saved = await covers.save(1, record, tmp_path, row=row, options=options, in_time=at_leisure)
     assert len(saved.saved) == 2
     assert sorted(saver.stems) == ["m 1", "m 2"]
     (warning,) = (event for event in sink.events if isinstance(event, WarningRaised))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -199,9 +200,10 @@ class NeverSaver:
         overwrite: bool = False,
         on_progress: Callable[[int, int | None], None] | None = None,
         on_retry: Callable[[str], None] | None = None,
+        turn: AbstractAsyncContextManager[object] | None = None,
     ) -> SavedImage:
         """Hang."""
-        del url, folder, stem, overwrite, on_progress, on_retry
+        del url, folder, stem, overwrite, on_progress, on_retry, turn
         never: asyncio.Future[SavedImage] = asyncio.get_running_loop().create_future()
         return await never
 
@@ -218,11 +220,13 @@ async def test_the_deadline_bounds_the_saving_too(tmp_path: Path) -> None:
     async with rig(tmp_path, clock=clock, saver=NeverSaver(), timing=timing) as it:
         began = clock.monotonic()
         outcome = await it.run("song")
-        assert (outcome.exit_code, outcome.result.state) == (ExitCode.PENDING, JobState.PENDING)
+        assert (outcome.exit_code, outcome.result.state) == (ExitCode.IMAGES_MISSING, JobState.PARTIAL)
+        assert [image.error for image in outcome.result.failed_images] == [
+            "it was not here when the time was up"
+        ] * 2
         assert 19.0 < clock.monotonic() - began < 60.0
         assert outcome.result.error is not None
         assert "suno-cover resume" in outcome.result.error.hint
-        assert "done at the service" in outcome.result.error.message
 
 
 async def test_covers_that_are_ready_at_the_deadline_are_saved(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
-"""The covers of one finished job: which files they become, four at a time, expired links asked for again once."""
+"""The covers of one finished job: which files they become, a few at a time, expired links asked for again once.
+
+Every entry of the service's list ends as saved or as failed, whatever it is and whenever time is up.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -16,8 +21,15 @@ from suno_cover_cli.jobs.metadata import metadata_of, write_metadata
 from suno_cover_cli.jobs.ports import AddLabel, CoverService, ImageSaver
 from suno_cover_cli.journal.rows import JobOptions, JobRow
 
-_MAX_AT_ONCE = 4
+_AT_ONCE = 4
+_AT_ONCE_OF_MANY = 8
+_MANY = 8
+_MAX_IMAGES = 500
+_MAX_SHOWN_URL_CHARS = 2000
 CODE_GONE = "image_gone"
+
+InTime = Callable[[Awaitable[Any]], Awaitable[Any]]
+"""Awaits something, but not beyond the job's deadline; then it raises ``TimeoutError``."""
 
 
 class SavedCovers(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +75,14 @@ class CoverSaver:
         self._clock = clock
 
     async def save(
-        self, job: int, record: JobRecord, output: Path, *, row: JobRow, options: JobOptions
+        self,
+        job: int,
+        record: JobRecord,
+        output: Path,
+        *,
+        row: JobRow,
+        options: JobOptions,
+        in_time: InTime,
     ) -> SavedCovers:
         """Save what can be saved; one image's failure does not lose the others.
 
@@ -73,6 +92,7 @@ class CoverSaver:
             output: Folder that receives the folder of the job.
             row: What the journal knows of it.
             options: How files are named, whether they replace others and whether metadata goes with them.
+            in_time: See :data:`InTime`.
 
         Raises:
             UsageError: The template of names, which may come from the journal, cannot be.
@@ -82,32 +102,21 @@ class CoverSaver:
         music_task_id = row.music_task_id or record.music_task_id
         title = options.title
         if title is None and template.uses_title:
-            title = await self._fetch_title(music_task_id)
+            title = await self._fetch_title(music_task_id, in_time)
 
         def stem_of(n: int) -> str:
             return template.stem(n=n, task_id=record.task_id, music_task_id=music_task_id, title=title)
 
         urls = dict(enumerate(record.image_urls, 1))
-        ends = await self._save_all(
-            job,
-            record.task_id,
-            folder,
-            urls,
-            stem_of,
-            options=options,
+        save_all = partial(
+            self._save_all, job, record.task_id, folder, stem_of=stem_of, options=options, in_time=in_time
         )
+        ends = await save_all(urls)
         gone = {n for n, end in ends.items() if isinstance(end, ImageError) and end.code == CODE_GONE}
         if gone:
-            fresh = await self._fetch_fresh(record.task_id, urls, gone)
+            fresh = await self._fetch_fresh(record.task_id, urls, gone, in_time)
             urls |= fresh
-            ends |= await self._save_all(
-                job,
-                record.task_id,
-                folder,
-                fresh,
-                stem_of,
-                options=options,
-            )
+            ends |= await save_all(fresh)
         covers = self._sum_up(job, record.task_id, urls, ends, title=clean(title, 200) if title else None)
         if options.write_metadata:
             await self._write_metadata(folder, record, row, covers, title)
@@ -129,18 +138,22 @@ class CoverSaver:
                 continue
             error = clean(end.message, 200)
             hint = hint or end.hint
-            failed.append(FailedImage(url=urls[n], error=error))
-            self._sink.emit(ImageFailed(job=job, task_id=task_id, n=n, url=urls[n], error=error))
+            url = clean(urls[n], _MAX_SHOWN_URL_CHARS)
+            failed.append(FailedImage(url=url, error=error))
+            self._sink.emit(ImageFailed(job=job, task_id=task_id, n=n, url=url, error=error))
         return SavedCovers(saved=tuple(saved), failed=tuple(failed), hint=hint, title=title)
 
-    async def _fetch_title(self, music_task_id: str | None) -> str | None:
+    async def _fetch_title(self, music_task_id: str | None, in_time: InTime) -> str | None:
         """Read the title of the music; without one, its id names the files, and that is said once a job."""
-        title, why = None, "its music task is not known"
+        title: str | None = None
+        why = "its music task is not known"
         if music_task_id is not None and is_safe_task_id(music_task_id):
             try:
-                title = await self._service.fetch_title(music_task_id)
+                title = await in_time(self._service.fetch_title(music_task_id))
             except SunoCoverError as error:
                 why = clean(error.message, 200)
+            except TimeoutError:
+                why = "the service did not answer in time"
             else:
                 why = "the service knows none"
         if title is None or not plain_part(title):
@@ -186,10 +199,12 @@ class CoverSaver:
             self._sink.emit(ImageSaved(job=job, task_id=task_id, n=image.n, image=image, is_existing=True))
         return SavedCovers(saved=tuple(found), failed=())
 
-    async def _fetch_fresh(self, task_id: str, urls: dict[int, str], gone: set[int]) -> dict[int, str]:
+    async def _fetch_fresh(
+        self, task_id: str, urls: dict[int, str], gone: set[int], in_time: InTime
+    ) -> dict[int, str]:
         try:
-            record = await self._service.fetch_job(task_id)
-        except SunoCoverError:
+            record = await in_time(self._service.fetch_job(task_id))
+        except (SunoCoverError, TimeoutError):
             # The links stay expired; the images are reported with the download's own error.
             return {}
         fresh = dict(enumerate(record.image_urls, 1))
@@ -201,31 +216,35 @@ class CoverSaver:
         task_id: str,
         folder: Path,
         urls: dict[int, str],
-        stem_of: Callable[[int], str],
         *,
+        stem_of: Callable[[int], str],
         options: JobOptions,
+        in_time: InTime,
     ) -> dict[int, SavedImage | ImageError]:
-        places = asyncio.Semaphore(_MAX_AT_ONCE)
+        turn = asyncio.Semaphore(_AT_ONCE_OF_MANY if len(urls) > _MANY else _AT_ONCE)
         ends: dict[int, SavedImage | ImageError] = {}
 
         async def save_one(n: int, url: str) -> None:
-            async with places:
-                try:
-                    ends[n] = await self._save_one(
-                        job,
-                        task_id,
-                        n,
-                        url,
-                        folder=folder,
-                        stem=stem_of(n),
-                        options=options,
-                    )
-                except ImageError as error:
-                    ends[n] = error
+            stem = stem_of(n)
+            try:
+                ends[n] = await in_time(
+                    self._save_one(job, task_id, n, url, folder=folder, stem=stem, options=options, turn=turn)
+                )
+            except ImageError as error:
+                ends[n] = error
+            except TimeoutError:
+                ends[n] = ImageError(
+                    "it was not here when the time was up",
+                    code="deadline",
+                    hint="Run suno-cover resume; --timeout gives a run more time.",
+                )
 
         async with asyncio.TaskGroup() as group:
             for n, url in urls.items():
-                group.create_task(save_one(n, url))
+                if n <= _MAX_IMAGES:
+                    group.create_task(save_one(n, url))
+                else:
+                    ends[n] = ImageError(f"a job has at most {_MAX_IMAGES} images that are fetched")
         return ends
 
     async def _save_one(
@@ -238,6 +257,7 @@ class CoverSaver:
         folder: Path,
         stem: str,
         options: JobOptions,
+        turn: asyncio.Semaphore,
     ) -> SavedImage:
         is_existing = True
 
@@ -255,7 +275,13 @@ class CoverSaver:
 
         # The saver looks for itself whether the image is there; then no byte of it arrives.
         saved = await self._saver.save(
-            url, folder, stem, overwrite=options.overwrite, on_progress=report_progress, on_retry=report_retry
+            url,
+            folder,
+            stem,
+            overwrite=options.overwrite,
+            on_progress=report_progress,
+            on_retry=report_retry,
+            turn=turn,
         )
         if options.label == "add":
             saved = await self._label(saved)

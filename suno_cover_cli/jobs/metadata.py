@@ -76,10 +76,12 @@ def write_metadata(folder: Path, facts: dict[str, Any]) -> Path:
     """Write ``metadata.json`` into the folder of a job; one of an earlier run is replaced.
 
     Raises:
-        UsageError: Somebody else's file bears the name.
+        UsageError: Somebody else's file bears the name, or the folder is a link.
         OSError: As the system says.
     """
     path = folder / METADATA_NAME
+    if folder.is_symlink():
+        raise UsageError(f"{folder} is a link, which is not followed", code="file_exists", hint="Remove the link.")
     if not _is_ours(path):
         raise UsageError(
             f"{path} is there and not from this program", code="file_exists", hint="Move it away and run again."

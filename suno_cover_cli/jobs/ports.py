@@ -1,6 +1,7 @@
 """What a job needs of the adapters, which this layer does not import: commands hand the real ones in."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -73,6 +74,7 @@ class ImageSaver(Protocol):
         overwrite: bool = False,
         on_progress: Callable[[int, int | None], None] | None = None,
         on_retry: Callable[[str], None] | None = None,
+        turn: AbstractAsyncContextManager[object] | None = None,
     ) -> SavedImage:
         """Save one checked image."""
         ...

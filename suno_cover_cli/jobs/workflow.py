@@ -6,6 +6,7 @@ cancel the job at the service; whatever was begun is found again by ``resume``.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -27,7 +28,7 @@ from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.models import JobError, JobRecord, JobResult, JobState, RecordState, Submission, Via
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.content import ReceivedRequest
-from suno_cover_cli.jobs.covers import CoverSaver, SavedCovers
+from suno_cover_cli.jobs.covers import CoverSaver, InTime, SavedCovers
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest, JobRun
 from suno_cover_cli.jobs.poller import Poller, Timing, WakeUp, spread_s
 from suno_cover_cli.jobs.ports import AddLabel, Channel, CoverService, ImageSaver, Inbox, JobJournal
@@ -148,7 +149,7 @@ class CoverWorkflow:
         if record.state is RecordState.FAILED:
             raise job_failed(record.error_code, record.message)
         until = max(run.deadline, self._awake.now() + _SAVE_GRACE_S)
-        return await self._awake.run_until(until, self._save(run, record))
+        return await self._save(run, record, partial(self._awake.run_until, until))
 
     # --- steps ------------------------------------------------------------------------------------
 
@@ -267,9 +268,14 @@ class CoverWorkflow:
         may_be_over = not run.is_new or await asyncio.to_thread(folder.exists)
         return await poller.wait_until_terminal(0.0 if may_be_over else self._timing.poll_interval_s)
 
-    async def _save(self, run: JobRun, record: JobRecord) -> JobOutcome:
+    async def _save(self, run: JobRun, record: JobRecord, in_time: InTime) -> JobOutcome:
         covers = await self._covers.save(
-            run.request.n, record, run.request.output, row=run.known_row, options=run.request.options
+            run.request.n,
+            record,
+            run.request.output,
+            row=run.known_row,
+            options=run.request.options,
+            in_time=in_time,
         )
         if not covers.failed and covers.saved:
             return JobOutcome(result=run.result(JobState.SUCCEEDED, covers), exit_code=ExitCode.OK)

@@ -34,8 +34,6 @@ from suno_cover_cli.service.codes import (
     throttled,
 )
 
-_MAX_IMAGES = 64
-_MAX_URL_CHARS = 4096
 _SHOWN_BODY_CHARS = 80
 
 _FLAG_STATES = {
@@ -229,10 +227,11 @@ def _image_urls(response: Any) -> tuple[str, ...]:
     except msgspec.ValidationError:
         return ()
     found = images.images if images is not None else None
-    if not isinstance(found, list):
+    if found is None:
         return ()
-    urls = [url for url in found if isinstance(url, str) and 0 < len(url) <= _MAX_URL_CHARS]
-    return tuple(urls[:_MAX_IMAGES])
+    entries = found if isinstance(found, list) else [found]
+    # What is no address stays in the list, as its JSON: whoever saves covers says so of each.
+    return tuple(entry if isinstance(entry, str) else msgspec.json.encode(entry).decode() for entry in entries)
 
 
 def _number(value: Any) -> int | None:
