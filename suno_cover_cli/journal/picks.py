@@ -30,7 +30,7 @@ from suno_cover_cli.journal.rows import JobRow, Pick
 
 _RECORD = (
     "INSERT OR REPLACE INTO picks (service, task_id, picked_at, n, path, sha256)"
-    " SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM jobs WHERE task_id = ?2 AND service = ?1)"
+    " SELECT ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM jobs WHERE service = ? AND task_id = ?)"
 )
 _FIND_TWIN = (
     "SELECT jobs.task_id FROM images JOIN jobs ON jobs.id = images.job_id"
@@ -99,7 +99,7 @@ class PickStore:
 
         def operation(connection: sqlite3.Connection) -> bool:
             _refuse_overtaken(connection, row, was)
-            return connection.execute(_RECORD, values).rowcount == 1
+            return connection.execute(_RECORD, (*values, *values[:2])).rowcount == 1
 
         if not await self._database.run(operation):
             raise UsageError(

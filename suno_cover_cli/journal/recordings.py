@@ -183,8 +183,8 @@ class RecordingStore:
         """
 
         def operation(connection: JournalConnection) -> list[Recording]:
-            query = f"{_SELECT} WHERE ?1 IS NULL OR task_id = ?1 ORDER BY n DESC LIMIT ?2"
-            values = (task_id, self._keep_events if limit is None else limit)
+            query = f"{_SELECT} WHERE ? IS NULL OR task_id = ? ORDER BY n DESC LIMIT ?"
+            values = (task_id, task_id, self._keep_events if limit is None else limit)
             return read_rows(connection, query, values, make=_recording_of, mend=_set_aside)[::-1]
 
         return await self._database.run(operation)
