@@ -9,7 +9,8 @@ import pytest
 
 from tests.bench.__main__ import PAGE, main
 from tests.bench.figures import FIGURES
-from tests.bench.lab import BenchError, Lab
+from tests.bench.figures.release import check_same_work
+from tests.bench.lab import BenchError, Lab, NotHereError
 from tests.bench.machine import Machine
 from tests.bench.rounds import measure_all
 from tests.bench.rows import (
@@ -26,6 +27,7 @@ from tests.bench.rows import (
 )
 from tests.bench.samples import Samples, measure_pairs
 from tests.bench.table import as_json, as_markdown, as_text, cells_of, with_table
+from tests.release_fixtures import quarters, save
 
 MACHINE = Machine(
     date="2026-01-02",
@@ -210,8 +212,42 @@ def test_the_table_replaces_the_one_before() -> None:
 def test_a_command_that_fails_is_no_figure(tmp_path: Path) -> None:
     """The time of something that did not do its work is an error that quotes what it said."""
     lab = Lab(tmp_path, is_short=True)
-    with pytest.raises(BenchError, match="No such option: --nonsense"):
+    with pytest.raises(BenchError, match="has no option --nonsense"):
         lab.run(lab.program("--nonsense"))
+
+
+@pytest.mark.parametrize("name", ["export", "embed"])
+def test_release_commands_stand_beside_what_you_would_take_instead(tmp_path: Path, name: str) -> None:
+    """A round of each runs both programs, finds the whole work done by both, and gives a row with a baseline."""
+    [figure] = [figure for figure in FIGURES if figure.name == name]
+    rounds = figure.measure(Lab(tmp_path, is_short=False))
+    try:
+        [row] = next(rounds)
+    except NotHereError as error:
+        pytest.skip(str(error))
+    assert row.figure.startswith(f"`{name}`: ")
+    assert row.samples is not None
+    assert (len(row.samples.ours), len(row.samples.baseline)) == (1, 1)
+    assert row.goal is not None
+    assert row.goal.judge(row.samples) is not None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 90, "subsampling": 0},
+        {"quality": 95, "subsampling": 2},
+        {"quality": 95, "subsampling": 0, "progressive": True},
+        {"quality": 95, "subsampling": 0, "icc_profile": b"profile"},
+    ],
+)
+def test_a_file_that_took_other_work_is_no_baseline(tmp_path: Path, options: dict[str, object]) -> None:
+    """Another quality, coarser colours, a progressive file or one with a profile is not compared with ours."""
+    picture = quarters(3000)
+    ours = save(picture, tmp_path / "ours.jpg", quality=95, subsampling=0)
+    check_same_work(ours, save(picture, tmp_path / "same.jpg", quality=95, subsampling=0))
+    with pytest.raises(BenchError, match="different files"):
+        check_same_work(ours, save(picture, tmp_path / "other.jpg", **options))
 
 
 def test_what_breaks_is_told_and_stops_nothing(tmp_path: Path) -> None:

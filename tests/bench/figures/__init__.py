@@ -1,6 +1,17 @@
 """All figures, in the order of the table."""
 
-from tests.bench.figures import batch, callbacks, commands, covers, gallery, journal, limiter, startup, waiting
+from tests.bench.figures import (
+    batch,
+    callbacks,
+    commands,
+    covers,
+    gallery,
+    journal,
+    limiter,
+    release,
+    startup,
+    waiting,
+)
 from tests.bench.rows import Figure
 
 FIGURES: tuple[Figure, ...] = (
@@ -13,4 +24,5 @@ FIGURES: tuple[Figure, ...] = (
     *journal.FIGURES,
     *limiter.FIGURES,
     *gallery.FIGURES,
+    *release.FIGURES,
 )
