@@ -91,10 +91,11 @@ def _untrusted(error: Exception) -> Fault:
 
 
 def _no_http(cause: BaseException | None) -> Fault:
-    said = str(cause)
+    # Its text begins with a status of the client's own making; the message is behind that.
+    said = str(getattr(cause, "message", cause)).strip()
     if isinstance(cause, LineTooLong) or "Got more than" in said:
         return Fault("answered with a header line of over 64 KiB")
-    if isinstance(cause, BadStatusLine) or "status" in said.partition("\n")[0]:
+    if isinstance(cause, BadStatusLine) or said.startswith("Bad status line"):
         return Fault("answered with something that is not HTTP", "is this the right port?")
     return Fault("answered with a header that is not HTTP", _LOG)
 

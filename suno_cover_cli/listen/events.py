@@ -194,7 +194,7 @@ def report_delivery(delivery: Delivery) -> ForwardReport:
         latency_ms=round(delivery.latency_ms, 3),
         headers=joined_headers(headers),
         body_b64=binascii.b2a_base64(delivery.body, newline=False).decode(),
-        error=delivery.error or None,
+        error="; ".join(filter(None, (delivery.error, delivery.advice))) if delivery.status is None else None,
     )
 
 

@@ -1,0 +1,355 @@
+"""Handlers as people run them behind ``listen --forward-to``: what each answers arrives, what ails it is said."""
+
+import asyncio
+import base64
+import gzip
+import ssl
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+import trustme
+from aiohttp import web
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from tests.listen_fixtures import Listening, listening, receiving
+from tests.listener_fixtures import PATIENCE_S, callback_body
+from tests.test_listen_forward import unused_port
+
+brotli = import_module("brotli")
+
+MEBIBYTE = 1024 * 1024
+SAID = b'{"received":true}' * 200
+Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def running(answering: Answering, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Run a handler made with a web framework; yield its port."""
+    runner = web.ServerRunner(web.Server(answering), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def saying(answer: bytes) -> AsyncIterator[int]:
+    """Run a handler that answers each request with these bytes and hangs up; yield its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def ask(
+    run: Listening, *, query: str = "", headers: Mapping[str, str] | None = None
+) -> tuple[int, CIMultiDictProxy[str], bytes]:
+    """Post a callback; return status, headers and body of the answer as they are on the wire."""
+    async with (
+        aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=PATIENCE_S)) as session,
+        session.post(
+            URL(run.url + query, encoded=True), data=callback_body(), headers=headers, allow_redirects=False
+        ) as answer,
+    ):
+        return answer.status, answer.headers, await answer.read()
+
+
+async def forwarded(folder: Path, target: str, **options: Any) -> tuple[int, dict[str, Any]]:
+    """Post one callback to ``listen`` before this receiver; return the answer's status and the event's report."""
+    async with listening(folder, forward_to=[target], count=1, **options) as run:
+        status, _, _ = await ask(run)
+        done = await run.wait_ended()
+    report: dict[str, Any] = done.objects[1]["forward"]
+    return status, report
+
+
+# --- what is answered ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("coding", "compress"), [("gzip", gzip.compress), ("br", brotli.compress)])
+async def test_an_answer_that_is_compressed_goes_back_as_it_came(
+    tmp_path: Path, coding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    """A handler that compresses for whoever takes it is read by the sender with its status, headers and bytes."""
+    packed = compress(SAID)
+
+    async def answering(request: web.BaseRequest) -> web.StreamResponse:
+        takes_it = coding in request.headers.get("Accept-Encoding", "")
+        answer = web.Response(body=packed if takes_it else SAID, status=201, content_type="application/json")
+        answer.headers.update({"Vary": "Accept-Encoding", "ETag": 'W/"11-x"', "Retry-After": "3"})
+        answer.headers.extend([("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])
+        if takes_it:
+            answer.headers["Content-Encoding"] = coding
+        return answer
+
+    async with running(answering) as port, listening(tmp_path, forward_to=[str(port)], count=2) as run:
+        status, headers, body = await ask(run, headers={"Accept-Encoding": f"identity, {coding}"})
+        plain = await ask(run, headers={"Accept-Encoding": "identity"})
+        done = await run.wait_ended()
+    assert (status, body) == (201, packed)
+    kept = ("Content-Encoding", "Content-Type", "Vary", "ETag", "Retry-After")
+    assert [headers[name] for name in kept] == [coding, "application/json", "Accept-Encoding", 'W/"11-x"', "3"]
+    assert headers.getall("Set-Cookie") == ["a=1", "b=2"]
+    assert (plain[0], plain[2]) == (201, SAID)
+    assert "Content-Encoding" not in plain[1]
+    event = done.objects[1]
+    assert (event["answered"], event["forward"]["status"], event["forward"]["error"]) == (201, 201, None)
+    assert base64.b64decode(event["forward"]["body_b64"]) == packed
+
+
+async def test_a_redirect_to_the_slash_is_shown_and_not_followed(tmp_path: Path) -> None:
+    """A framework that wants the slash answers 307: the sender gets it, and the advice is to add the slash."""
+    asked: list[str] = []
+
+    async def answering(request: web.BaseRequest) -> web.StreamResponse:
+        asked.append(request.path)
+        if request.path == "/hook/":
+            return web.Response()
+        return web.Response(status=307, headers={"Location": f"http://{request.host}/hook/"})
+
+    async with running(answering) as port:
+        async with listening(tmp_path, json=False, forward_to=[f"127.0.0.1:{port}/hook"], count=1) as run:
+            status, headers, _ = await ask(run)
+            done = await run.wait_ended()
+        there = f"http://127.0.0.1:{port}/hook/"
+        assert (status, headers["Location"], asked) == (307, there, ["/hook"])
+        assert f"it redirects to {there}, which is not followed: add the slash" in done.stdout
+        assert (await forwarded(tmp_path, f"127.0.0.1:{port}/hook/"))[0] == 200
+    assert asked == ["/hook", "/hook/"]
+
+
+async def test_a_certificate_of_ones_own_needs_insecure(tmp_path: Path) -> None:
+    """An https handler with a certificate of its own is said to have one; with ``--insecure`` it is reached."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+
+    async def answering(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=202, body=await request.read())
+
+    async with running(answering, tls) as port:
+        target = f"https://127.0.0.1:{port}/hook"
+        status, report = await forwarded(tmp_path, target)
+        assert (status, report["status"]) == (502, None)
+        assert report["error"].startswith("has a certificate that is not trusted here (")
+        assert "--insecure" in report["error"]
+        status, report = await forwarded(tmp_path, target, is_insecure=True)
+    assert (status, report["status"], report["error"]) == (202, 202, None)
+    assert base64.b64decode(report["body_b64"]) == callback_body()
+
+
+@pytest.mark.parametrize("options", [{"json": True}, {"json": False}, {"json": False, "verbosity": 2}])
+async def test_a_handler_behind_a_login(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Without the login the sender gets 401 and the screen says so; ``user:password@`` opens it, shown nowhere."""
+    logins: list[str] = []
+    wanted = f"Basic {base64.b64encode(b'ann:p:w@d').decode()}"
+
+    async def answering(request: web.BaseRequest) -> web.StreamResponse:
+        logins.append(request.headers.get("Authorization", ""))
+        if logins[-1] == wanted:
+            return web.Response()
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="hooks"'})
+
+    async with running(answering) as port:
+        async with listening(tmp_path, forward_to=[f"127.0.0.1:{port}/hook"], count=1, **options) as run:
+            status, headers, _ = await ask(run)
+            refused = await run.wait_ended()
+        assert (status, headers["WWW-Authenticate"]) == (401, 'Basic realm="hooks"')
+        target = f"http://ann:p%3Aw%40d@127.0.0.1:{port}/hook"
+        async with listening(tmp_path, forward_to=[target], count=1, **options) as run:
+            status, _, _ = await ask(run)
+            opened = await run.wait_ended()
+    if options["json"]:
+        assert refused.objects[1]["forward"]["headers"]["www-authenticate"] == 'Basic realm="hooks"'
+    else:
+        assert "does your handler want a login?" in refused.stdout
+    assert (status, logins) == (200, ["", wanted])
+    assert f"127.0.0.1:{port}/hook" in opened.stdout
+    for secret in ("p:w@d", "p%3Aw%40d", wanted.split()[1]):
+        assert secret not in opened.stdout + opened.stderr
+
+
+async def test_a_handler_that_needs_the_query_gets_it(tmp_path: Path) -> None:
+    """A handler that finds its job by the query is asked with it, as the sender spelled it, behind its own."""
+
+    async def answering(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=200 if "songId" in request.query else 400, text=request.raw_path)
+
+    async with running(answering) as port, listening(tmp_path, forward_to=[f"{port}/hook?own=1"]) as run:
+        assert (await ask(run))[0] == 400
+        status, _, body = await ask(run, query="?songId=a%2Fb&sig=x_-")
+    assert (status, body) == (200, b"/hook?own=1&songId=a%2Fb&sig=x_-")
+
+
+async def test_an_answer_of_two_gibibytes_costs_little(tmp_path: Path) -> None:
+    """What a handler goes on saying passes through; 64 KiB are kept, and when the sender leaves it is cut."""
+    is_cut = asyncio.Event()
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2048 * MEBIBYTE))
+        try:
+            while True:
+                writer.write(b"z" * 65536)
+                await writer.drain()
+                sent += 65536
+        except ConnectionError:
+            is_cut.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, listening(tmp_path, forward_to=[str(server.sockets[0].getsockname()[1])]) as run:
+        address = urlsplit(run.url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        body = callback_body()
+        writer.write(b"POST %s HTTP/1.1\r\nHost: h\r\n" % address.path.encode())
+        writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        async with asyncio.timeout(PATIENCE_S):
+            head = await reader.readuntil(b"\r\n\r\n")
+            tracemalloc.start()
+            try:
+                for _ in range(24):
+                    await reader.readexactly(MEBIBYTE // 2)
+                _, peak_bytes = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            writer.transport.abort()
+            await is_cut.wait()
+        (event,) = await run.wait_events(1)
+    assert b"Content-Length: 2147483648\r\n" in head
+    # Half a mebibyte of it is the test's own.
+    assert peak_bytes < 4 * MEBIBYTE
+    assert 12 * MEBIBYTE <= sent < 100 * MEBIBYTE
+    assert base64.b64decode(event["forward"]["body_b64"]) == b"z" * 65536
+    assert event["forward"]["status"] == 200
+
+
+# --- what ails it ----------------------------------------------------------------------------------------------
+
+HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (HALF, "answered 200, but its answer broke off after 4 bytes"),
+        (b"", "hung up without an answer"),
+        (b"HTTP/1.1 200 OK\r\nX-Half: ", "hung up within the head of its answer"),
+        (b"\x1b[31mSSH-2.0-OpenSSH\r\n\r\n", "answered with something that is not HTTP"),
+        (b"HTTP/1.1 2x0 OK\r\n\r\n", "answered with something that is not HTTP; is this the right port?"),
+        (b"HTTP/1.1 200 OK\r\nstatus line\r\n\r\n", "answered with a header that is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n", "answered with a header that is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX-Long: " + b"y" * 200_000 + b"\r\n\r\n", "a header line of over 64 KiB"),
+    ],
+)
+async def test_each_fault_of_an_answer_has_its_own_words(tmp_path: Path, answer: bytes, words: str) -> None:
+    """Half an answer, none, noise and bad headers are told apart; the sender gets 502 each time."""
+    async with saying(answer) as port:
+        status, report = await forwarded(tmp_path, str(port))
+    assert (status, report["status"]) == (502, None)
+    assert words in report["error"]
+    assert report["error"].isprintable()
+
+
+async def test_each_way_of_not_being_there_has_its_own_words(tmp_path: Path) -> None:
+    """A refused connection, a name without an address and http where https is asked are told apart."""
+    port = unused_port()
+    status, report = await forwarded(tmp_path, f"127.0.0.1:{port}")
+    assert status == 502
+    assert report["error"].startswith(f"cannot connect to 127.0.0.1:{port}: ")
+    assert "is it running?" in report["error"]
+    _, report = await forwarded(tmp_path, "http://no-such-host.invalid/hook")
+    assert "cannot be found: no address is known for no-such-host.invalid" in report["error"]
+
+    async def answering(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response()
+
+    async with running(answering) as port:
+        _, report = await forwarded(tmp_path, f"https://127.0.0.1:{port}/")
+    assert f"does not speak TLS on port {port}; does it want http://?" in report["error"]
+
+
+# --- several receivers, headers, the path ----------------------------------------------------------------------
+
+
+async def test_of_several_receivers_the_first_one_answers(tmp_path: Path) -> None:
+    """Each gets every byte; the sender hears the first alone, and what the others did has lines of its own."""
+    async with (
+        receiving(202, b"first") as first,
+        receiving(500, b"second") as second,
+        receiving() as third,
+        listening(
+            tmp_path, forward_to=[f"{one.port}/x" for one in (first, second, third)], headers=["X-Env: dev"]
+        ) as run,
+    ):
+        status, _, body = await ask(run)
+        await run.wait_until(lambda: run.stdout.count('"forwarded"') == 2)
+        await run.wait_events(1)
+        lines = run.objects
+    assert (status, body) == (202, b"first")
+    for one in (first, second, third):
+        (request,) = one.requests
+        assert request.endswith(b"\r\n\r\n" + callback_body())
+        assert b"\r\nX-Env: dev\r\n" in request
+    event = next(line for line in lines if line["type"] == "event")
+    assert (event["answered"], event["forward"]["url"]) == (202, f"http://localhost:{first.port}/x")
+    others = [line for line in lines if line["type"] == "forwarded"]
+    assert {(line["forward"]["url"], line["forward"]["status"]) for line in others} == {
+        (f"http://localhost:{second.port}/x", 500),
+        (f"http://localhost:{third.port}/x", 200),
+    }
+    assert {(line["n"], line["id"]) for line in others} == {(event["n"], event["id"])}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"forward_to": [str(3000 + n) for n in range(17)]}, "--forward-to takes at most 16 receivers"),
+        ({"forward_to": [str(3000 + n) for n in range(100)]}, "--forward-to takes at most 16 receivers"),
+        (
+            {"forward_to": ["3000"], "headers": ["X-A: hush\r\nX-B: 2"]},
+            'the value of --header "X-A" holds a line break',
+        ),
+        ({"forward_to": ["3000"], "headers": ["X-A: hush\x07"]}, 'of --header "X-A" holds a control character'),
+        ({"forward_to": ["3000"], "headers": ["X A: hush"]}, '--header "X A" is not a header line'),
+        ({"forward_to": ["3000"], "headers": ["Content-Length: 5"]}, '--header "Content-Length" cannot be set'),
+        ({"headers": ["X-A: hush"]}, "--header has no receiver to go to"),
+        ({"is_insecure": True}, "--insecure has no receiver to go to"),
+    ],
+)
+async def test_what_cannot_be_is_refused_in_words(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    """Too many receivers and headers that are none are exit 2 with the fix; no value is quoted."""
+    async with listening(tmp_path, is_ready=False, json=False, **options) as run:
+        done = await run.wait_ended()
+    assert done.code == 2
+    assert words in done.stderr
+    assert "hush" not in done.stderr
+
+
+async def test_the_path_is_kept_until_a_new_one_is_wanted(tmp_path: Path) -> None:
+    """A run receives on the path of the run before it; ``--new-path`` rolls it for that run and the next."""
+    paths = []
+    for options in ({}, {}, {"has_new_path": True}, {}, {"path": "/mine"}, {}):
+        async with listening(tmp_path, **options) as run:
+            paths.append(urlsplit(run.url).path)
+    first, same, new, kept, own, back = paths
+    assert first == same != new == kept == back
+    assert own == "/mine"
+    assert (tmp_path / "state" / "listen-path").stat().st_mode & 0o077 == 0
