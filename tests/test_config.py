@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import stat
 import subprocess
 import tomllib
@@ -16,6 +17,7 @@ from suno_cover_cli.base.providers import KIE, SUNOAPI
 from suno_cover_cli.base.settings import Settings, Sources, load_settings
 from suno_cover_cli.base.settings_edit import set_value, unset_value
 from suno_cover_cli.base.settings_file import ConfigFile, config_path, load_config_file
+from suno_cover_cli.base.settings_table import FILE_KEYS
 from tests.cli_fixtures import Cli
 
 KEY = "sk-very-secret-0123456789"  # opens nothing
@@ -66,9 +68,9 @@ def test_an_unknown_setting_is_told_with_the_nearest_known_one(
 @pytest.mark.parametrize(
     ("text", "kind", "hint"),
     [
-        ("rate = 20", "a number", 'rate = "20"'),
+        ("rate = 20", "a number", 'rate = "20/10s"'),
         ("output = true", "a boolean", 'output = "True"'),
-        ("callback = 2024-01-01", "a date", 'callback = "2024-01-01"'),
+        ("callback = 2024-01-01", "a date", 'callback = "auto"'),
         ('domain = ["a"]', "a list", 'domain = "..."'),
         ('[provider]\nname = "kie"', "a table", 'provider = "..."'),
         ("profiles = 3", "must be tables", "[profiles.NAME]"),
@@ -196,6 +198,16 @@ def test_a_value_that_cannot_be_is_refused_with_its_source(tmp_path: Path, line:
     assert str(path) in caught.value.message
     assert "pass@" not in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("key", FILE_KEYS)
+def test_the_hint_for_a_number_is_a_line_that_works(tmp_path: Path, key: str) -> None:
+    """Whoever writes ``rate = 5`` is shown a line for that setting which is accepted as it stands."""
+    with pytest.raises(UsageError) as caught:
+        merged(written(tmp_path, f"{key} = 5\n"))
+    shown = re.search(rf"{key} = \"[^\"]+\"", caught.value.hint)
+    assert shown is not None
+    merged(written(tmp_path, f"{shown[0]}\n"))
 
 
 def test_a_kept_key_goes_to_its_own_provider_only(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.files import open_plain
 from suno_cover_cli.base.folders import settings_path
-from suno_cover_cli.base.settings_table import KNOWN_KEYS, SECRET_FILE_KEYS
+from suno_cover_cli.base.settings_table import FILE_KEYS, KNOWN_KEYS, SECRET_FILE_KEYS, SETTINGS
 from suno_cover_cli.base.text import clean
 
 _PROFILES = "profiles"
@@ -167,12 +167,26 @@ def _check_table(path: Path, table: str, values: Mapping[str, Any]) -> None:
         if key not in KNOWN_KEYS:
             raise unknown_key(key, file=f"{path}: ", table=table)
         if not isinstance(value, str):
-            # A key pasted without quotes may parse as a number: its value is never repeated.
-            shown = "..." if key in SECRET_FILE_KEYS or isinstance(value, dict | list) else clean(value, 60)
             raise UsageError(
                 f"{path}: {clean(table, 60)}{key} must be text in quotes, not {_kind_of(value)}",
-                hint=f'Write {key} = "{shown}".',
+                hint=f'Write {key} = "{_usable_text(key, value)}".',
             )
+
+
+def _usable_text(key: str, value: Any) -> str:
+    """Return what could stand in quotes: the value itself where it is one of that setting, else an example."""
+    if key in SECRET_FILE_KEYS or isinstance(value, dict | list):
+        # A key pasted without quotes may parse as a number: its value is never repeated.
+        return "..."
+    from suno_cover_cli.base.providers import PROVIDERS
+    from suno_cover_cli.base.settings import checked_value
+
+    shown = clean(value, 60)
+    try:
+        checked_value(FILE_KEYS[key], shown, key, PROVIDERS)
+    except UsageError:
+        return SETTINGS[FILE_KEYS[key]].example or SETTINGS[FILE_KEYS[key]].default
+    return shown
 
 
 def _kind_of(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Task ids as users give them: from arguments, a list or standard input. Everything wrong is told at once.
+"""Task ids as users give them: from arguments, a list or standard input. Everything wrong is reported at once.
 
 A list has one id a line, or is CSV as spreadsheets write it: ``music_task_id,title`` with or without a header.
 """
@@ -154,7 +154,7 @@ def collect_task_ids(
         names_folder: The ids become names of folders, as cover task ids do.
 
     Raises:
-        UsageError: No id at all, or any that cannot be one; tells each with its line.
+        UsageError: No id at all, or any that is not one; names each with its line.
     """
     found: list[str] = []
     faults: list[str] = []

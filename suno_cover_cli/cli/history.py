@@ -270,7 +270,7 @@ async def _prune(jobs: "JobHistory", wanted: "RowFilter", options: HistoryOption
 
     keep_days, states = options.keep_days, wanted.states
     if options.task_id is None:
-        # Unless somebody says so, nothing goes that is young or that ``resume`` could still finish.
+        # Unless asked for, nothing goes that is young or that ``resume`` could still finish.
         keep_days = _DEFAULT_KEEP_DAYS if keep_days is None else keep_days
         states = states or frozenset(state for state in RowState if state.is_terminal)
     before = context.clock.time() - (keep_days or 0.0) * _DAY_S

@@ -4,20 +4,19 @@ import os
 import platform
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from suno_cover_cli.base.clock import in_daemon_thread
 from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
 from suno_cover_cli.base.errors import SunoCoverError
 from suno_cover_cli.base.events import WarningRaised
+from suno_cover_cli.base.folders import LEAST_FREE_BYTES, probe_folder
 from suno_cover_cli.base.providers import Provider
 from suno_cover_cli.doctor.checks import Doctor, Finding, Subject, failed, passed, skipped, warned
 from suno_cover_cli.journal.check import JournalReport, check_journal, mend_journal
 from suno_cover_cli.ui.words import format_bytes, format_count
 from suno_cover_cli.wiring.details import package_versions
 
-_LEAST_FREE_BYTES = 16 * 1024 * 1024
 _SCARCE_FREE_BYTES = 256 * 1024 * 1024
 
 
@@ -107,9 +106,7 @@ def _look_at_folder(folder: Path) -> Finding:
             f"{folder} cannot be made: {there} is not a folder", "Move it away or choose another folder."
         )
     try:
-        with tempfile.TemporaryFile(dir=there) as probe:
-            probe.write(b"\0")
-            probe.flush()
+        probe_folder(there)
     except OSError as error:
         return failed(
             f"{there} cannot be written: {error.strerror}",
@@ -127,7 +124,7 @@ def _look_at_space(folder: Path) -> Finding:
     except OSError as error:
         return failed(f"the disk of {there} cannot be looked at: {error.strerror}", "Choose another --output.")
     space = f"{format_bytes(free_bytes)} on the disk of {there}"
-    if free_bytes < _LEAST_FREE_BYTES:
+    if free_bytes < LEAST_FREE_BYTES:
         return failed(f"only {space}", "Free some space or choose another --output.")
     if free_bytes < _SCARCE_FREE_BYTES:
         return warned(f"only {space}", "Free some space before a large batch.")

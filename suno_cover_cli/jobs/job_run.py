@@ -170,7 +170,7 @@ class JobRun:
         self.task_id = claim.row.task_id
 
     def end_with(self, record: JobRecord, via: Via) -> None:
-        """Take the record of a job that has ended at the service: nobody has to call any more."""
+        """Take the record of a job that has ended at the service; callbacks are not needed any more."""
         self.close_inbox()
         self.record = record
         self.via = Via.EXISTING if self.is_existing else via
@@ -213,8 +213,6 @@ class JobRun:
         time = f"{self._timeout_s:g} s"
         if self.task_id is None:
             what = f"not submitted within {time}"
-        elif self.record is not None:
-            what = f"done at the service, but not all of its covers could be saved within {time}"
         elif self.state is None:
             what = f"the service did not say within {time} what became of the job"
         elif self.state is RecordState.ABSENT:

@@ -31,8 +31,8 @@ def metadata_of(
     """Put together what is known of a job and its covers.
 
     Args:
-        record: As the service tells it.
-        row: As the journal tells it.
+        record: As the service has it.
+        row: As the journal has it.
         saved: Checked files, those of earlier runs included.
         failed: What could not be saved.
         title: Of the piece of music, when it was asked for.

@@ -15,17 +15,17 @@ class SubmitGate:
     """Lets submits through until the account is refused.
 
     Args:
-        sink: Told once when somebody is held back.
+        sink: Hears once that submits are held back.
     """
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._places = asyncio.Semaphore(_MAX_AT_ONCE)
         self._refusal: AccountError | None = None
-        self._is_told = False
+        self._is_reported = False
 
     def close(self, refusal: AccountError) -> None:
-        """Hold everybody back from now on; the first reason stays."""
+        """Hold all submits back from now on; the first reason stays."""
         self._refusal = self._refusal or refusal
 
     @asynccontextmanager
@@ -49,8 +49,8 @@ class SubmitGate:
         refusal = self._refusal
         if refusal is None:
             return
-        if not self._is_told:
-            self._is_told = True
+        if not self._is_reported:
+            self._is_reported = True
             self._sink.emit(
                 WarningRaised(
                     code="submits_stopped",

@@ -12,7 +12,7 @@ from suno_cover_cli.base.clock import Clock
 
 _TICK_S = 5.0
 _TOLERANCE_S = 30.0
-"""A loop that was merely busy, or a small correction of the wall clock, is no sleep."""
+"""A loop that was merely busy, or a small correction of the wall clock, is not a sleep."""
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class SuspendAwareClock:
         passed_s, wall_passed_s = monotonic - self._last_monotonic, wall - self._last_time
         self._last_monotonic, self._last_time = monotonic, wall
         if passed_s > _TICK_S + _TOLERANCE_S:
-            # The monotonic clock ran on during the sleep: what it counted was nobody's waiting.
+            # The monotonic clock ran on during the sleep: what it counted was not waiting.
             self._asleep_s += passed_s - _TICK_S
             self._on_wake()
         elif wall_passed_s - passed_s > _TOLERANCE_S:

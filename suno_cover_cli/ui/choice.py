@@ -76,14 +76,14 @@ def choose_screen(output: Output, options: ScreenOptions, *, clock: Clock) -> Ch
 
 
 def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
-    """Tell whether to colour: on a terminal that can, or where somebody insists; never against NO_COLOR."""
+    """Return whether to colour: on a terminal that can, or because of FORCE_COLOR; never against NO_COLOR."""
     if environ.get("NO_COLOR"):
         return False
     return bool(environ.get("FORCE_COLOR")) or (is_terminal and environ.get("TERM") != "dumb")
 
 
 def choose_paint(environ: Mapping[str, str], *, is_terminal: bool) -> Paint:
-    """Return what colours texts for a terminal, or for whoever insists on colours; else what leaves them alone."""
+    """Return what colours texts where that is wanted, see :func:`wants_colour`; else what leaves them alone."""
     if not wants_colour(environ, is_terminal=is_terminal):
         return lambda text, _tone: text
     from suno_cover_cli.ui.screen import make_paint
@@ -92,7 +92,7 @@ def choose_paint(environ: Mapping[str, str], *, is_terminal: bool) -> Paint:
 
 
 def plain_writer(output: Output) -> Callable[[Line], None]:
-    """Return a printer of single lines, coloured when somebody insists on colour in a pipe."""
+    """Return a printer of single lines, coloured when FORCE_COLOR asks for that in a pipe."""
     if wants_colour(output.streams.environ, is_terminal=False):
         from suno_cover_cli.ui.screen import make_console, styled
 

@@ -132,19 +132,19 @@ def _age(seconds: float) -> str:
 
 def _reasons_of(row: JobRow) -> list[str]:
     notes = {RowState.QUEUED: "not submitted yet", RowState.SUBMITTING: "not known to be submitted"}
-    told = [notes[row.state]] if row.state in notes else []
+    reasons = [notes[row.state]] if row.state in notes else []
     if row.result is not None and row.result.error is not None:
-        told.append(clean(row.result.error.message, _MAX_NOTE_CHARS))
-    return told
+        reasons.append(clean(row.result.error.message, _MAX_NOTE_CHARS))
+    return reasons
 
 
 def _note_on(row: JobRow, now: float) -> str:
-    told = []
+    notes = []
     if row.result is not None and row.result.images:
-        told.append(format_count(len(row.result.images), "cover"))
+        notes.append(format_count(len(row.result.images), "cover"))
     if row.pick is not None:
-        told.append("none picked" if row.pick.n is None else f"number {row.pick.n} picked")
-    return "; ".join(filter(None, [*told, *_reasons_of(row), _links_note(row, now)]))
+        notes.append("none picked" if row.pick.n is None else f"number {row.pick.n} picked")
+    return "; ".join(filter(None, [*notes, *_reasons_of(row), _links_note(row, now)]))
 
 
 def _links_note(row: JobRow, now: float) -> str:

@@ -81,7 +81,7 @@ class LineWriter:
 
     Attributes:
         is_closed: No more can be written: the reader is gone, or there was a failure.
-        failure: Why nothing can be written although nobody left, such as a full disk.
+        failure: Why nothing can be written although the reader did not leave, such as a full disk.
     """
 
     def __init__(self, stream: BinaryIO, on_closed: Callable[[], None]) -> None:
@@ -118,7 +118,7 @@ class LineWriter:
         written = asyncio.Event()
 
         def report() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any longer
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits any longer
                 loop.call_soon_threadsafe(written.set)
 
         self._lines.put(report)
@@ -145,7 +145,7 @@ class LineWriter:
                     self.failure = error
                 self.is_closed = True
                 self._silence()
-                # A stream that was closed from the start: whoever did that may still want what is saved.
+                # A stream that was closed from the start: the caller may still want what is saved.
                 if not (isinstance(error, OSError) and error.errno == errno.EBADF):
                     self._on_closed()
                 return
@@ -326,7 +326,7 @@ class Output:
         return columns_of(streams.stderr, streams.environ) if streams.stderr_is_terminal else 0
 
     def write_words(self, line: str, *, hang: int = 0) -> None:
-        """Print one line for people; a stderr that is gone is nobody's loss.
+        """Print one line for people; a stderr that is gone stops nothing.
 
         Args:
             line: Folded where a terminal has no room for it.
@@ -344,7 +344,7 @@ class Output:
         self.write_words(f"{label}: {text}", hang=len(label) + 2)
 
     def write_error(self, error: SunoCoverError) -> None:
-        """Tell an error and the next step to take; under ``--json`` on stdout as well."""
+        """Report an error and the next step to take; under ``--json`` on stdout as well."""
         if self.is_json:
             self.write_line(json_line(error_object(error)))
         self.write_labelled("error", clean(error.message))

@@ -80,8 +80,8 @@ class PlainScreen:
         if self._job_count == 1:
             return elapsed
         ends = self._lines.summary.ends
-        told = [f"{ends[state]} {state}" for state in JobState if ends[state]]
-        told += [f"{len(self._running)} under way"] if self._running else []
+        counts = [f"{ends[state]} {state}" for state in JobState if ends[state]]
+        counts += [f"{len(self._running)} under way"] if self._running else []
         left = self._job_count - ends.total() - len(self._running)
-        told += [f"{left} to come"] if left else []
-        return f"{elapsed}; {format_count(self._job_count, 'job')}: {', '.join(told)}"
+        counts += [f"{left} to come"] if left else []
+        return f"{elapsed}; {format_count(self._job_count, 'job')}: {', '.join(counts)}"

@@ -251,10 +251,10 @@ class LiveScreen:
         return Group(*rows)
 
     def _next_of(self, view: _JobView, now: float) -> list[str]:
-        told = [self._channel] if self._channel and view.phase == "waiting" else []
+        parts = [self._channel] if self._channel and view.phase == "waiting" else []
         if view.next_read_at is not None:
-            told.append(f"check in {max(0, round(view.next_read_at - now))} s")
-        return told
+            parts.append(f"check in {max(0, round(view.next_read_at - now))} s")
+        return parts
 
     def _draw_time(self, view: _JobView, now: float) -> RenderableType:
         elapsed = _format_time(now - view.started)
@@ -345,7 +345,7 @@ def make_console(stream: object, *, width: int | None = None) -> Console:
 
 
 def make_paint() -> Callable[[str, str], str]:
-    """Return a painter of texts for a terminal that somebody else writes to.
+    """Return a painter of texts for a terminal that another module writes to.
 
     The codes of each tone are made once: a thousand lines a second are too many for rendering each.
     """

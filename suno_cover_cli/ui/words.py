@@ -272,12 +272,12 @@ class BatchSummary:
 
     def lines(self, elapsed_s: float) -> list[Line]:
         """Sum up: ``12 jobs: 11 succeeded, 1 failed; 22 covers in 1.4 s``, then the failed ones in their order."""
-        told = [f"{self.ends[state]} {state}" for state in JobState if self.ends[state]]
+        counts = [f"{self.ends[state]} {state}" for state in JobState if self.ends[state]]
         left = self._job_count - self.ends.total()
-        told += [f"{left} not ended"] if left else []
+        counts += [f"{left} not ended"] if left else []
         is_good = self.ends[JobState.SUCCEEDED] == self._job_count
         jobs, covers = format_count(self._job_count, "job"), format_count(self._covers, "cover")
-        text = f"{jobs}: {', '.join(told)}; {covers} in {format_duration(elapsed_s)}"
+        text = f"{jobs}: {', '.join(counts)}; {covers} in {format_duration(elapsed_s)}"
         total = Line("total", text, "good" if is_good else "warning")
         failures = [line for _, lines in sorted(self._failures.items()) for line in lines]
         if self._unnamed_failures:

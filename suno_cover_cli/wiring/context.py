@@ -76,7 +76,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         return settings, sources
 
     def open_journal(self, state_dir: Path) -> "Database":
-        """Return the journal's file, to be entered; what damage is met in it is told as warnings."""
+        """Return the journal's file, to be entered; damage that is met in it is reported as warnings."""
         from suno_cover_cli.journal.database import Database
 
         return Database(state_dir / "journal.sqlite3", clock=self.clock, sink=WarningSink(self.output))

@@ -67,13 +67,13 @@ class Unfinished:
         if left <= 0:
             return None
         known = sum(self._begun.values())
-        told = [f"{known} {'job goes' if known == 1 else 'jobs go'} on at the service"] if known else []
+        parts = [f"{known} {'job goes' if known == 1 else 'jobs go'} on at the service"] if known else []
         unknown = len(self._begun) - known
-        told += [f"{format_count(unknown, 'job')} not known to the service so far"] if unknown else []
+        parts += [f"{format_count(unknown, 'job')} not known to the service so far"] if unknown else []
         waiting = left - len(self._begun)
-        told += [f"{waiting} not submitted yet"] if waiting > 0 else []
+        parts += [f"{waiting} not submitted yet"] if waiting > 0 else []
         resume_command = self.resume_command if self._is_kept else "the same command again"
-        return f"interrupted: {', '.join(told)}; nothing is lost. Go on with: {resume_command}"
+        return f"interrupted: {', '.join(parts)}; nothing is lost. Go on with: {resume_command}"
 
 
 class LateSink:
@@ -156,7 +156,7 @@ def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
         with suppress(OSError):
             settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return JobStart(settings=settings, key=None, webhook_key=None)
-    find_proxy(settings.base_url)  # a malformed one is told before an agent starts in vain
+    find_proxy(settings.base_url)  # a malformed one is reported before an agent starts in vain
     return JobStart(
         settings=settings,
         key=context.api_key(settings, sources, options),
@@ -250,7 +250,7 @@ async def _open_sandbox(stack: AsyncExitStack, context: Context, settings: Setti
     sandbox = await stack.enter_async_context(Sandbox(state_file=state_file))
     key = Secret(sandbox.api_key)
     context.output.redactor.add(key)
-    # There is no account to protect, and nobody wants to wait for a limit that is not there.
+    # There is no account to protect, and no limit to wait for.
     return msgspec.structs.replace(settings, base_url=sandbox.url, rate="off"), key
 
 

@@ -15,7 +15,7 @@ from suno_cover_cli.wiring.context import Context
 
 
 class KeyRing:
-    """The keys at hand, read once and before the loop starts: files and standard input may block.
+    """The keys there are, read once and before the loop starts: files and standard input may block.
 
     Args:
         context: Streams.
@@ -65,7 +65,7 @@ class KeyRing:
                 stdin=context.output.streams.stdin,
             )
         except SunoCoverError:
-            # A profile nobody asked for may be broken; its jobs are then told to lack a key.
+            # A profile that was not asked for may be broken; its jobs then lack a key.
             return
         address = str(table.get("base-url", provider.base_url)).strip().rstrip("/")
         self._profile_keys[address, provider.name] = key
@@ -95,7 +95,7 @@ class KeyRing:
         is_for_another = provider.name == settings.provider.name and settings.sources.get("base_url") != "default"
         if is_for_another and not is_current:
             raise KeyRefusedError(
-                f"the key at hand is for {clean(settings.base_url, 100)}",
+                f"the key that is set is for {clean(settings.base_url, 100)}",
                 code="no_key",
                 hint=f"Resume those with SUNO_BASE_URL={clean(base_url, 100)} and the key for it.",
             )

@@ -278,12 +278,12 @@ class _Resumption:
             )
 
     def _report_failure(self, account: _Account, error: SunoCoverError, *, left: int, polling: int) -> None:
-        told = [f"jobs left as they are: {left}"] if left else []
-        told += [f"jobs that poll instead: {polling}"] if polling else []
+        parts = [f"jobs left as they are: {left}"] if left else []
+        parts += [f"jobs that poll instead: {polling}"] if polling else []
         self._sink.emit(
             WarningRaised(
                 code="jobs_left" if left else "no_callbacks",
-                message=f"{clean(account.service, 100)}: {error.message}; {', '.join(told)}",
+                message=f"{clean(account.service, 100)}: {error.message}; {', '.join(parts)}",
                 hint=error.hint,
             )
         )
@@ -302,8 +302,8 @@ def _grouped(rows: list[JobRow]) -> dict[_Account, list[JobRow]]:
 
 
 def _wants_callback(row: JobRow) -> bool:
-    """Tell whether the job is still to be submitted with an address to call.
+    """Return whether the job is still to be submitted with an address to call.
 
-    Nobody calls for the others: the inbox they had went with the run that opened it.
+    The others are not called back: the inbox they had went with the run that opened it.
     """
     return row.task_id is None and row.options.callback != "off"

@@ -98,7 +98,7 @@ def run(command: Command, output: Output, *, on_interrupt: Callable[[], str | No
             ending.signal = signal.SIGINT
     except BaseExceptionGroup as group:
         code = _report_group(group, output)
-    except Exception as error:  # noqa: BLE001 -- the last stop: whatever it is, it is told without secrets
+    except Exception as error:  # noqa: BLE001 -- the last stop: whatever it is, it is reported without secrets
         code = _report_unexpected(error, output)
     if ending.signal is not None:
         if line := on_interrupt():
@@ -198,14 +198,14 @@ def _kill_this_process(number: int) -> None:
 
 
 def _report_stray(context: dict[str, Any], output: Output, ending: _Ending) -> None:
-    """Tell a fault nobody waited for; asyncio itself would print it whole, secrets included."""
+    """Report a fault that nothing waited for; asyncio itself would print it whole, secrets included."""
     error = context.get("exception")
     if ending.signal is None and not output.is_closed:
         _report_unexpected(error if isinstance(error, BaseException) else RuntimeError(context["message"]), output)
 
 
 def _report_unwritten(failure: OSError, output: Output, resume_command: str | None) -> int:
-    """A disk that is full is no reader that left: whoever waits for the product must hear that it is not whole."""
+    """A full disk is not a reader that left: the caller has to know that the product is not whole."""
     if resume_command:
         output.write_words(resume_command)
     error = SunoCoverError(describe_unwritten(failure), hint="Make room for it, or send it elsewhere.")
