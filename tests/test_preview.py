@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -201,6 +202,39 @@ def test_generate_shows_what_it_saved_unless_told_otherwise(cli: Cli) -> None:
         assert terminal.finish()[0] == 0
     assert b"\x1b[c" not in terminal.sent
     assert cli.run("generate", "--sandbox", "sandbox-instant", "--preview", "big").code == 2
+
+
+def test_paths_stand_below_the_pictures_in_order(cli: Cli) -> None:
+    """On one terminal the pictures of all jobs come first, each naming its song; the paths come last, in order."""
+    # The first job ends last: the order is that of the command.
+    slow, quick = "sandbox-success-slow", "sandbox-instant-quick"
+    words = ("generate", "--sandbox", slow, quick, "--name", "{music_task_id}-{n}")
+    with Terminal(150, 40, answer=PLAIN) as terminal:
+        cli.start_on(terminal, *words, streams="012", **TRUECOLOR)
+        assert terminal.finish()[0] == 0
+        lines = [line.strip() for line in terminal.text.splitlines() if line.strip()]
+    above, paths = lines[:-4], [Path(line) for line in lines[-4:]]
+    assert [path.name for path in paths] == [f"{song}-{n}.png" for song in (slow, quick) for n in (1, 2)]
+    assert all((cli.cwd / path).is_file() for path in paths)
+    assert not {str(path) for path in paths} & set(above)
+    *drawn, captions, _names = above
+    assert captions.split() == ["1:", slow, "2:", slow, "1:", quick, "2:", quick]
+    assert "▀" in drawn[-1]
+
+
+def test_an_interrupted_run_still_prints_what_it_saved(cli: Cli) -> None:
+    """Ctrl-C while another job waits: the paths of the job that has ended are printed, without pictures."""
+    with Terminal(150, 40, answer=PLAIN) as terminal:
+        cli.start_on(
+            terminal, "generate", "--sandbox", "sandbox-instant", "sandbox-stuck", streams="012", **TRUECOLOR
+        )
+        terminal.wait_for(b"1 succeeded", 20)
+        terminal.type(b"\x03")
+        code, _ = terminal.finish()
+    assert code == -signal.SIGINT
+    assert "cover_1.png" in terminal.text
+    assert "cover_2.png" in terminal.text
+    assert "▀" not in terminal.text
 
 
 # --- the desktop ----------------------------------------------------------------------------------------------

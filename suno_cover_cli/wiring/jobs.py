@@ -305,7 +305,8 @@ async def open_sink(
         product = PathSink(chosen.write_product)
     else:
         product = TaskIdSink(chosen.write_product)
-    sinks = [unfinished, product, await stack.enter_async_context(chosen.screen), post_actions]
+    sinks: list[Sink] = [] if isinstance(product, PathSink) and post_actions.take_product(product) else [product]
+    sinks = [unfinished, *sinks, await stack.enter_async_context(chosen.screen), post_actions]
     if context.output.annotates:
         from suno_cover_cli.ui.github import GitHubReport
 

@@ -1,4 +1,4 @@
-"""What follows when the last job has ended: pictures on the terminal, the folder opened, a notification."""
+"""What follows when the last job has ended: pictures on the terminal, paths, the folder opened, a notification."""
 
 import asyncio
 from collections import Counter
@@ -6,7 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from suno_cover_cli.base.events import Event, JobEnded
+from suno_cover_cli.base.events import Event, JobEnded, Sink
+from suno_cover_cli.base.models import JobResult
 from suno_cover_cli.ui.desktop import open_folder, send_notification
 from suno_cover_cli.ui.preview import MAX_PICTURES, ShownPicture
 from suno_cover_cli.ui.words import format_count
@@ -37,8 +38,9 @@ class PostActions:
         self._opens_folder = opens_folder
         self._notifies = notifies
         self._states: Counter[str] = Counter()
-        self._pictures: list[ShownPicture] = []
         self._picture_count = 0
+        self._ended: list[JobEnded] = []
+        self._product: Sink | None = None
         self._folder: Path | None = None
 
     async def __aenter__(self) -> Self:
@@ -47,26 +49,47 @@ class PostActions:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        ended = sorted(self._ended, key=lambda event: event.job)
+        pictures = [picture for event in ended for picture in _pictures_of(event.result)]
+        try:
+            if exc is None and pictures:
+                await show_pictures(self._context, pictures[:MAX_PICTURES])
+        finally:
+            # Also of a run that was interrupted: what is saved is saved.
+            if self._product is not None:
+                for event in ended:
+                    self._product.emit(event)
         if exc is not None:
             return
-        if self._shows_pictures and self._pictures:
-            await show_pictures(self._context, self._pictures)
         if self._opens_folder and self._folder is not None:
             await self._open_folder(self._folder)
         if self._notifies and self._states:
             environ = self._context.child_environ
             await asyncio.to_thread(send_notification, "suno-cover", self._describe(), environ)
 
+    def take_product(self, product: Sink) -> bool:
+        """Have paths printed below the pictures, in the order of the jobs, where they go to the same terminal.
+
+        Args:
+            product: Prints the paths of a job when it hears of its end.
+
+        Returns:
+            Whether ``product`` hears of ends from here, after all of them; otherwise it is yours to call.
+        """
+        streams = self._context.output.streams
+        if self._shows_pictures and streams.stdout_is_terminal and streams.stderr_is_terminal:
+            self._product = product
+        return self._product is not None
+
     def emit(self, event: Event) -> None:
         """See :class:`base.events.Sink`."""
         if not isinstance(event, JobEnded):
             return
         self._states[event.result.state] += 1
-        song = event.result.music_task_id or event.result.task_id or ""
-        for n, image in enumerate(event.result.images, 1):
+        if self._shows_pictures:
+            self._ended.append(event)
+        for image in event.result.images:
             self._picture_count += 1
-            if len(self._pictures) < MAX_PICTURES:
-                self._pictures.append(ShownPicture(path=image.path, caption=f"{n}: {song}"))
             folder = Path(image.path).parent
             # Of several folders the one around them is opened.
             self._folder = folder if self._folder in {None, folder} else folder.parent
@@ -80,3 +103,8 @@ class PostActions:
         output = self._context.output
         if not await asyncio.to_thread(open_folder, folder, self._context.child_environ):
             output.write_labelled("warning", f"nothing here can open the folder {folder}")
+
+
+def _pictures_of(result: JobResult) -> list[ShownPicture]:
+    song = result.title or result.music_task_id or result.task_id or ""
+    return [ShownPicture(path=image.path, caption=f"{n}: {song}") for n, image in enumerate(result.images, 1)]
