@@ -1,18 +1,23 @@
 """``generate`` through a tunnel: pyngrok's own code against the stand-in agent, end to end."""
 
 import asyncio
+import gzip
 import json
 import os
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
+import aiohttp
 import pytest
 
 from suno_cover_cli.sandbox.app import Sandbox
 from tests.cli_fixtures import Cli
+from tests.listener_fixtures import callback_body
 from tests.tunnel_fixtures import NgrokStandin, command_lines, wait_until
 
 Make = Callable[..., NgrokStandin]
@@ -49,6 +54,56 @@ async def test_the_callback_comes_by_the_public_url(cli: Cli, ngrok_standin: Mak
     (job,) = [line for line in told if line["type"] == "job"]
     assert job["callback_url"].startswith(f"{opened['url']}/callback/")
     wait_until(lambda: not agent.living(), "the agent to end")
+
+
+def _form(task_id: str) -> tuple[bytes, dict[str, str]]:
+    fields = {"code": "200", "msg": "success", "data": json.dumps({"taskId": task_id, "images": []})}
+    return urlencode(fields).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def _flat(task_id: str) -> tuple[bytes, dict[str, str]]:
+    return json.dumps({"code": 200, "msg": "success", "taskId": task_id, "images": []}).encode(), {}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda task_id: (gzip.compress(callback_body(task_id)), {"Content-Encoding": "gzip"}), _flat, _form],
+    ids=["gzip", "flat", "form"],
+)
+async def test_a_callback_of_any_shape_ends_the_wait(
+    cli: Cli, ngrok_standin: Make, make: Callable[[str], tuple[bytes, dict[str, str]]]
+) -> None:
+    """A compressed, a flat and a form callback on the secret path each end the job within three seconds."""
+    agent = ngrok_standin()
+    tls = ssl.create_default_context(cafile=str(agent.ca_file))
+    async with Sandbox(generation_s=0.3) as sandbox:
+        child = await cli.begin(
+            "generate",
+            "sandbox-callback-lost",
+            "--events",
+            SUNO_BASE_URL=sandbox.url,
+            SUNO_API_KEY=sandbox.api_key,
+            **agent.environ,
+        )
+        while (event := json.loads(await child.stdout.readline()))["type"] != "job_submitted":
+            pass
+        (job,) = sandbox.jobs.values()
+        assert job.callback_url is not None
+        await sandbox.wait_settled(job.task_id)
+        body, headers = make(job.task_id)
+        began_s = time.monotonic()
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session,
+            session.post(job.callback_url, data=body, headers=headers) as answer,
+        ):
+            assert answer.status == 200
+        stdout, stderr = await child.communicate()
+        took_s = time.monotonic() - began_s
+    assert child.returncode == 0, stderr
+    events = [json.loads(line) for line in stdout.splitlines()]
+    assert (events[-1]["state"], events[-1]["via"]) == ("succeeded", "callback"), events
+    assert event["task_id"] == job.task_id
+    assert took_s < 3.0
 
 
 async def test_no_token_is_on_any_command_line(cli: Cli, ngrok_standin: Make) -> None:

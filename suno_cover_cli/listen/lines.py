@@ -155,7 +155,7 @@ class LinesView:
         columns = self._columns()
         if columns and not self._verbosity:
             quoted = f": {said[0]}" if said else ""
-            yield cut(f"{_INDENT}{trouble}{quoted}", columns - 1)
+            yield _cut_at_word(f"{_INDENT}{trouble}{quoted}", columns - 1)
             return
         yield f"{_INDENT}{delivery.url}: {trouble}"
         for line in said:
@@ -169,6 +169,13 @@ class LinesView:
         if self._strangers_shown == _MAX_STRANGERS_PER_S + 1:
             self._lines.append(f"{_INDENT}(more of them within this second are only counted)")
         return self._strangers_shown <= _MAX_STRANGERS_PER_S
+
+
+def _cut_at_word(text: str, cells: int) -> str:
+    """Cut what does not fit, behind a whole word where there is one beyond the indentation."""
+    line = cut(text, cells)
+    whole, space, _ = line.rpartition(" ")
+    return f"{whole} …" if line != text and space and whole.strip() else line
 
 
 def header_lines(headers: Headers) -> Iterator[str]:

@@ -144,7 +144,7 @@ def describe_trouble(delivery: Delivery) -> str:
         return ""
     if delivery.status < 300:  # noqa: PLR2004 -- HTTP's own
         return f"answered {delivery.status}; the service is documented to want 200"
-    return advice or f"answered {delivery.status}; the service would try again after 1, 5 and 15 minutes"
+    return advice or "the service would try again after 1, 5 and 15 minutes"
 
 
 def said_by(delivery: Delivery, most_bytes: int) -> str:
