@@ -143,7 +143,7 @@ def test_ids_that_cannot_be_shown_are_named(cli: Cli, task_ids: list[str]) -> No
     ("words", "reason"),
     [
         (["--port", "70000"], "70000"),
-        (["--once", "--read-only"], "--once and --read-only do not go together"),
+        (["--once", "--read-only"], "--once and --read-only exclude each other"),
     ],
 )
 def test_options_that_cannot_be_are_refused(cli: Cli, words: list[str], reason: str) -> None:

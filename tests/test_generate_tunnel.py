@@ -162,7 +162,7 @@ async def test_each_refusal_is_one_line_and_then_polling(
         submit_s = next(entry.at_s for entry in sandbox.request_log if entry.method == "POST") - began
     assert run.code == 0, run.stderr
     assert run.objects[-1]["via"] == "poll"
-    why = [line for line in run.stderr.splitlines() if "going on by polling" in line]
+    why = [line for line in run.stderr.splitlines() if "checking every" in line]
     assert len(why) == 1
     assert words in why[0] + run.stderr
     assert agent.environ["NGROK_AUTHTOKEN"] not in run.stdout + run.stderr

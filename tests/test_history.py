@@ -136,7 +136,7 @@ async def test_saved_files_are_listed_for_scripts(commands: Commands) -> None:
     await asyncio.to_thread(Path(one.lines[0]).unlink)
     again = await commands.history(as_text=True, paths=True)
     assert again.lines == [line for line in shown.lines if line != one.lines[0]]
-    assert "1 file that was saved is not there any more" in again.stderr
+    assert "1 saved file is missing" in again.stderr
 
 
 def row(**fields: Any) -> JobRow:

@@ -146,13 +146,13 @@ async def test_differences_to_the_one_before(tab: Tab, listening: Listening) -> 
     await listening.send(json.dumps(other).encode(), X_Try="2")
     await tab.wait_for("probe.texts('.request').length === 2")
     await tab.press("Home", "d")
-    await said(tab, "Differences to the one before.")
+    await said(tab, "Differences from the one before.")
     await tab.wait_for("probe.texts('#p-body .plus').length === 1")
     assert await tab.run("probe.texts('#p-body .minus')") == ['-   "msg": "success",']
     assert await tab.run("probe.texts('#p-body .plus')") == ['+   "msg": "again",']
     assert "+ X-Try: 2" in await tab.run("probe.texts('#p-headers .plus')")
     await tab.press("ArrowDown")
-    await tab.wait_for("document.getElementById('diff-note').textContent.startsWith('There is none')")
+    await tab.wait_for("document.getElementById('diff-note').textContent.startsWith('There is no earlier')")
 
 
 async def test_requests_are_searched(tab: Tab, listening: Listening) -> None:

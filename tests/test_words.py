@@ -95,7 +95,7 @@ def test_a_job_that_is_waited_for_was_not_submitted() -> None:
 @pytest.mark.parametrize(
     ("lines", "is_expected", "expected"),
     [
-        (EventLines(1), False, ["callback   no way in; going on by polling", "           Look."]),
+        (EventLines(1), False, ["callback   no way in: checking every 30 s instead", "           Look."]),
         (EventLines(1), True, ["callback   no way in: checking every 30 s instead"]),
         (EventLines(1, needs_tunnel=True), False, []),
         (EventLines(1, needs_tunnel=True), True, []),

@@ -58,7 +58,7 @@ def checked_secret(text: str, what: str) -> Secret:
     if not text:
         raise UsageError(f"{what} is empty", hint="Put the key there and run the same command again.")
     if len(text) > _MAX_KEY_CHARS or not text.isascii() or not text.isprintable() or " " in text:
-        raise UsageError(f"{what} holds something that is no key", hint="Copy the key alone, on one line.")
+        raise UsageError(f"{what} does not hold a valid key", hint="Copy the key alone, on one line.")
     return Secret(text)
 
 

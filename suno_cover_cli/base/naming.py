@@ -100,7 +100,7 @@ def _parse(text: str, source: str) -> list[_Piece]:
     try:
         parsed = list(Formatter().parse(text))
     except ValueError as error:
-        raise _refuse(text, source, f"{error}", "Write {{ and }} for braces of your own.") from None
+        raise _refuse(text, source, f"{error}", "Write {{ and }} for literal braces.") from None
     pieces: list[_Piece] = []
     for literal, field, spec, conversion in parsed:
         if _NOT_IN_NAMES.search(literal) or not literal.isprintable():
@@ -113,7 +113,9 @@ def _parse(text: str, source: str) -> list[_Piece]:
         if field is not None and field not in FIELDS:
             raise _unknown_field(text, source, field)
         if conversion or (spec and (field != "n" or not _NUMBER_FORMAT.fullmatch(spec))):
-            raise _refuse(text, source, f"{{{field}}} takes no such format", "Only {n} does, such as {n:02}.")
+            raise _refuse(
+                text, source, f"{{{field}}} does not take this format", "Only {n} takes one, such as {n:02}."
+            )
         pieces.append((literal, field, spec or ""))
     own_bytes = sum(
         len(literal.encode()) + (_MAX_NUMBER_BYTES if field == "n" else 0) for literal, field, _ in pieces

@@ -16,8 +16,8 @@ from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import clean
 
 _STARTER = """\
-# Settings of suno-cover. A flag or an environment variable goes before what stands here;
-# suno-cover config show tells what is in force and where it comes from.
+# Settings of suno-cover. A flag or an environment variable overrides what is set here;
+# suno-cover config show prints what is in force and where it comes from.
 #
 # A key is kept here by:       suno-cover config set api-key -
 # Another account, in short:   suno-cover config set --profile work provider kie
@@ -94,7 +94,7 @@ def _load(path: Path) -> tomlkit.TOMLDocument:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint="Fix its permissions.") from None
     except (TOMLKitError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {clean(error, 200)}", hint="Mend that line.") from None
+        raise UsageError(f"{path} is not valid TOML: {clean(error, 200)}", hint="Correct that line.") from None
 
 
 def _write(path: Path, text: str) -> None:

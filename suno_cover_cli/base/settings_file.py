@@ -39,7 +39,7 @@ def expand_user(path: str, source: str) -> Path:
         UsageError: There is no such user, or the text can be no path.
     """
     if not path.isprintable():
-        raise UsageError(f'"{clean(path, 100)}" cannot be a path ({source})', hint=f"Mend {source}.")
+        raise UsageError(f'"{clean(path, 100)}" cannot be a path ({source})', hint=f"Correct {source}.")
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -143,7 +143,7 @@ def parse_toml(path: Path, raw: bytes) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         shown = clean(error, 200).replace("at end of document", f"at the end, line {text.count(chr(10)) + 1}")
         raise UsageError(
-            f"{path} is not valid TOML: {shown}", hint='Mend that line; a setting looks like output = "covers".'
+            f"{path} is not valid TOML: {shown}", hint='Correct that line; a setting looks like output = "covers".'
         ) from None
 
 

@@ -69,8 +69,8 @@ SETTINGS: dict[str, Setting] = {
         "callback",
         "auto|required|off",
         "auto",
-        "Open a tunnel for the service's callback: try, insist, or only poll",
-        note="try a tunnel; required: insist; off: only poll",
+        "Open a tunnel for the service's callback: try, require, or only poll",
+        note="try a tunnel; required: fail without one; off: only poll",
     ),
     "domain": Setting(
         "domain",
@@ -84,8 +84,8 @@ SETTINGS: dict[str, Setting] = {
         "rate",
         "N/TIME|off",
         "20/10s",
-        "Most calls to the service in a time, all jobs and processes together",
-        note="most calls to the service in a time, or off",
+        "Most calls to the service per time, all jobs and processes together",
+        note="most calls to the service per time, or off",
     ),
     "preview": Setting(
         "preview",
@@ -98,8 +98,8 @@ SETTINGS: dict[str, Setting] = {
         "label",
         "keep|add",
         "keep",
-        "Add the AI label (IPTC) to saved covers, or keep them byte for byte as they came",
-        note="add: write the AI label (IPTC) into saved covers; keep: leave them as they came",
+        "Add the AI label (IPTC) to saved covers, or keep them unchanged",
+        note="add: write the AI label (IPTC) into saved covers; keep: leave them unchanged",
     ),
     "github": Setting(
         "github",

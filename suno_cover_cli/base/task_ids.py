@@ -99,7 +99,7 @@ def _recognise(text: str, what: str, *, may_be_file: bool) -> _Mistake | None:
     """Recognise what people type instead of an id, by its shape or because a file bears the name."""
     sources = _SOURCES[what]
     if _PLACEHOLDER.fullmatch(text.strip()):
-        return _Mistake("it stands for an id of your own", sources)
+        return _Mistake("it is a placeholder for your own id", sources)
     if _ADDRESS.search(text):
         return _Mistake("it is an address, and the API has ids of its own", sources)
     if may_be_file and re.search(r"[./\\]", text) and text.isprintable() and _is_file(text):

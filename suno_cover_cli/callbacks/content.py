@@ -154,7 +154,7 @@ def parse_callback(body: bytes, headers: Headers = ()) -> CallbackContent:
     except (msgspec.DecodeError, ValueError) as error:
         raise NotACallbackError("not JSON") from error
     if not -_MAX_CODE <= wire.code <= _MAX_CODE:
-        raise NotACallbackError("its code is no code")
+        raise NotACallbackError("its code is not a valid code")
     task_id = _plain_id(data.taskId) or _plain_id(data.task_id)
     if not is_safe_task_id(task_id):
         raise NotACallbackError("no task id, or one that cannot be the service's")

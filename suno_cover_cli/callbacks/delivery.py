@@ -115,7 +115,7 @@ class CallbackSender:
         clock: Time.
         timeout_s: For one delivery, from connecting to the end of the answer.
         headers: Sent with each request, instead of the sender's own of the same name.
-        is_insecure: Take whatever certificate the receiver shows.
+        is_insecure: Accept any certificate of the receiver.
 
     Attributes:
         target: See above.

@@ -113,15 +113,15 @@ def advise(url: str, status: int, headers: dict[str, str]) -> str:
     advice = {
         401: "does your handler want a login? (user:password@ in the address, or --header 'Authorization: ...')",
         403: "does your handler want a login, or another Host or Origin? (--header)",
-        404: "is the path right? A handler is asked for exactly the address that was given",
-        405: f"that path takes no such method{_allowed(headers)}",
+        404: "check the path: requests go to exactly the address that you gave",
+        405: f"that path does not take this method{_allowed(headers)}",
         407: "a proxy wants a login",
         413: "the body is larger than your handler takes",
         415: "your handler does not take this Content-Type or Content-Encoding",
         421: "your handler answers under another Host (--header 'Host: ...')",
         422: "your handler read the body and did not find the fields it wants",
         426: "does it want https://?",
-        429: "your handler takes no more just now",
+        429: "your handler accepts no more requests right now",
     }
     return advice.get(status, "")
 

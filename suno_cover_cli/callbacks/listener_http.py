@@ -130,7 +130,7 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what never became a request with 400; a fault of our own is the event loop's to report."""
         if request.writer.output_size > 0:
-            raise ConnectionError("half an answer is out already")
+            raise ConnectionError("a part of the answer was sent already")
         if isinstance(exc, HttpProcessingError):
             reason = "a line of over 12 KiB" if isinstance(exc, LineTooLong) else "not HTTP"
             self._on_garbage(400, reason)

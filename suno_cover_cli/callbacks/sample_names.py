@@ -66,7 +66,7 @@ _DESCRIPTIONS = {
     SampleName.LYRICS: "lyrics that were written",
     SampleName.WAV: "a song as WAV",
     SampleName.VIDEO: "a music video",
-    SampleName.VOCAL: "a song taken apart into voice and instruments",
+    SampleName.VOCAL: "a song split into vocals and instruments",
     SampleName.MARKET: "a job of the market",
     SampleName.FLAT: "a success without data, its fields beside the code",
     SampleName.FORM: "a success as a form",

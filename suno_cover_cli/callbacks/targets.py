@@ -104,7 +104,7 @@ async def refuse_loop(url: str, *, local_url: str, public_url: str | None) -> No
     is_public = public is not None and (target.host, target.port) == (public.host, public.port)
     if is_public or (target.port == local.port and await is_this_machine(target.host or "", local.port or 0)):
         raise UsageError(
-            "The receiver is this listener itself: every callback would come back for ever",
+            "The receiver is this listener itself: every callback would come back endlessly",
             code="forward_loop",
             hint="Pass the address of your own program to --forward-to, or another --listen-port",
         )

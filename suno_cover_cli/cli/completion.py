@@ -35,7 +35,7 @@ def completion(options: CompletionOptions) -> None:
     if options.what == "install":
         _install(options.shell)
     elif options.shell is not None:
-        raise typer.BadParameter("--shell goes with install")
+        raise typer.BadParameter("--shell is an option of install alone")
     elif options.what not in SCRIPTS:
         raise typer.BadParameter(f"there is no script for {options.what}; use install, {', '.join(SCRIPTS)}")
     else:

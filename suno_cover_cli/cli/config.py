@@ -66,7 +66,7 @@ def add_config(app: typer.Typer) -> None:
         name="config",
         no_args_is_help=True,
         help="Look at the settings file, and change it.\n\n"
-        "A flag goes before an environment variable, that before the file, that before the default.",
+        "A flag overrides an environment variable, which overrides the file, which overrides the default.",
     )
     add_command(group, show)
     group.command()(path)
@@ -256,7 +256,7 @@ def set_one(context: "Context", key: str, value: str | None, profile: str | None
         kept = _read_secret(context, name, value)
     else:
         if value is None:
-            raise UsageError(f"what shall {name} be?", hint=f"Write: suno-cover config set {name} VALUE")
+            raise UsageError(f"{name} needs a value", hint=f"Write: suno-cover config set {name} VALUE")
         kept = checked_value(FILE_KEYS[name], value, "config set", context.providers)
     set_value(path, name, kept, profile=profile)
     shown = "is kept, readable by you alone," if name in SECRET_FILE_KEYS else f"= {clean(kept, 100)}"
@@ -264,7 +264,7 @@ def set_one(context: "Context", key: str, value: str | None, profile: str | None
     context.output.write_words(f"{name} {shown} in {path}{table}")
     variable = VARIABLES.get(FILE_KEYS.get(name, ""))
     if variable and context.output.streams.environ.get(variable):
-        context.output.write_labelled("warning", f"{variable} is set in the environment and goes before it")
+        context.output.write_labelled("warning", f"{variable} is set in the environment and overrides it")
 
 
 def _read_secret(context: "Context", name: str, value: str | None) -> str:
@@ -279,7 +279,7 @@ def _read_secret(context: "Context", name: str, value: str | None) -> str:
             f"a key does not belong on a command line: others can see it there ({name})",
             code="secret_on_command_line",
             hint=f"Pipe it in: suno-cover config set {name} - < FILE (or run that and paste it). "
-            "Consider the one you typed as known to others.",
+            "Replace the one you typed: others may have seen it.",
         )
     stdin = context.output.streams.stdin
     if not stdin.isatty():

@@ -27,7 +27,7 @@ class EmbedOptions(JsonOptions):
         typer.Option(
             "--cover",
             metavar="ID|FILE",
-            help="A job, whose picked cover is meant, or a picture file.",
+            help="A job (its picked cover) or a picture file.",
             show_default=False,
         ),
     ]
@@ -38,7 +38,7 @@ class EmbedOptions(JsonOptions):
         ),
     ] = 1400
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace a cover that is larger than the new one, too.")
+        bool, typer.Option("--replace", help="Replace even a cover that is larger than the new one.")
     ] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing: say what would be done.")] = False
     out: Annotated[
@@ -46,13 +46,13 @@ class EmbedOptions(JsonOptions):
         typer.Option(
             "--out",
             metavar="DIR",
-            help="Leave the songs alone, put tagged copies there.",
+            help="Leave the songs unchanged, write tagged copies there.",
             rich_help_panel=OUTPUT,
         ),
     ] = None
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="With --out: replace files that are there.", rich_help_panel=OUTPUT),
+        typer.Option("--overwrite", help="With --out: replace existing files.", rich_help_panel=OUTPUT),
     ] = False
     backup: Annotated[
         bool,
@@ -83,7 +83,7 @@ def prepare_embed(options: EmbedOptions, context: "Context") -> "Coroutine[Any, 
 
     require_library()
     if options.out is not None and options.backup:
-        raise UsageError("--out goes without --backup", hint="With --out the songs are not changed.")
+        raise UsageError("--out and --backup exclude each other", hint="With --out the songs are not changed.")
     wishes = EmbedWishes(
         out=options.out,
         backup=options.backup,
@@ -137,10 +137,10 @@ def _report(embedded: "Embedded", output: "Output") -> None:
     done = {
         "embedded": f"cover {'would be ' if embedded.dry_run else ''}embedded ({size})",
         "replaced": f"cover {'would be ' if embedded.dry_run else ''}replaced ({size})",
-        "unchanged": "has this very cover already",
+        "unchanged": "already has this cover",
     }[embedded.action]
     output.write_words(f"{clean(embedded.song, 400)}: {done}")
     if embedded.backup is not None:
-        output.write_words(f"the song as it was: {clean(embedded.backup, 400)}")
+        output.write_words(f"the original song: {clean(embedded.backup, 400)}")
     for warning in embedded.warnings:
         output.write_labelled("note", clean(warning, 400))

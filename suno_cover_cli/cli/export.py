@@ -29,20 +29,20 @@ class ExportOptions(JsonOptions):
         list[str] | None,
         typer.Argument(
             metavar="ID|FILE...",
-            help="Jobs, whose picked cover is meant, or picture files.",
+            help="Jobs (their picked covers) or picture files.",
             show_default=False,
         ),
     ] = None
     profile: Annotated[
         str,
-        typer.Option("--profile", metavar="STORE", help="For which store; store fits nearly all of them."),
+        typer.Option("--profile", metavar="STORE", help="Store to export for; store suits nearly all of them."),
     ] = "store"
     list_profiles: Annotated[
-        bool, typer.Option("--list-profiles", help="List the stores, and what each asks for.")
+        bool, typer.Option("--list-profiles", help="List the stores and what each requires.")
     ] = False
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing: say what the store would say of the picture.")
-    ] = False
+    check: Annotated[bool, typer.Option("--check", help="Write nothing: report what the store would refuse.")] = (
+        False
+    )
     fit: Annotated[
         str,
         typer.Option(
@@ -67,10 +67,10 @@ class ExportOptions(JsonOptions):
         ),
     ] = ""
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder of the files.", rich_help_panel=OUTPUT)
+        Path, typer.Option("--out", metavar="DIR", help="Folder for the files.", rich_help_panel=OUTPUT)
     ] = Path("exports")
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are there.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--overwrite", help="Replace existing files.", rich_help_panel=OUTPUT)
     ] = False
 
 

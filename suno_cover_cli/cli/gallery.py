@@ -31,7 +31,7 @@ class GalleryOptions(JsonOptions, ProfileOptions):
         bool, typer.Option("--open/--no-open", help="Open the page in a browser. (default: --open)")
     ] = True
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, metavar="N", help="Of the page; 0 takes a free one.")
+        int, typer.Option("--port", min=0, max=65535, metavar="N", help="Port of the page; 0 for any free one.")
     ] = 0
     once: Annotated[bool, typer.Option("--once", help="End when every job that is shown is decided.")] = False
     read_only: Annotated[bool, typer.Option("--read-only", help="Show covers, take no picks.")] = False
@@ -56,9 +56,7 @@ def prepare_gallery(options: GalleryOptions, context: "Context") -> "Coroutine[A
     from suno_cover_cli.base.errors import UsageError
 
     if options.once and options.read_only:
-        raise UsageError(
-            "--once and --read-only do not go together", hint="A page that takes no picks never ends."
-        )
+        raise UsageError("--once and --read-only exclude each other", hint="A page without picks never ends.")
     settings, _ = context.settings(options)
     return _serve(options, settings.state_dir, context)
 

@@ -27,7 +27,7 @@ class HistoryOptions(JsonOptions):
     task_id: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TASK_ID]", help="Show this job whole, by music or cover task id.", show_default=False
+            metavar="[TASK_ID]", help="Show this job in full, by music or cover task id.", show_default=False
         ),
     ] = None
     state: Annotated[
@@ -36,14 +36,18 @@ class HistoryOptions(JsonOptions):
             "--state",
             metavar="STATE",
             help="Only pending, partial, succeeded, failed or rejected jobs, or all unfinished ones; "
-            "queued, submitting and submitted tell pending ones apart.",
+            "queued, submitting and submitted select among the pending ones.",
             show_default=False,
         ),
     ] = None
     limit: Annotated[
         int | None,
         typer.Option(
-            "--limit", "-n", min=0, metavar="N", help="List so many, 0 for all. (default: 30; with --json all)"
+            "--limit",
+            "-n",
+            min=0,
+            metavar="N",
+            help="List at most this many, 0 for all. (default: 30; with --json all)",
         ),
     ] = None
     prunes: Annotated[
@@ -89,11 +93,11 @@ def prepare_history(options: HistoryOptions, context: "Context") -> "Coroutine[A
 
     if options.events and (options.prunes or options.paths or options.state is not None):
         raise UsageError(
-            "--events goes with none of --state, --paths and --prune", hint="It lists recorded callbacks."
+            "--events cannot be combined with --state, --paths or --prune", hint="It lists recorded callbacks."
         )
     if options.paths and (options.prunes or options.json):
         raise UsageError(
-            "--paths goes with neither --json nor --prune", hint="--json has the paths in job.images."
+            "--paths cannot be combined with --json or --prune", hint="--json has the paths in job.images."
         )
     states = _states()
     if options.state is not None and options.state not in states:
@@ -229,8 +233,8 @@ async def _print_paths(
             else:
                 missing += 1
     if missing:
-        files = "1 file that was saved is" if missing == 1 else f"{missing} files that were saved are"
-        context.output.write_words(f"{files} not there any more.")
+        files = "1 saved file is" if missing == 1 else f"{missing} saved files are"
+        context.output.write_words(f"{files} missing.")
 
 
 async def _show_one(jobs: "JobHistory", wanted: "RowFilter", context: "Context") -> None:

@@ -31,7 +31,7 @@ class PickOptions(JsonOptions):
         str | None,
         typer.Argument(
             metavar="[N|none]",
-            help="Number of the variant, or none of them; on a terminal you may be asked.",
+            help="Number of the variant, or none; without it a terminal asks you.",
             show_default=False,
         ),
     ] = None

@@ -51,15 +51,21 @@ class TriggerOptions(WebhookKeyOptions, JsonOptions, ReceiverOptions):
         ),
     ] = None
     task_id: Annotated[
-        str | None, typer.Option("--task-id", metavar="ID", help="Cover task id to name; random otherwise.")
+        str | None,
+        typer.Option("--task-id", metavar="ID", help="Cover task id in the callback; random otherwise."),
     ] = None
     image_urls: Annotated[
-        list[str] | None, typer.Option("--image", metavar="URL", help="Image to name; may be repeated.")
+        list[str] | None,
+        typer.Option("--image", metavar="URL", help="Image address in the callback; may be repeated."),
     ] = None
-    count: Annotated[int, typer.Option("--count", min=1, max=1_000_000, metavar="N", help="How often.")] = 1
+    count: Annotated[
+        int, typer.Option("--count", min=1, max=1_000_000, metavar="N", help="How many times to send it.")
+    ] = 1
     send_rate: Annotated[
         str | None,
-        typer.Option("--rate", metavar="N/TIME", help="Without waiting for answers, such as 20/1s."),
+        typer.Option(
+            "--rate", metavar="N/TIME", help="Send at this rate without waiting for answers, such as 20/1s."
+        ),
     ] = None
     expected: Annotated[
         str | None,

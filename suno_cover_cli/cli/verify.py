@@ -39,7 +39,7 @@ class VerifyOptions(WebhookKeyOptions, JsonOptions):
             "--max-age",
             metavar="TIME",
             parser=duration,
-            help="How old a stamp may be on arrival. (default: 5m)",
+            help="How old a time stamp may be on arrival. (default: 5m)",
             show_default=False,
         ),
     ] = 300.0

@@ -44,7 +44,7 @@ async def check_callbacks(subject: Subject, doctor: Doctor) -> None:
         await doctor.check("content", calls.check_content)
         if subject.settings.callback == "off":
             source = subject.settings.sources["callback"]
-            doctor.add("tunnel", skipped(f"not wanted, callback = off ({source})"))
+            doctor.add("tunnel", skipped(f"turned off: callback = off ({source})"))
         elif not subject.options.opens_tunnel:
             doctor.add("tunnel", skipped("--no-tunnel"))
         else:
@@ -140,7 +140,9 @@ class _Calls:
         if is_signed:
             return passed("signed callbacks wake the job; anything else gets 400 or 401")
         await self._inbox.receive()
-        return passed("callbacks are read in any packing; what cannot be read wakes the job all the same")
+        return passed(
+            "callbacks are read in any encoding; one that cannot be read still makes the job check the service"
+        )
 
     async def check_public(self, public_url: str, kind: str) -> Finding:
         """Call back through the public URL: it resolves, no firewall, 200 in time."""

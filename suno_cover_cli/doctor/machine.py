@@ -122,7 +122,7 @@ def _look_at_space(folder: Path) -> Finding:
     try:
         free_bytes = shutil.disk_usage(there).free
     except OSError as error:
-        return failed(f"the disk of {there} cannot be looked at: {error.strerror}", "Choose another --output.")
+        return failed(f"the disk of {there} cannot be read: {error.strerror}", "Choose another --output.")
     space = f"{format_bytes(free_bytes)} on the disk of {there}"
     if free_bytes < LEAST_FREE_BYTES:
         return failed(f"only {space}", "Free some space or choose another --output.")
@@ -155,7 +155,7 @@ def _judge_links(report: JournalReport) -> Finding:
             f"{format_count(report.expired, 'job')} with images missing for over 14 days: links are gone by then",
             "See them with: suno-cover history --state partial",
         )
-    return passed("no image waits behind an expired link")
+    return passed("no missing image has an expired link")
 
 
 def _judge_logs(report: JournalReport, provider: Provider) -> Finding:

@@ -189,7 +189,7 @@ class PathCheck:
                 f"this machine's clock is {abs(skew_s):.0f} s {way}",
                 "Set it right: certificates and signatures of callbacks depend on it.",
             )
-        told = "does not tell its time" if skew_s is None else f"clocks agree within {abs(skew_s):.0f} s"
+        told = "does not send its time" if skew_s is None else f"clocks agree within {abs(skew_s):.0f} s"
         return passed(f"HTTP {status}; {told}")
 
     async def check_image_host(self) -> Finding:

@@ -191,7 +191,7 @@ class AddressGuard:
         if len(stripped) > _MAX_URL_CHARS:
             raise _forbidden(f"the image's address is longer than {_MAX_URL_CHARS} characters")
         if not stripped or _CONTROL.search(stripped):
-            raise _forbidden("the image's address is no address: it is empty, or has control characters in it")
+            raise _forbidden("the image's address is not valid: it is empty, or has control characters in it")
         try:
             url = URL(_encode(stripped), encoded=True)
             if base is not None:
@@ -199,7 +199,7 @@ class AddressGuard:
             # Host and port are looked at lazily, and that is where a bad one shows.
             _ = url.host, url.port
         except ValueError as error:
-            raise _forbidden("the image's address is no address") from error
+            raise _forbidden("the image's address is not valid") from error
         return url
 
 

@@ -31,7 +31,7 @@ _CERTIFICATES = {
     18: ("is signed by itself", _OWN_AUTHORITY_HINT),
     19: ("is signed by an authority of its own", _OWN_AUTHORITY_HINT),
     20: ("comes without a chain to a known authority", _OWN_AUTHORITY_HINT),
-    21: ("comes without the rest of its chain", "Run suno-cover resume when the host is mended."),
+    21: ("comes without the rest of its chain", "Run suno-cover resume when the host is fixed."),
     23: ("has been withdrawn", "Look at the address before you trust it."),
     62: ("is that of another host", "Look at the address before you trust it."),
     64: ("is that of another host", "Look at the address before you trust it."),

@@ -321,7 +321,7 @@ def explain_os_errors(folder: Path) -> Iterator[None]:
         raise ImageError(
             f"cannot write in {shown}: {reason}",
             code="folder_unwritable",
-            hint="Mend the folder's permissions or choose another with --output, then run suno-cover resume.",
+            hint="Fix the folder's permissions or choose another with --output, then run suno-cover resume.",
         ) from error
 
 

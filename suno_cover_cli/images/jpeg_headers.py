@@ -225,7 +225,7 @@ def _check_kind(marker: int, bits: int, height: int, count: int) -> None:
     elif bits != _SAMPLE_BITS:
         kind = f"a JPEG of {bits} bits a sample"
     elif not height:
-        kind = "a JPEG that tells its height at the end"
+        kind = "a JPEG that gives its height at the end"
     elif count not in _MODES:
         kind = f"a JPEG of {count} colour planes"
     if kind is not None:

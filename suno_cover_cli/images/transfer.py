@@ -104,7 +104,7 @@ class Transfer:
                 raise AttemptError(f"{self._host} sent another part of the picture than was asked for")
             return True
         if first:
-            raise AttemptError(f"{self._host} sent a part of the picture, unasked")
+            raise AttemptError(f"{self._host} sent only a part of the picture, without being asked to")
         # All of it; also as a 206 that nothing asked for, as long as it begins at the first byte.
         etag = response.headers.get("ETag", "")
         self._etag = etag if etag.startswith('"') else None

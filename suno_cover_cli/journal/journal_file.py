@@ -46,7 +46,7 @@ class DatabaseError(SunoCoverError):
 _FULL_HINT = "Free some space, or set SUNO_COVER_STATE_DIR to a folder on another disk."
 _SHORT_HINT = "Close other programs, or raise the limit (ulimit), and run again."
 _ODD_HINT = "Move it away, or set SUNO_COVER_STATE_DIR to another folder."
-_DAMAGED_HINT = "It was left as it is. suno-cover doctor tries again to mend it."
+_DAMAGED_HINT = "It was left as it is. suno-cover doctor tries again to repair it."
 _HINTS = {
     sqlite3.SQLITE_FULL: _FULL_HINT,
     sqlite3.SQLITE_CORRUPT: _DAMAGED_HINT,

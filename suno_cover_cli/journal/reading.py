@@ -192,7 +192,7 @@ def read_rows(
     try:
         return [make(found) for found in connection.execute(query, values)]
     except DamagedRowError as error:
-        raise DatabaseError("a damaged row of the journal could not be mended") from error
+        raise DatabaseError("a damaged row of the journal could not be repaired") from error
 
 
 def count_damaged(connection: sqlite3.Connection) -> int:
@@ -338,7 +338,7 @@ def _mend_pick(connection: JournalConnection, job: dict[str, Any]) -> None:
         connection,
         "picks",
         cells,
-        "it is no choice",
+        "it is not a valid choice",
         what=f"the choice between the covers of {clean(job['task_id'], 128)}",
         outcome="set aside: choose again",
     )

@@ -291,5 +291,5 @@ def _recording_of(row: tuple[Any, ...]) -> Recording:
 def _set_aside(connection: JournalConnection, n: int) -> None:
     cursor = connection.execute("SELECT * FROM recordings WHERE n = ?", (n,))
     cells = dict(zip((name for name, *_ in cursor.description), cursor.fetchone(), strict=True))
-    set_aside(connection, "recordings", cells, "it is no event", what=f"event {n}", outcome="set aside")
+    set_aside(connection, "recordings", cells, "it is not a valid event", what=f"event {n}", outcome="set aside")
     connection.execute("DELETE FROM recordings WHERE n = ?", (n,))

@@ -40,7 +40,7 @@ class JobCommandOptions(
             "--poll-interval",
             metavar="TIME",
             parser=duration,
-            help="Between reads of one job: 30, 0.5, 30s, 15m, 1h. (default: 30s)",
+            help="Time between reads of one job: 30, 0.5, 30s, 15m, 1h. (default: 30s)",
             show_default=False,
         ),
     ] = 30.0
@@ -50,13 +50,13 @@ class JobCommandOptions(
             "--timeout",
             metavar="TIME",
             parser=duration,
-            help="For a whole job; the job itself goes on at the service. (default: 15m)",
+            help="Time limit of a job; the job itself continues at the service. (default: 15m)",
             show_default=False,
         ),
     ] = JOB_TIMEOUT_S
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit, print the cover task ids, leave.")] = False
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit, print the cover task ids, exit.")] = False
     concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, max=10_000, metavar="N", help="Jobs under way at once.")
+        int, typer.Option("--concurrency", min=1, max=10_000, metavar="N", help="Jobs that run at the same time.")
     ] = 100
     sandbox: Annotated[
         bool, typer.Option("--sandbox", help="Try it on this machine: no key, no account, no network.")
@@ -78,7 +78,7 @@ class JobCommandOptions(
         ),
     ] = False
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are there.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--overwrite", help="Replace existing files.", rich_help_panel=OUTPUT)
     ] = False
     events: Annotated[
         bool, typer.Option("--events", help="Print every event as a JSON line.", rich_help_panel=OUTPUT)

@@ -26,6 +26,6 @@ class ReceiverOptions:
         list[str] | None,
         typer.Option("--header", metavar="TEXT", help="Send this header along, 'Name: value'; may be repeated."),
     ] = None
-    is_insecure: Annotated[
-        bool, typer.Option("--insecure", help="Take whatever certificate the receiver shows.")
-    ] = False
+    is_insecure: Annotated[bool, typer.Option("--insecure", help="Accept any certificate of the receiver.")] = (
+        False
+    )

@@ -67,7 +67,7 @@ def damaged(reason: str) -> SongError:
     return SongError(
         f"is damaged: {reason}",
         code="damaged_song",
-        hint="Mend it first, such as with: ffmpeg -i song -c copy mended",
+        hint="Repair it first, for example with: ffmpeg -i song -c copy repaired",
     )
 
 

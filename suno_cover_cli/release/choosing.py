@@ -85,7 +85,7 @@ def find_variant(row: JobRow, n: int) -> SavedImage:
     raise UsageError(
         f"{name_of(row)} has no variant {n}",
         code="no_such_variant",
-        hint=f"There {'is' if len(variants) == 1 else 'are'} {numbers}; none decides that no variant will do.",
+        hint=f"There {'is' if len(variants) == 1 else 'are'} {numbers}; none rejects them all.",
     )
 
 
@@ -110,7 +110,7 @@ async def find_picked(history: JobHistory, task_id: str) -> Source:
         return Source(path=await check_file(path_of(row, image), image.sha256, row), name=name, row=row)
     if row.pick.n is None or row.pick.path is None or row.pick.sha256 is None:
         raise NotPickedError(
-            f"none of the variants of {name} was picked: none will do",
+            f"none of the variants of {name} is wanted: none was picked",
             hint=f"Pick one all the same with: suno-cover pick {name} N",
         )
     path = Path(row.pick.path)

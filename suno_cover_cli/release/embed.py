@@ -241,9 +241,9 @@ class _Tagging:
             is_whole = False
         if not is_whole or read_front_cover(stream, self._format) != self._image.content:
             raise SunoCoverError(
-                f"the sound of {clean(self._target, 400)} would not have come through: nothing was written",
+                f"the sound of {clean(self._target, 400)} would have changed: nothing was written",
                 code="sound_changed",
-                hint="The song may be damaged. Mend it first, such as with: ffmpeg -i song -c copy mended",
+                hint="The song may be damaged. Repair it first, for example with: ffmpeg -i song -c copy repaired",
             )
 
     def _take_over(self, pending: PendingFile) -> None:
@@ -341,5 +341,5 @@ def _explained(song: Path) -> Iterator[None]:
         raise SunoCoverError(
             f"cannot change {shown}: {reason_of(error)}",
             code="song_unwritable",
-            hint="The song is as it was. Make room or mend the permissions, or add --out DIR.",
+            hint="The song is as it was. Make room or fix the permissions, or add --out DIR.",
         ) from None

@@ -236,6 +236,6 @@ def _write(path: Path, content: bytes, *, overwrite: bool) -> bool:
         raise SunoCoverError(
             f"cannot write {clean(path, 400)}: {reason_of(error)}",
             code="folder_unwritable",
-            hint="Make room, mend the permissions, or choose another folder with --out.",
+            hint="Make room, fix the permissions, or choose another folder with --out.",
         ) from None
     return False

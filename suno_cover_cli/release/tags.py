@@ -94,14 +94,14 @@ def _explained() -> Iterator[None]:
         raise SongError(
             f"has tags that cannot be read or written: {clean(error, 200)}",
             code="bad_tags",
-            hint="Mend the file first, such as with: ffmpeg -i song -c copy mended",
+            hint="Repair the file first, for example with: ffmpeg -i song -c copy repaired",
         ) from None
     except (ValueError, KeyError, IndexError, TypeError, struct.error, OverflowError) as error:
         # A damaged song leads the library to raise nearly anything.
         raise SongError(
             f"has damaged tags ({type(error).__name__})",
             code="bad_tags",
-            hint="Mend the file first, such as with: ffmpeg -i song -c copy mended",
+            hint="Repair the file first, for example with: ffmpeg -i song -c copy repaired",
         ) from error
 
 

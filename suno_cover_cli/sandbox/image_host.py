@@ -65,7 +65,7 @@ class ImageHost:
         """Answer a request for an image as its scenario says."""
         if "Authorization" in request.headers:
             self.leaks += 1
-            return web.Response(status=400, text="An image host has no business with your key.")
+            return web.Response(status=400, text="Do not send your key to an image host.")
         if entry is None:
             return web.Response(status=404, text="Not Found")
         job = entry.job

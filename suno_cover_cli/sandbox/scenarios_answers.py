@@ -75,7 +75,7 @@ _REFUSALS = (
     ),
     Scenario(
         name="credits-429",
-        summary="out of credits, told as 429",
+        summary="out of credits, reported as 429",
         exit_code=ExitCode.ACCOUNT,
         submits=(Answer(code=429, msg="The current credits are insufficient. Please top up."),),
     ),
@@ -91,7 +91,7 @@ _OUTAGES = (
     Scenario(name="busy-429", summary="too fast, twice; then accepted", submits=(_BUSY, _BUSY, _ACCEPTED)),
     Scenario(
         name="busy-429-always",
-        summary="too fast, for ever",
+        summary="too fast, every time",
         exit_code=ExitCode.PENDING,
         submits=(_BUSY,),
     ),
@@ -102,7 +102,7 @@ _OUTAGES = (
     ),
     Scenario(
         name="busy-405",
-        summary="too fast, told as 405 and 430; then accepted",
+        summary="too fast, reported as 405 and 430; then accepted",
         submits=(Answer(code=405, msg=_TOO_FAST), Answer(code=430, msg=_TOO_FAST), _ACCEPTED),
     ),
     Scenario(
@@ -112,7 +112,7 @@ _OUTAGES = (
     ),
     Scenario(
         name="maintenance-455-always",
-        summary="maintenance, for ever",
+        summary="maintenance, every time",
         exit_code=ExitCode.UNAVAILABLE,
         submits=(_MAINTENANCE,),
     ),
@@ -128,7 +128,7 @@ _OUTAGES = (
     ),
     Scenario(
         name="http-502-always",
-        summary="a gateway's HTML, for ever",
+        summary="a gateway's HTML, every time",
         exit_code=ExitCode.UNAVAILABLE,
         submits=(_BAD_GATEWAY,),
     ),
@@ -173,7 +173,7 @@ _LOST = (
     ),
     Scenario(
         name="empty-body-always",
-        summary="200 without a body, for ever",
+        summary="200 without a body, every time",
         exit_code=ExitCode.UNAVAILABLE,
         submits=(Answer(makes_job=True, raw=b""),),
         off_contract=True,
@@ -228,7 +228,7 @@ _READS = (
     ),
     Scenario(
         name="read-502-always",
-        summary="reads answer a gateway's HTML, for ever; no callback",
+        summary="reads answer a gateway's HTML, every time; no callback",
         exit_code=ExitCode.PENDING,
         reads=(_BAD_GATEWAY,),
         deliveries=(),

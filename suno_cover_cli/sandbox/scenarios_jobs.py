@@ -16,7 +16,7 @@ _ENDS = (
     Scenario(name="slow", summary="takes five times as long", generation=5),
     Scenario(
         name="stuck",
-        summary="runs for ever and never calls back",
+        summary="never ends and never calls back",
         exit_code=ExitCode.PENDING,
         generation=inf,
         deliveries=(),
@@ -45,7 +45,7 @@ _ENDS = (
     ),
     Scenario(
         name="failed-501-code",
-        summary="the generation fails; record-info tells it as its own code",
+        summary="the generation fails; record-info reports it as its own code",
         exit_code=ExitCode.JOB_FAILED,
         code=501,
         message="Cover generation failed",
@@ -115,7 +115,7 @@ _RECORDS = (
     ),
     Scenario(
         name="unknown-flag",
-        summary="a flag nobody knows while it runs",
+        summary="an unknown flag while it runs",
         record_style=RecordStyle.UNKNOWN_FLAG,
         off_contract=True,
     ),
@@ -189,7 +189,7 @@ _CALLBACKS = (
     ),
     Scenario(
         name="callback-failed-unconfirmed",
-        summary="the callback says 501, record-info says running for ever",
+        summary="the callback says 501, record-info always says running",
         exit_code=ExitCode.JOB_FAILED,
         code=501,
         message="Cover generation failed",

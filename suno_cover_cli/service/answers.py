@@ -86,9 +86,9 @@ def decode_envelope(status: int, body: bytes, provider: Provider) -> Envelope:
         )
     if 300 <= status < 400:  # noqa: PLR2004 -- the same
         raise RefusedError(
-            f"the service answered with a redirect (HTTP {status}), which is not followed with a key in hand",
+            f"the service answered with a redirect (HTTP {status}), which is not followed, to keep the key safe",
             code="wrong_base_url",
-            hint="Set --base-url to the address it really lives at.",
+            hint="Set --base-url to its real address.",
         )
     if status >= 400:  # noqa: PLR2004 -- the same
         raise RefusedError(

@@ -375,7 +375,7 @@ def _network_error(error: BaseException, base_url: str, proxy: Proxy | None) -> 
             hint="Check the network and the proxy settings; suno-cover doctor shows which step fails.",
         )
     if isinstance(error, aiohttp.InvalidURL):
-        return UnavailableError(f"{where} is no usable address", code="tls", hint="Check --base-url.")
+        return UnavailableError(f"{where} is not a usable address", code="tls", hint="Check --base-url.")
     what = "no answer in time" if isinstance(error, TimeoutError) else clean(error, 200) or type(error).__name__
     return AnswerLostError(
         f"the answer of {where} was lost: {what}",

@@ -119,7 +119,7 @@ def _too_long(said: str) -> RefusedError:
 
 def _wrong_path(said: str) -> RefusedError:
     return RefusedError(
-        f'the service knows no such path (code 404): "{said}"',
+        f'the service does not know this path (code 404): "{said}"',
         code="wrong_base_url",
         hint="Check --base-url and --provider.",
     )

@@ -97,7 +97,7 @@ class EventLines:
         job_count: Jobs of the command. Of more than a handful only the ends are said, and what is wrong.
         is_verbose: Every step of many jobs is said, and every read.
         waits: Jobs are waited for: polled, or called back.
-        needs_tunnel: Without a tunnel the command ends, so it does not go on by polling.
+        needs_tunnel: Without a tunnel the command ends, so no line speaks of checking instead.
         poll_interval_s: Seconds between reads of one job.
         sums_up: The failed jobs of several stand at the end once more, with their next steps.
 
@@ -153,6 +153,7 @@ class EventLines:
         return []
 
     def _tunnel_lines(self, event: Event) -> list[Line]:  # noqa: PLR0911 -- one case an event
+        every = format_duration(self._poll_interval_s)
         match event:
             case TunnelOpened():
                 return [Line("callback", f"reachable at {clean(event.url)}", "good")]
@@ -160,14 +161,14 @@ class EventLines:
                 return [Line("callback", f"reachable again at {clean(event.url)}", "good")]
             case TunnelFailed() if self._needs_tunnel:
                 return []  # the command ends with it and says so
-            case TunnelFailed(is_expected=True):
-                every = format_duration(self._poll_interval_s)
-                return [Line("callback", f"{clean(event.message)}: checking every {every} instead", "faint")]
             case TunnelFailed():
-                text = f"{clean(event.message)}; going on by polling"
+                text = f"{clean(event.message)}: checking every {every} instead"
+                if event.is_expected:
+                    return [Line("callback", text, "faint")]
                 return _with_hint(Line("callback", text, "warning"), event.hint)
             case TunnelLost():
-                return [Line("callback", f"lost ({clean(event.reason)}); going on by polling", "warning")]
+                text = f"lost ({clean(event.reason)}): checking every {every} until it is back"
+                return [Line("callback", text, "warning")]
         return []
 
     def _job_lines(self, event: JobEvent) -> list[Line]:  # noqa: PLR0911 -- one case an event

@@ -77,7 +77,7 @@ def _check_agent(request: TunnelRequest) -> str:
     if shown is None:
         raise plain_error(
             "ngrok_version",
-            f"{agent.path} does not tell its version",
+            f"{agent.path} does not report its version",
             f"Install it again: {setup.DOWNLOAD_PAGE}",
         )
     version = setup.parse_version(shown)

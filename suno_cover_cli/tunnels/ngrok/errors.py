@@ -43,7 +43,7 @@ class _Trouble(msgspec.Struct, frozen=True, kw_only=True):
 
 _NO_TOKEN = _Trouble(
     code="ngrok_no_token",
-    message="ngrok wants an authtoken and there is none",
+    message="ngrok needs an authtoken and none is set",
     hint=f"Get a free one at {TOKEN_PAGE}, then: export NGROK_AUTHTOKEN=...",
     is_permanent=True,
 )
@@ -78,7 +78,7 @@ _EMAIL = _Trouble(
 )
 _DOMAIN = _Trouble(
     code="ngrok_domain",
-    message="the ngrok domain belongs to somebody else or is not part of the account's plan",
+    message="the ngrok domain belongs to another account or is not part of the account's plan",
     hint="Check --domain against https://dashboard.ngrok.com/domains.",
     is_permanent=True,
 )
@@ -257,7 +257,7 @@ class Explainer:
             return explain_code(code, source=self._token_source)
         if self.trouble is not None:
             return self.trouble
-        said = self.shown(last_words) or f"it {how} without a word"
+        said = self.shown(last_words) or f"it {how} without a message"
         return plain_error("ngrok_exited", f"the ngrok agent did not start: {said}")
 
 

@@ -312,9 +312,7 @@ class _AgentLife:
             if await self._is_old(agent, home):
                 return errors.too_old()
             if agent.is_snap:
-                error.hint = (
-                    f"It is a snap, which may read little: get one from {setup.DOWNLOAD_PAGE}, --ngrok-path."
-                )
+                error.hint = f"It is a snap, which can read few folders: use one from {setup.DOWNLOAD_PAGE}."
         return error
 
     async def _is_old(self, agent: FoundAgent, home: AgentHome) -> bool:
