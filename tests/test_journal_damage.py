@@ -138,14 +138,14 @@ async def test_a_file_with_holes_gives_what_is_left(tmp_path: Path) -> None:
 # --- single rows ------------------------------------------------------------------------------------------
 
 BAD_CELLS = {
-    "options": ("'junk'", "mended"),
-    "result": ("CAST(X'7bff' AS TEXT)", "mended"),
-    "state": ("'subm\u0007tted'", "mended"),
-    "created_at": ("1e308", "mended"),
-    "updated_at": ("X'00'", "mended"),
+    "options": ("'junk'", "repaired"),
+    "result": ("CAST(X'7bff' AS TEXT)", "repaired"),
+    "state": ("'subm\u0007tted'", "repaired"),
+    "created_at": ("1e308", "repaired"),
+    "updated_at": ("X'00'", "repaired"),
     "owner": ("'../../etc/passwd'", None),
-    "music_task_id": ("CAST(X'6dff' AS TEXT)", "mended"),
-    "task_id": ("'../up'", "mended"),
+    "music_task_id": ("CAST(X'6dff' AS TEXT)", "repaired"),
+    "task_id": ("'../up'", "repaired"),
     "service": ("''", "set aside"),
     "output": ("'relative'", "set aside"),
     "provider": ("X'0102'", "set aside"),

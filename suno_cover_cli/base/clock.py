@@ -1,4 +1,4 @@
-"""Time as a parameter: whoever waits or stamps takes a :class:`Clock`, so tests need not wait or patch.
+"""Time as a parameter: code that waits or stamps takes a :class:`Clock`, so tests need not wait or patch.
 
 And the two ways to wait no longer than wanted: for what can be cancelled, and for what cannot.
 """
@@ -70,7 +70,7 @@ async def within(clock: Clock, delay_s: float, work: Awaitable[_Result]) -> _Res
 
 
 async def in_daemon_thread(call: Callable[[], _Result]) -> _Result:
-    """Run what may block for longer than anybody wants to wait: an abandoned thread delays neither loop nor exit.
+    """Run what may block for longer than any caller should wait: an abandoned thread delays neither loop nor exit.
 
     ``asyncio.to_thread`` is for what is known to return: the end of the program waits for its threads.
     """
@@ -85,7 +85,7 @@ async def in_daemon_thread(call: Callable[[], _Result]) -> _Result:
         try:
             result = call()
             outcome = lambda: future.set_result(result)  # noqa: E731 -- the two ways it can go
-        except Exception as error:  # noqa: BLE001 -- handed to whoever waits
+        except Exception as error:  # noqa: BLE001 -- handed to the waiting caller
             fault = error
             outcome = lambda: future.set_exception(fault)  # noqa: E731
         try:

@@ -1,7 +1,7 @@
 """Errors a user can meet.
 
 Every class carries its exit code, a stable ``code`` for scripts and a ``hint``: the next step to take.
-Nothing is told apart by its text::
+Errors differ by class and code, never by their text::
 
     SunoCoverError                 1  unexpected
     |-- UsageError                 2  options, settings, folders, found before any network
@@ -32,7 +32,7 @@ class SunoCoverError(Exception):
     """Base of everything reported to the user.
 
     Attributes:
-        message: What happened, one line, no secrets. May quote the service; whoever shows it cleans it.
+        message: What happened, one line, no secrets. May quote the service; clean it before showing it.
         code: Stable word for scripts, such as ``key_refused``.
         hint: The next step to take, or an empty string.
         exit_code: What the process ends with when this error decides it.

@@ -243,12 +243,12 @@ def remove_unless_locked(path: Path) -> None:
 
 @contextlib.contextmanager
 def open_plain(path: Path, *, may_stream: bool = False) -> Iterator[FileIO]:
-    """Open a file for reading, and do not wait for what is no file: a pipe would wait for its writer for ever.
+    """Open a file for reading, and do not wait where it is not a file: a pipe could wait endlessly for its writer.
 
     Args:
         path: A link is followed.
-        may_stream: Whoever named it may mean a pipe, as ``<(command)`` of a shell is one. It is given some seconds
-            for its writer to appear.
+        may_stream: The path may name a pipe on purpose, as ``<(command)`` of a shell is one. It is given some
+            seconds for its writer to appear.
 
     Raises:
         OSError: As the system says, or it is a pipe.
@@ -299,10 +299,10 @@ def _read_up_to(stream: FileIO, max_bytes: int) -> bytes:
 
 
 def _wait_for_writer(stream: FileIO, path: Path) -> None:
-    """Wait until somebody writes to a pipe that was opened without waiting.
+    """Wait until a writer comes to a pipe that was opened without waiting.
 
     Raises:
-        OSError: Nobody did.
+        OSError: None came.
     """
     # One that never had a writer is not ready; one whose writer is gone is at its end.
     if not select.select([stream], [], [], _WRITER_S)[0]:

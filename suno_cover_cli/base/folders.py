@@ -15,7 +15,7 @@ def settings_path(environ: Mapping[str, str]) -> Path:
     """Return where ``config.toml`` is looked for, whether it exists or not.
 
     Raises:
-        RuntimeError: The path starts with the home of somebody who does not exist.
+        RuntimeError: The path starts with the home of a user who does not exist.
     """
     if named := environ.get("SUNO_COVER_CONFIG"):
         return Path(named).expanduser()
@@ -31,7 +31,7 @@ def state_folder(environ: Mapping[str, str]) -> Path:
     """Return the folder of the journal.
 
     Raises:
-        RuntimeError: The path starts with the home of somebody who does not exist.
+        RuntimeError: The path starts with the home of a user who does not exist.
     """
     if named := environ.get("SUNO_COVER_STATE_DIR"):
         return Path(named).expanduser()

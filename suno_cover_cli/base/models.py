@@ -210,7 +210,7 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
 class Envelope(msgspec.Struct, kw_only=True):
     """Every answer: ``{code, msg, data}``. The verdict is ``code``, not the HTTP status (recorded).
 
-    ``retry_after_s`` is what the answer's header asked for; whoever decodes the body sets it.
+    ``retry_after_s`` is what the answer's header asked for; set by the code that decodes the body.
     """
 
     code: int

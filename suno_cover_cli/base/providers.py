@@ -111,7 +111,7 @@ class Providers(NamedTuple):
 
     @property
     def default(self) -> Provider:
-        """The provider of whoever names none."""
+        """The provider when none is named."""
         return self.known[0]
 
     @property
@@ -136,7 +136,7 @@ class Providers(NamedTuple):
     def scheme_of(self, provider: Provider) -> SignatureScheme:
         """Return how callbacks are signed; for a provider that signs none, how the first does that signs any.
 
-        Whoever sets a webhook key wants callbacks checked, a reseller's for example, which nothing documents.
+        A webhook key means that callbacks are to be checked, a reseller's for example, which nothing documents.
 
         Raises:
             LookupError: No provider signs callbacks.
@@ -179,4 +179,4 @@ KIE = Provider(
 )
 
 PROVIDERS = Providers((SUNOAPI, KIE))
-"""The providers of the program. Handed on by whoever builds a run's context, so that a test can hand in others."""
+"""The providers of the program. Passed on by the builder of a run's context, so that a test can hand in others."""

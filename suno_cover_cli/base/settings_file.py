@@ -25,7 +25,7 @@ def config_path(environ: Mapping[str, str]) -> Path:
     """Return where ``config.toml`` is looked for, whether it exists or not.
 
     Raises:
-        UsageError: The path starts with the home of somebody who does not exist.
+        UsageError: The path starts with the home of a user who does not exist.
     """
     if named := environ.get("SUNO_COVER_CONFIG"):
         return expand_user(named, "SUNO_COVER_CONFIG")
@@ -126,7 +126,7 @@ def parse_toml(path: Path, raw: bytes) -> dict[str, Any]:
     """Parse a settings file.
 
     Raises:
-        UsageError: It is no TOML; says the line and the column.
+        UsageError: It is not valid TOML; says the line and the column.
     """
     if len(raw) > MAX_FILE_BYTES:
         raise UsageError(f"{path} is far too long for a settings file", hint="Check SUNO_COVER_CONFIG.")
@@ -195,5 +195,5 @@ def _kind_of(value: Any) -> str:
 
 
 def _is_private(stream: FileIO) -> bool:
-    """Tell whether nobody but its owner can read an open file; modes say so on POSIX only."""
+    """Tell whether only its owner can read an open file; modes say so on POSIX only."""
     return os.name != "posix" or not os.fstat(stream.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO)

@@ -67,7 +67,8 @@ class TaskIds(msgspec.Struct, frozen=True):
 def find_fault(task_id: str, *, names_folder: bool = False) -> str | None:
     """Say what is wrong with an id, or ``None``.
 
-    One that names a folder has letters, digits, - and _ only, no - at its beginning, and is no device on Windows.
+    One that names a folder has letters, digits, - and _ only, no - at its beginning, and is not a device on
+    Windows.
     """
     if not task_id.strip():
         return "it is empty"

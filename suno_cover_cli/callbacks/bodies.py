@@ -1,6 +1,6 @@
 """Reads the body of a request as JSON, however it was packed: compressed, in another charset, as a form.
 
-Whoever calls may be anybody, so every step is bounded: 1 MiB unpacked, few layers, few fields. The bytes as they
+Any program may call, so every step is bounded: 1 MiB unpacked, few layers, few fields. The bytes as they
 came are the caller's to keep; nothing here changes them.
 """
 

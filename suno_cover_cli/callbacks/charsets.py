@@ -6,7 +6,7 @@ SNIFFED_BYTES = 4096
 """How much of a text is looked at to find its charset."""
 
 _CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:-]{1,40})", re.IGNORECASE)
-# Python's own look-up takes any name, keeps those it does not know for ever, and knows codecs that are slow on
+# Python's own look-up takes any name, never forgets those it does not know, and knows codecs that are slow on
 # purpose-made input. Senders name one of these.
 _CHARSETS = {
     **dict.fromkeys(("utf-8", "utf8", "us-ascii", "ascii"), "utf-8"),

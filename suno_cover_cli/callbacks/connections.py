@@ -22,7 +22,7 @@ _LEAST_CONNECTIONS = 16
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds that keep strangers from using us up.
+    """Bounds on what unknown senders can use up.
 
     Attributes:
         max_connections: Open at once; one more drops the one waited for longest.
@@ -104,14 +104,14 @@ class ConnectionLedger:
         self.releases(connection)
 
     def drop_overdue(self) -> None:
-        """Drop whoever took longer than it may."""
+        """Drop connections that took too long."""
         now_s = self._clock.monotonic()
         for waiting, limit_s in ((self._strangers, self._limits.request_s), (self._known, self._limits.idle_s)):
             for connection in [one for one, since_s in waiting.items() if now_s - since_s > limit_s]:
                 self._drop(connection)
 
     def drop_waiting(self) -> None:
-        """Drop whoever is not owed an answer."""
+        """Drop connections that wait for no answer."""
         for connection in [*self._strangers, *self._known]:
             self._drop(connection)
 

@@ -1,4 +1,4 @@
-"""What a callback says, read from bytes that anybody may have sent."""
+"""What a callback says, read from bytes that any program may have sent."""
 
 import re
 from urllib.parse import quote
@@ -44,7 +44,7 @@ class CallbackContent(msgspec.Struct, frozen=True, gc=False):
         message: The service's words, untrusted text.
         image_urls: The covers it names, untrusted; only the service's own record is downloaded from.
         kind: What was asked for.
-        stage: How far that is; ``None`` where it cannot be told.
+        stage: How far that is; ``None`` where it is not known.
         items: How many images, tracks or texts it brings.
         packing: How the body came, such as ``gzip`` or ``form, gbk``; empty for plain JSON in UTF-8.
     """
@@ -60,7 +60,7 @@ class CallbackContent(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_final(self) -> bool:
-        """Whether no other callback of this task follows, as far as can be told."""
+        """Whether no other callback of this task follows, as far as is known."""
         return self.kind is CallbackKind.UNKNOWN or (self.stage is not None and self.stage.is_final)
 
 
@@ -76,8 +76,8 @@ class ReceivedRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         headers: As sent; see :data:`~suno_cover_cli.callbacks.bodies.Headers`.
         body: As sent, byte for byte.
         remote: Address of the sender, as far as it is known: else of the peer, the tunnel's agent as a rule.
-        content: What the callback says, or ``None`` when it is no callback.
-        reason: Why it is no callback, in words of our own; empty for a callback.
+        content: What the callback says, or ``None`` when it is not a callback.
+        reason: Why it is not a callback, in our own words; empty for a callback.
         signature: What is known about a callback's signature.
         signature_reason: What is wrong with it, in words of our own; empty when nothing is.
         duplicate_of: ``n`` of the first accepted callback with the same task, code and body, or ``None``.
@@ -125,8 +125,8 @@ def parse_callback(body: bytes, headers: Headers = ()) -> CallbackContent:
     """Read the body of a callback, of whichever kind and however it was packed.
 
     Tolerated: compression, any charset, forms, ``data`` as JSON text or left out, either spelling of the id, ids
-    and codes of the other type, missing ``msg``, unknown fields, images that are no list of texts (they count as
-    none).
+    and codes of the other type, missing ``msg``, unknown fields, images that are not a list of texts (they count
+    as none).
 
     Args:
         body: As sent.

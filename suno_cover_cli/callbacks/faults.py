@@ -74,7 +74,7 @@ def _not_answered(error: Exception) -> Fault:
         case OSError():
             return Fault(f"cut the connection ({clean(reason_of(error), 200)})", _LOG)
         case ValueError():
-            # A record that somebody edited can hold headers that are none.
+            # An edited record can hold headers that are not valid.
             return Fault(f"cannot be sent this: {clean(error, 200)}")
     return Fault(f"failed ({type(error).__name__})")
 

@@ -48,7 +48,7 @@ class Classified(NamedTuple):
 
     Attributes:
         kind: See :class:`CallbackKind`.
-        stage: ``None`` where it cannot be told.
+        stage: ``None`` where it is not known.
         items: Tracks of music, texts of lyrics, images of a cover.
         images: ``images`` as they came, of a cover.
     """

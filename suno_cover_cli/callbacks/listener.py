@@ -1,10 +1,10 @@
-"""The local HTTP server that callbacks arrive at. Everything it reads was sent by anybody.
+"""The local HTTP server that callbacks arrive at. Any program may have sent what it reads.
 
 One request, one of these answers (the statuses are a contract): 200 ``{"status":"received"}`` before any work,
 404 for a path that is not open, and on an open one those of :func:`~suno_cover_cli.callbacks.verdict.judge`.
 Where a job waits, any POST on its secret path wakes it and is answered with 200, except under a webhook key:
-then only a right signature does. Strangers learn nothing else, cost bounded memory and time, and write nothing
-on the terminal.
+then only a right signature does. Unknown senders learn nothing else, cost bounded memory and time, and write
+nothing on the terminal.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ _CUTTING_S = 0.1
 # Turns of the event loop from bytes that lie in the kernel to a request that is owed an answer.
 _TURNS_TO_ANSWER = 4
 # A connection is read some three turns of the loop after its acceptance. Were all places given away within
-# those, a crowd would push out callbacks that nobody has looked at yet.
+# those, a crowd would push out callbacks that were not read yet.
 _TURNS_TO_FILL = 8
 # The crowd waits in the kernel instead, as long a queue as the system allows; asking again takes a client 1 s.
 _QUEUE = 4096
@@ -82,7 +82,7 @@ class CallbackListener:
         webhook_key: Key that signs callbacks; ``None`` leaves signatures unchecked.
         signature_age_s: Seconds a signature's stamp may lie behind or ahead.
         max_body_bytes: Above this a body is not read at all.
-        trusts_forwarded_for: Whoever connects from this machine is the tunnel's agent, and its word for the
+        trusts_forwarded_for: A client on this machine is the tunnel's agent, and its word for the
             sender's address counts.
         responder: Decides the answer to requests on open paths; without one it is given at once.
         on_exchange: Told of every request after its answer, those on other paths included, our probe's not. It
@@ -135,7 +135,7 @@ class CallbackListener:
         self._ledger = ConnectionLedger(limits, self._clock)
         self._web = web.Server(self._serve, request_factory=make_request)
         # What clients do wrong is counted, not logged: the terminal belongs to the user.
-        silent = logging.Logger("callbacks", logging.CRITICAL + 1)  # noqa: LOG001 -- nobody else's, no parent
+        silent = logging.Logger("callbacks", logging.CRITICAL + 1)  # noqa: LOG001 -- ours alone, no parent
         connect = partial(Connection, self._web, registry=self._ledger, on_garbage=self._note_garbage, log=silent)
         loop = asyncio.get_running_loop()
         try:
@@ -221,7 +221,7 @@ class CallbackListener:
         else:
             received, answer = await self._receive(inbox, request, ts)
             reason = received.reason or received.signature_reason
-        # From here on the client is waited for: an answer that nobody reads keeps no connection alive.
+        # From here on the client is waited for: an answer that is not read does not keep a connection alive.
         self._ledger.waits(connection)
         response, is_lost = await send(request, answer, on_progress=partial(self._ledger.waits, connection))
         if not reason:

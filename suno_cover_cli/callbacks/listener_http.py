@@ -1,4 +1,4 @@
-"""How the listener speaks HTTP: aiohttp's server with bounds on what a stranger may cost.
+"""How the listener speaks HTTP: aiohttp's server with bounds on what an unknown sender can cost.
 
 aiohttp's own bounds are on lines and on their number; what is added here is a bound on whole heads, a place
 for each connection in the registry, answers in the listener's own shape, and silence: what clients do wrong is
@@ -28,7 +28,7 @@ from suno_cover_cli.callbacks.verdict import BodyFault, refusal
 
 # Node.js stops at 16 KiB of header lines as well; a real callback has about one.
 _MAX_HEAD_BYTES = 16 * 1024
-# Callback addresses carry queries, of 8 KiB where somebody puts a token into each.
+# Callback addresses carry queries, of 8 KiB where each holds a token.
 _MAX_LINE_BYTES = 12 * 1024
 _MAX_FIELD_BYTES = 8190
 _READ_BYTES = 16 * 1024
@@ -272,7 +272,7 @@ async def send(
         answer: The answer; its rest is closed whatever happens.
         on_progress: Told whenever the client has taken a piece of a long one.
     """
-    # A body that nobody wants to read leaves no place to find the next request at.
+    # A body that is not read leaves no place to find the next request at.
     response = WireAnswer(answer, must_close=not request.content.is_eof(), on_progress=on_progress)
     try:
         await response.prepare(request)

@@ -97,7 +97,7 @@ async def refuse_loop(url: str, *, local_url: str, public_url: str | None) -> No
     """Refuse a receiver that is the listener itself, by its public or by any local address.
 
     Raises:
-        UsageError: Every callback would come back for ever.
+        UsageError: Every callback would come back endlessly.
     """
     target, local = URL(url), URL(local_url)
     public = URL(public_url) if public_url else None
@@ -120,7 +120,7 @@ async def is_this_machine(host: str, port: int) -> bool:
 
 
 def _is_own_address(family: int, host: str) -> bool:
-    """Tell whether an address is this machine's: nobody else's can be bound."""
+    """Tell whether an address is this machine's: no other can be bound."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((host, 0))

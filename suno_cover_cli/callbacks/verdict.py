@@ -1,4 +1,4 @@
-"""What a request on an open path is, and what it is answered unless somebody decides otherwise."""
+"""What a request on an open path is, and what it is answered unless an option decides otherwise."""
 
 from typing import NamedTuple
 
@@ -26,8 +26,8 @@ class Verdict(NamedTuple):
     """What a request is.
 
     Attributes:
-        content: What the callback says, or ``None`` when it is no callback.
-        reason: Why it is no callback; empty for one.
+        content: What the callback says, or ``None`` when it is not a callback.
+        reason: Why it is not a callback; empty for one.
         signature: What its signature is worth.
         answer: 200 to a callback and to a probe; 401 to a signature that is wrong, missing or stale; 405 to other
             methods than POST; 413 to a body that is too large, packed or unpacked; 400 to anything else.

@@ -96,7 +96,7 @@ async def _serve(options: GalleryOptions, state_dir: "Path", context: "Context")
 async def _run(
     page: "Gallery", server: "PageServer", options: GalleryOptions, context: "Context", report: Any
 ) -> str:
-    """Serve until every job is decided, with ``--once``, or for ever."""
+    """Serve until every job is decided, with ``--once``, or until it is interrupted."""
     import asyncio
 
     from suno_cover_cli.ui.desktop import open_url

@@ -119,7 +119,7 @@ def build_app() -> "typer.Typer":
             _print_version()
             raise typer.Exit
 
-    # What follows the first word that is no option belongs to the command that is to be run.
+    # What follows the first word that is not an option belongs to the command that is to be run.
     runs_program = {"allow_interspersed_args": False}
     add_command(app, generate)
     add_command(app, wait)
@@ -194,7 +194,7 @@ class QuickEnd:
         if self.code is None:
             return
         if sys.warnoptions:
-            # Whoever asks Python for warnings is told of what was left open.
+            # With Python's warnings on, what was left open is reported.
             gc.collect()
         try:
             for stream in (sys.stdout, sys.stderr):

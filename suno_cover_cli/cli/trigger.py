@@ -92,7 +92,7 @@ def trigger(options: TriggerOptions) -> None:
 
     Exit code: 0 when the receiver answered within 15 s each time as it should:
     200 as a rule, as the service wants it; 401 or 403 to a wrong signature; 4xx
-    to what is no callback. 5 when it never answered; 1 otherwise.
+    to what is not a callback. 5 when it never answered; 1 otherwise.
 
     Example: suno-cover trigger success --to 3000/suno-cover-callback
     """

@@ -1,7 +1,7 @@
 """What TAB offers: commands and options from a table, ids and profiles from the user's files.
 
 A shell's script (:mod:`completion.scripts`) starts the program with ``_SUNO_COVER_COMPLETE`` set to its name and
-the words up to the cursor. The answer's first line says what else the shell shall offer (``:none``, ``:files`` or
+the words up to the cursor. The answer's first line says what else the shell is to offer (``:none``, ``:files`` or
 ``:dirs``), the others are one candidate each with a tab and a few words. The command line's own parser is not
 loaded for this: it would take three times as long as all the rest.
 """
@@ -179,7 +179,7 @@ def _profiles(environ: Mapping[str, str]) -> list[Candidate]:
             profiles = tomllib.load(stream).get("profiles", {})
         return [Candidate(str(name), str(table.get("provider", ""))) for name, table in profiles.items()]
     except (OSError, ValueError, RuntimeError, AttributeError, RecursionError):
-        # Whatever is wrong with the file is told by the command; a TAB is silent.
+        # Whatever is wrong with the file is reported by the command; a TAB is silent.
         return []
 
 
@@ -194,7 +194,7 @@ _QUERIES = {
 
 
 def _ids(kind: str, environ: Mapping[str, str]) -> list[Candidate]:
-    """Return the latest ids of the journal, read without waiting for whoever writes to it."""
+    """Return the latest ids of the journal, read without waiting for its writers."""
     import sqlite3
 
     from suno_cover_cli.base.folders import state_folder

@@ -35,4 +35,4 @@ class Command(NamedTuple):
     options: tuple[Option, ...]
     arguments: tuple[str, ...] = ()
     repeats: bool = False
-    commands: dict[str, str] = {}  # noqa: RUF012 -- a default that nobody changes
+    commands: dict[str, str] = {}  # noqa: RUF012 -- a default that never changes

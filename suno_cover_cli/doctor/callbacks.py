@@ -94,7 +94,7 @@ async def _ask_kind(subject: Subject, check: TunnelCheck, troubles: list[TunnelE
 
 
 def _judge(subject: Subject, message: str, hint: str) -> Finding:
-    """Return what a missing tunnel means: a failure for whoever insists on one, else a slower way."""
+    """Return what a missing tunnel means: a failure where one is required, else a slower way."""
     if subject.settings.callback == "required":
         return failed(message.removesuffix(_INSTEAD), hint)
     return warned(message, hint)

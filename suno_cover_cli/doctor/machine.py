@@ -13,7 +13,7 @@ from suno_cover_cli.base.events import WarningRaised
 from suno_cover_cli.base.folders import LEAST_FREE_BYTES, probe_folder
 from suno_cover_cli.base.providers import Provider
 from suno_cover_cli.doctor.checks import Doctor, Finding, Subject, failed, passed, skipped, warned
-from suno_cover_cli.journal.check import JournalReport, check_journal, mend_journal
+from suno_cover_cli.journal.check import JournalReport, check_journal, repair_journal
 from suno_cover_cli.ui.words import format_bytes, format_count
 from suno_cover_cli.wiring.details import package_versions
 
@@ -82,7 +82,7 @@ async def check_folders(subject: Subject, doctor: Doctor) -> None:
         found = await in_daemon_thread(lambda: check_journal(path, now))
         done = list[WarningRaised]()
         if found.is_damaged:
-            done = await in_daemon_thread(lambda: mend_journal(path, clock))
+            done = await in_daemon_thread(lambda: repair_journal(path, clock))
             found = await in_daemon_thread(lambda: check_journal(path, now))
         reports.append(found)
         return _judge_journal(found, path, done)

@@ -142,7 +142,7 @@ class AddressGuard:
         return url
 
     def check_resolved(self, url: URL, hosts: Iterable[str]) -> None:
-        """Check what a name resolves to, for a request that somebody else (a proxy) will connect.
+        """Check what a name resolves to, for a request that a proxy connects.
 
         Raises:
             ImageError: ``image_forbidden_address`` when one of ``hosts`` must not be connected to.

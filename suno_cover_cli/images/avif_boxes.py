@@ -50,7 +50,7 @@ def check_boxes(data: bytes) -> None:
 
 
 def _walk(data: bytes) -> Iterator[_Box]:
-    """Yield the outermost boxes; stray bytes behind them are no box and no fault."""
+    """Yield the outermost boxes; stray bytes behind them are neither a box nor a fault."""
     place = 0
     while place + _HEAD_BYTES <= len(data):
         box = _box_at(data, place, len(data))

@@ -36,7 +36,7 @@ from suno_cover_cli.images.syncing import FolderSync
 from suno_cover_cli.images.transfer import Intake, Transfer
 from suno_cover_cli.images.unpacking import MOST_LAYERS, Unpacker
 
-# What is no picture, or a broken one, at its source seldom mends itself.
+# A source that sends no picture, or a broken one, seldom recovers by itself.
 _CONTENT_ATTEMPTS = 3
 _WAITING_THREADS = 8
 
@@ -113,7 +113,7 @@ class Downloader:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Every save waits for its own last step, so the threads are idle unless somebody was in a hurry.
+        # Every save waits for its own last step, so the threads are idle unless a caller left early.
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._hosts.__aexit__(exc_type, exc, traceback)
 
@@ -303,7 +303,7 @@ class Downloader:
         """Run a blocking function in a thread of our own; when cancelled, it still runs to its end."""
         call = functools.partial(function, *args, **kwargs)
         doing = asyncio.get_running_loop().run_in_executor(self._threads, call)
-        # Whoever is cancelled does not come back for the outcome, and asyncio would complain about that.
+        # A cancelled caller does not read the outcome, and asyncio would complain about that.
         doing.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(doing)
 

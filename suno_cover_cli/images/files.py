@@ -93,7 +93,7 @@ class ImageFolder:
             The file; or the whole picture that took the name in the meantime.
 
         Raises:
-            ImageError: ``file_exists`` when something that is no picture took the name in the meantime;
+            ImageError: ``file_exists`` when something that is not a picture took the name in the meantime;
                 ``folder_unwritable`` or ``disk_full``.
         """
         path = self.path / (part.stem + picture.format.suffix)
@@ -118,7 +118,7 @@ class ImageFolder:
 
     def _make(self) -> None:
         if self.path.is_symlink():
-            # The service named it: a link of that name has been planted, whoever follows it writes elsewhere.
+            # The service named it: a link of that name was planted, and following it would write elsewhere.
             raise ImageError(
                 f"{clean(self.path, 400)} is a link, which is not followed",
                 code="folder_unwritable",

@@ -58,7 +58,7 @@ class _LooseHandler(ResponseHandler):
         if passed_on:
             super().data_received(passed_on)
         if self._answer.has_stray_bytes:
-            # What follows an answer unasked cannot be told from the next one.
+            # Extra bytes after an answer look like the next one.
             self.force_close()
             if self.transport is not None:
                 self.transport.close()
@@ -66,7 +66,7 @@ class _LooseHandler(ResponseHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is over; aiohttp would throw away what of an announced length has come and is unread."""
         if self._answer is not None and self._answer.has_length and self._payload is not None:
-            self._payload.feed_eof()  # whoever reads compares the length
+            self._payload.feed_eof()  # the reader compares the length
             self._payload = self._parser = None
         super().connection_lost(exc)
 

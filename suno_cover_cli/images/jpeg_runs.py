@@ -108,7 +108,7 @@ class Runs:
         self._may_be_zeros = False
 
     def feed_header(self, data: bytes) -> None:
-        """Pass on what is no coded data: markers and tables."""
+        """Pass on what is not coded data: markers and tables."""
         for decoder in self._decoders:
             decoder.feed(data)
 
@@ -204,7 +204,7 @@ class Gathered:
         self._data = bytearray()
 
     def feed_header(self, data: bytes) -> None:
-        """Keep what is no coded data."""
+        """Keep what is not coded data."""
         self._data += data
 
     def begin_scan(self, *, may_be_zeros: bool) -> None:

@@ -35,7 +35,7 @@ class FolderSync:
     async def _sync(self, before: "asyncio.Task[None] | None") -> None:
         if before is not None:
             await asyncio.wait({before})
-        # Whoever comes from here on may have given a name too late for this sync.
+        # A caller that comes from here on may have given a name too late for this sync.
         self._current, self._next = self._next, None
         await self._run(self._files.sync)
         self.begin()

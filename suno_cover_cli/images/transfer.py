@@ -116,7 +116,7 @@ class Transfer:
         self._etag = self.total_bytes = None
 
     def report_progress(self, received_bytes: int) -> None:
-        """Pass the number of bytes so far on to whoever asked for it."""
+        """Pass the number of bytes so far on to the caller that asked for it."""
         if self._on_progress is not None:
             self._on_progress(received_bytes, self.total_bytes)
 

@@ -53,7 +53,7 @@ class Unpacker:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take the next bytes; yield what comes out, at most 64 KiB at a time.
 
-        A packing may make much of little: whoever iterates looks at :attr:`most_bytes` each time. What comes out
+        A packing may make much of little: the caller checks :attr:`most_bytes` at each step. What comes out
         may be nothing.
 
         Raises:

@@ -20,7 +20,7 @@ from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 
 _CODE_OK = 200
 _LAG_FIRST_S = 1.0
-# Whoever knows the path can send such requests all day, and each read counts against the account's limit.
+# Any sender that knows the path can send such requests all day, and each read counts against the account's limit.
 _ODD_PAUSE_S = 5.0
 _LAST_READ_S = 10.0
 """What a read that the deadline finds under way may still take, retries included."""

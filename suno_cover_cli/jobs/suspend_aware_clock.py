@@ -61,7 +61,7 @@ class SuspendAwareClock:
                 await asyncio.wait({doing})
 
     async def watch(self) -> None:
-        """Look at both clocks every few seconds, for ever."""
+        """Look at both clocks every few seconds, until cancelled."""
         while True:
             await self._clock.sleep(_TICK_S)
             self._observe()

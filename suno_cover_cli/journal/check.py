@@ -1,4 +1,4 @@
-"""Whether the journal is sound, looked at without a change; and mended when it is not. Blocks."""
+"""Whether the journal is sound, looked at without a change; and repaired when it is not. Blocks."""
 
 import sqlite3
 from contextlib import closing
@@ -31,7 +31,7 @@ class JournalReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         is_there: Whether there is a journal at all.
         trouble: What is wrong with it, in SQLite's words; empty when it is sound.
-        is_damaged: Whether that can be mended; see :func:`mend_journal`.
+        is_damaged: Whether that can be repaired; see :func:`repair_journal`.
         jobs: How many it knows.
         unfinished: Of these, how many have not ended.
         expired: Of these, how many miss images whose links are past their time.
@@ -117,20 +117,20 @@ def find_begun_folders(path: Path) -> list[Path]:
     ]
 
 
-def mend_journal(path: Path, clock: Clock) -> list[WarningRaised]:
-    """Mend a damaged journal: its file if that is damaged, and every job in it that is.
+def repair_journal(path: Path, clock: Clock) -> list[WarningRaised]:
+    """Repair a damaged journal: its file if that is damaged, and every job in it that is.
 
     Returns:
         What was found and done, in words.
 
     Raises:
-        DatabaseError: It cannot be mended; it is as it was.
+        DatabaseError: It cannot be repaired; it is as it was.
         UsageError: A newer version wrote it.
     """
     notes: list[WarningRaised] = []
     file = JournalFile(path, clock=clock, report=notes.append)
     try:
-        file.mend_if_damaged()
+        file.repair_if_damaged()
         last_id: int | None = 0
         while last_id is not None:
             last_id = file.run(partial(_read_page, last_id))
@@ -140,6 +140,6 @@ def mend_journal(path: Path, clock: Clock) -> list[WarningRaised]:
 
 
 def _read_page(after: int, connection: JournalConnection) -> int | None:
-    """Read some jobs, which mends them; return the id of the last one."""
+    """Read some jobs, which repairs them; return the id of the last one."""
     page = read_jobs(connection, f"{SELECT_JOBS} WHERE id > ? ORDER BY id LIMIT ?", (after, _PAGE))
     return page[-1].id if page else None

@@ -1,4 +1,4 @@
-"""The journal's thread: one thread, one connection, commits shared by whoever writes at the same moment.
+"""The journal's thread: one thread, one connection, commits shared by all that write at the same moment.
 
 Nothing is reported as kept before it is on disk (WAL, ``synchronous=FULL``). A commit costs one fsync however
 many steps it carries, so steps that arrive while one is under way go together into the next.
@@ -35,8 +35,8 @@ class _Step:
 class Database:
     """The journal's file. An async context manager: entering opens and migrates, leaving commits and closes.
 
-    A file that is damaged, now or later, is mended: it is kept under another name, and what can be read of it goes
-    on. Leaving takes at most about a second; what could not be committed by then is committed by nobody.
+    A file that is damaged, now or later, is repaired: it is kept under another name, and what can be read of it
+    goes on. Leaving takes at most about a second; what could not be committed by then is lost.
 
     Args:
         path: The file; its folder is made (mode 0700) when missing.
@@ -101,14 +101,14 @@ class Database:
         self, loop: asyncio.AbstractEventLoop, opened: "asyncio.Future[Any]", ended: "asyncio.Future[Any]"
     ) -> None:
         def report(note: WarningRaised) -> None:
-            # The loop may have closed meanwhile; then there is nobody left to tell.
+            # The loop may have closed meanwhile; then no caller is left to report to.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._sink.emit, note)
 
         file = JournalFile(self.path, clock=self._clock, report=report)
         try:
             file.open()
-        except Exception as error:  # noqa: BLE001 -- whatever it is, whoever opens the journal must be answered
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the caller that opens the journal must get an answer
             _settle_from_thread(loop, [(opened, Failure(error)), (ended, None)])
             return
         _settle_from_thread(loop, [(opened, None)])

@@ -42,7 +42,7 @@ class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
         task_id: Music or cover task id.
         is_sandbox: Of the built-in sandbox, or of any other service.
         changed_before: Epoch seconds; rows that have not changed since.
-        is_decided: Whether somebody has chosen a variant, or that none will do.
+        is_decided: Whether a variant was chosen, or all were rejected.
         has_covers: Only jobs of which covers were saved, each cover task once; whether the files are
             still there is another question.
     """

@@ -116,7 +116,7 @@ class Journal:
     async def enqueue(self, rows: Iterable[JobRow]) -> None:
         """Write a whole batch down before its first job is begun, so that ``resume`` knows all of it.
 
-        A job the journal knows keeps its row: one that is unfinished and nobody's becomes ours.
+        A job the journal knows keeps its row: one that is unfinished and has no owner becomes ours.
         """
         waiting = iter(rows)
         while chunk := list(islice(waiting, _CHUNK)):
@@ -135,8 +135,8 @@ class Journal:
     async def claim(self, wanted: JobRow) -> Claim:
         """Take a job, found by row, music task or cover task, or make it as ``wanted`` describes it.
 
-        A job that failed or was rejected is made anew; any other is gone on with, whoever began it. A job to be
-        submitted is ``submitting`` from here on.
+        A job that failed or was rejected is made anew; any other is continued, no matter which run began it. A job
+        to be submitted is ``submitting`` from here on.
         """
 
         def operation(connection: JournalConnection) -> Claim:
@@ -246,7 +246,7 @@ class Journal:
             found = connection.execute("SELECT owner FROM jobs WHERE id = ?", (job_id,)).fetchone()
             return found is None or found[0] is None or not self._locks.is_alive(found[0])
 
-        # A journal that fails meanwhile keeps nobody waiting: the service itself makes no job twice.
+        # A journal that fails meanwhile does not block the run: the service itself makes no job twice.
         while not await self._try(operation, fallback=True):
             await self._clock.sleep(_BUSY_POLL_S)
 

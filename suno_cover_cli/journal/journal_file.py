@@ -1,7 +1,7 @@
 """The journal's file as its thread sees it: transactions, and what is done when the file fails. Blocks.
 
-A file that is damaged is mended on the spot and the step is run again; one that was replaced or removed under us,
-by a repair in another process or by a person, is opened again. Each at most a few times.
+A file that is damaged is repaired on the spot and the step is run again; one that was replaced or removed under
+us, by a repair in another process or by a person, is opened again. Each at most a few times.
 """
 
 import errno
@@ -36,7 +36,7 @@ _MOST_RECOVERIES = 3
 
 
 class DatabaseError(SunoCoverError):
-    """The file cannot be read or written: disk full, read-only, locked for too long, damaged beyond mending."""
+    """The file cannot be read or written: disk full, read-only, locked for too long, damaged beyond repair."""
 
     exit_code = ExitCode.FAILURE
     code = "journal_unavailable"
@@ -61,7 +61,7 @@ _HINTS_BY_ERRNO = {
 
 
 class Failure:
-    """What a step raised, so that it can be told from what a step returned."""
+    """What a step raised, to keep it apart from what a step returned."""
 
     __slots__ = ("error",)
 
@@ -79,7 +79,7 @@ class JournalFile:
     Args:
         path: Of the file.
         clock: Stamps what is kept of a damaged file.
-        report: Takes what was met and mended.
+        report: Takes what was met and repaired.
     """
 
     def __init__(self, path: Path, *, clock: Clock, report: Callable[[WarningRaised], None]) -> None:
@@ -91,7 +91,7 @@ class JournalFile:
         self._recoveries = 0
 
     def open(self) -> JournalConnection:
-        """Open the file, mended if it has to be.
+        """Open the file, repaired if necessary.
 
         Raises:
             UsageError: A newer version wrote it.
@@ -125,11 +125,11 @@ class JournalFile:
         if done is not None:
             self._report(_describe(self._path, done))
 
-    def mend_if_damaged(self) -> None:
-        """Let SQLite look at every page, and mend the file when it finds a fault or tables are missing.
+    def repair_if_damaged(self) -> None:
+        """Let SQLite look at every page, and repair the file when it finds a fault or tables are missing.
 
         Raises:
-            DatabaseError: It cannot be mended.
+            DatabaseError: It cannot be repaired.
         """
         try:
             connection = self.open()
@@ -208,7 +208,7 @@ class JournalFile:
             return False
         self.close()
         if not is_replaced:
-            # Opening tells what keeps it from being mended.
+            # Opening reports why it cannot be repaired.
             with suppress(OSError, sqlite3.Error):
                 self._mend()
         return True
@@ -221,7 +221,7 @@ class JournalFile:
                 connection.close()
 
     def _explained(self, error: Exception) -> Exception:
-        """Say what a failure means for whoever uses the journal; what is not the file's is returned as it is."""
+        """Say what a failure means for users of the journal; what is not the file's is returned as it is."""
         if (found := _reason_of(error)) is None:
             return error
         reason, hint = found

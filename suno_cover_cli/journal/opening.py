@@ -36,7 +36,7 @@ class JournalConnection(sqlite3.Connection):
     """A connection on which operations leave word of damage they met.
 
     Attributes:
-        notes: To be told once the transaction is on the disk.
+        notes: To be reported once the transaction is on the disk.
     """
 
     def __init__(self, *args: object, **more: object) -> None:
@@ -85,12 +85,12 @@ def prepare_file(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for suffix in ("", "-shm", "-journal", *LOG_SUFFIXES):
         refuse_odd_file(path.with_name(path.name + suffix))
-    # Made by us, so that nobody else may read it: SQLite would follow the umask.
+    # Made by us, so that only its owner may read it: SQLite would follow the umask.
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def refuse_odd_file(path: Path) -> None:
-    """Refuse what would keep whoever opens it waiting.
+    """Refuse what would block on opening.
 
     Raises:
         OSError: It is a folder, a pipe, a socket, a device; or it cannot be looked at.

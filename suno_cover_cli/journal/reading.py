@@ -1,6 +1,6 @@
-"""Reads jobs out of the journal. A row that is damaged is mended or set aside, and the others go on.
+"""Reads jobs out of the journal. A row that is damaged is repaired or set aside, and the others go on.
 
-What is set aside or mended is kept as it was in the table ``damaged_rows``, the newest of it only.
+What is set aside or repaired is kept as it was in the table ``damaged_rows``, the newest of it only.
 """
 
 import os
@@ -151,7 +151,7 @@ def read_jobs(connection: JournalConnection, query: str, values: Sequence[Any]) 
     Raises:
         sqlite3.Error: The file cannot be read.
     """
-    return read_rows(connection, query, values, make=_row_of, mend=_mend_job)
+    return read_rows(connection, query, values, make=_row_of, repair=_repair_job)
 
 
 def read_rows(
@@ -160,7 +160,7 @@ def read_rows(
     values: Sequence[Any],
     *,
     make: Callable[[tuple[Any, ...]], R],
-    mend: Callable[[JournalConnection, Any], None],
+    repair: Callable[[JournalConnection, Any], None],
 ) -> list[R]:
     """Read rows of any table inside a transaction.
 
@@ -169,7 +169,7 @@ def read_rows(
         query: Its first column is the key of the row.
         values: For its question marks.
         make: Makes one row; raises :class:`DamagedRowError`.
-        mend: Mends or removes the row with a key, so that it is sound or gone.
+        repair: Repairs or removes the row with a key, so that it is sound or gone.
 
     Raises:
         sqlite3.Error: The file cannot be read.
@@ -186,7 +186,7 @@ def read_rows(
     try:
         for found in connection.execute(query, values).fetchall():
             if not _is_sound(found, make):
-                mend(connection, found[0])
+                repair(connection, found[0])
     finally:
         connection.text_factory = str
     try:
@@ -196,7 +196,7 @@ def read_rows(
 
 
 def count_damaged(connection: sqlite3.Connection) -> int:
-    """Count the jobs that would have to be mended. Leaves the connection with lenient text.
+    """Count the jobs that would have to be repaired. Leaves the connection with lenient text.
 
     Raises:
         sqlite3.Error: The file cannot be read.
@@ -217,7 +217,7 @@ def _decode_leniently(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-# --- mending ---------------------------------------------------------------------------------------------
+# --- repair ------------------------------------------------------------------------------------------------
 
 
 def set_aside(
@@ -262,14 +262,14 @@ def _shown(cell: Any) -> Any:
     return repr(cell) if isinstance(cell, float) else cell
 
 
-def _mend_job(connection: JournalConnection, job_id: int) -> None:
+def _repair_job(connection: JournalConnection, job_id: int) -> None:
     cursor = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,))
     cells = dict(zip((name for name, *_ in cursor.description), cursor.fetchone(), strict=True))
-    _mend_pick(connection, cells)
+    _repair_pick(connection, cells)
     faults = _faults_of(cells)
     if not faults:
         return
-    mended = _mended(cells, faults)
+    repaired = _repaired(cells, faults)
     what = ", ".join(
         f"{name} {clean(cells[column], 128)}"
         for name, column in (("music task", "music_task_id"), ("cover task", "task_id"))
@@ -281,13 +281,13 @@ def _mend_job(connection: JournalConnection, job_id: int) -> None:
         cells,
         ", ".join(sorted(faults)),
         what=f"job {job_id} ({what})" if what else f"job {job_id}",
-        outcome="set aside" if mended is None else "mended",
+        outcome="set aside" if repaired is None else "repaired",
     )
-    if mended is None:
+    if repaired is None:
         connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
         return
-    changes = ", ".join(f"{name} = ?" for name in mended)
-    connection.execute(f"UPDATE jobs SET {changes} WHERE id = ?", [*mended.values(), job_id])  # noqa: S608 -- our columns
+    changes = ", ".join(f"{name} = ?" for name in repaired)
+    connection.execute(f"UPDATE jobs SET {changes} WHERE id = ?", [*repaired.values(), job_id])  # noqa: S608 -- our columns
 
 
 def _faults_of(cells: dict[str, Any]) -> set[str]:
@@ -301,7 +301,7 @@ def _faults_of(cells: dict[str, Any]) -> set[str]:
     return faults
 
 
-def _mended(cells: dict[str, Any], faults: set[str]) -> dict[str, Any] | None:
+def _repaired(cells: dict[str, Any], faults: set[str]) -> dict[str, Any] | None:
     """Return what to write into the damaged columns, ``None`` when too much is lost to go on with the job.
 
     A job whose state or cover task id is lost is submitted or read once more, which makes no second job.
@@ -317,13 +317,13 @@ def _mended(cells: dict[str, Any], faults: set[str]) -> dict[str, Any] | None:
         "created_at": moment,
         "updated_at": moment,
     }
-    mended = {name: replacements.get(name) for name in sorted(faults)}
+    repaired = {name: replacements.get(name) for name in sorted(faults)}
     if "task_id" in faults and cells["state"] in {RowState.SUBMITTED, RowState.PARTIAL}:
-        mended["state"] = RowState.SUBMITTING
-    return mended
+        repaired["state"] = RowState.SUBMITTING
+    return repaired
 
 
-def _mend_pick(connection: JournalConnection, job: dict[str, Any]) -> None:
+def _repair_pick(connection: JournalConnection, job: dict[str, Any]) -> None:
     """Set the pick of a job aside, when that is what is damaged."""
     key = tuple(_bound(job[name]) for name in ("service", "task_id"))
     query = f"SELECT {PICK_COLUMNS} FROM picks WHERE service = ? AND task_id = ?"  # noqa: S608 -- constants

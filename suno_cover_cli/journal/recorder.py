@@ -1,4 +1,4 @@
-"""Writes requests down behind the back of the answers: nobody who calls us waits for our disk."""
+"""Writes requests down behind the back of the answers: no caller waits for our disk."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -139,7 +139,7 @@ class Recorder:
             except DatabaseError as error:
                 self._tell(error)
             finally:
-                # Cancelled here, the batch may be on disk or not: it is told as if it were not.
+                # Cancelled here, the batch may be on disk or not: it is reported as if it were not.
                 self._on_written(batch, first)
             if first is not None:
                 self._catch_up(batch, rows, first)

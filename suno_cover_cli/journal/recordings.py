@@ -1,6 +1,6 @@
 """Recorded requests: each with its headers, its bytes and its answer, to look at and to send again.
 
-They live in the journal's database, the newest of them only: a record that anybody can grow from outside has to
+They live in the journal's database, the newest of them only: a record that any sender can grow has to
 have an end.
 """
 
@@ -71,7 +71,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         stage: Of the callback.
         task_id: Of the callback; empty without one.
         code: Of the callback; 0 without one.
-        reason: Why it is no callback.
+        reason: Why it is not a callback.
         signature: What was known about it on arrival.
         signature_reason: What was wrong with it.
         headers: As sent.
@@ -185,7 +185,7 @@ class RecordingStore:
         def operation(connection: JournalConnection) -> list[Recording]:
             query = f"{_SELECT} WHERE ? IS NULL OR task_id = ? ORDER BY n DESC LIMIT ?"
             values = (task_id, task_id, self._keep_events if limit is None else limit)
-            return read_rows(connection, query, values, make=_recording_of, mend=_set_aside)[::-1]
+            return read_rows(connection, query, values, make=_recording_of, repair=_set_aside)[::-1]
 
         return await self._database.run(operation)
 
@@ -205,7 +205,7 @@ class RecordingStore:
             where, key = "id = ?", (clean(name, 100),)
 
         def operation(connection: JournalConnection) -> Recording | None:
-            found = read_rows(connection, f"{_SELECT} WHERE {where}", key, make=_recording_of, mend=_set_aside)
+            found = read_rows(connection, f"{_SELECT} WHERE {where}", key, make=_recording_of, repair=_set_aside)
             return found[0] if found else None
 
         recording = await self._database.run(operation)
@@ -245,7 +245,7 @@ def _row_of(n: int, request: ReceivedRequest, answer: RecordedAnswer | None) -> 
         n,
         request.id,
         request.ts,
-        # What is no UTF-8 arrives as lone surrogates, which no column takes.
+        # What is not UTF-8 arrives as lone surrogates, which no column takes.
         request.method.encode("utf-8", "backslashreplace").decode(),
         request.path,
         request.remote,

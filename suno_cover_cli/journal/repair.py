@@ -1,4 +1,4 @@
-"""Mends a damaged journal: keeps the file under another name and carries its rows over into a new one. Blocks.
+"""Repairs a damaged journal: keeps the file under another name and carries its rows over into a new one. Blocks.
 
 Nothing is thrown away. The new file takes the old one's name in one step, complete and on the disk; until then the
 old one stays where it was. Processes that have the old one open notice that it was replaced.
@@ -46,7 +46,7 @@ class Repair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def repair(path: Path, damaged: Identity | None, now: float) -> Repair | None:
-    """Mend a journal that nothing in this process has open.
+    """Repair a journal that nothing in this process has open.
 
     Args:
         path: Of the journal.
@@ -65,7 +65,8 @@ def repair(path: Path, damaged: Identity | None, now: float) -> Repair | None:
         try:
             return _repair(path, now) if identity_of(path) == damaged else None
         finally:
-            # Still held: whoever waits for it looks for a new one, and then whether the file is another one.
+            # Still held: a process that waits for it looks for a new one, and then whether the file is another
+            # one.
             with suppress(OSError):
                 lock.unlink()
 
@@ -173,7 +174,7 @@ class _Writer:
         is_newer = self._is_newer(table, cells)
         if is_newer is False:
             return
-        # Text that is not UTF-8 is carried over as it is: whoever reads the row will set it aside.
+        # Text that is not UTF-8 is carried over as it is: the reader of the row sets it aside.
         values = ", ".join("CAST(? AS TEXT)" if isinstance(cell, str) else "?" for cell in cells.values())
         statement = (
             f"INSERT OR {'REPLACE' if is_newer else 'IGNORE'} INTO {table} ({', '.join(cells)})"  # noqa: S608 -- the schema's

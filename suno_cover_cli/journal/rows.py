@@ -68,7 +68,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Pick(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody chose of a job's variants.
+    """The choice between a job's variants.
 
     Attributes:
         n: The variant, counted from 1; ``None``: none of them will do.

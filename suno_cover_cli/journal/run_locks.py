@@ -57,7 +57,7 @@ class RunLocks:
                     self._own = lock
                     return
                 lock.release()
-            # Somebody who sweeps took it for a dead run's between its making and its locking.
+            # A sweeping process took it for a dead run's between its making and its locking.
             self.run = secrets.token_hex(8)
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
@@ -73,8 +73,8 @@ class RunLocks:
         """Tell whether a run holds its lock; remove what a dead one left.
 
         Two that ask at the same moment may take each other for the run: ask inside a transaction of the journal.
-        What is no lock, or cannot be read, holds nothing: a job that is run twice is not made twice, and one that
-        a dead run held must not wait for ever.
+        What is not a lock, or cannot be read, holds nothing: a job that is run twice is not made twice, and one
+        that a dead run held must not wait endlessly.
         """
         if run == self.run:
             return True

@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 class _UnreadableError(Exception):
-    """These bytes are no row."""
+    """These bytes are not a row."""
 
 
 class SalvagedFile:
@@ -120,7 +120,7 @@ class SalvagedFile:
     def _rows_of(self, number: int) -> Iterator[Row]:
         page = self._page(number)
         start = _HEADER_BYTES if number == 1 else 0
-        # An unknown kind is damage: what lies there may be rows all the same, and whoever asks knows the tables.
+        # An unknown kind is damage: what lies there may be rows all the same, and the caller knows the tables.
         if page[start] in _OTHER_KINDS:
             return
         count = int.from_bytes(page[start + 3 : start + 5])

@@ -56,7 +56,7 @@ _MIGRATIONS = (
     CREATE INDEX recordings_by_task ON recordings (task_id);
     """,
     # A pick belongs to the cover task, not to a row: a music task that is submitted anew may lead to a second row
-    # of the same cover task. It goes with the last of its rows, whoever deletes that.
+    # of the same cover task. It goes with the last of its rows, no matter what deletes that.
     """
     CREATE TABLE picks (
         service TEXT NOT NULL,
@@ -79,8 +79,8 @@ _MIGRATIONS = (
         set_aside_at REAL NOT NULL
     );
     """,
-    # Whatever arrives is recorded: also what is no callback, which has no kind and an empty task id, and what it
-    # was answered. Rows from before are callbacks of covers.
+    # Whatever arrives is recorded: also what is not a callback, which has no kind and an empty task id, and what
+    # it was answered. Rows from before are callbacks of covers.
     """
     ALTER TABLE recordings ADD COLUMN method TEXT NOT NULL DEFAULT 'POST';
     ALTER TABLE recordings ADD COLUMN remote TEXT NOT NULL DEFAULT '';
@@ -122,8 +122,8 @@ def refuse_newer(path: Path) -> None:
         sqlite3.Error: Its log cannot be read, or the file is damaged.
         OSError: The file cannot be read.
     """
-    # Only SQLite can read what was written last, which is in the log. Without a log nobody has the file open, and
-    # nothing need be locked.
+    # Only SQLite can read what was written last, which is in the log. Without a log no process has the file open,
+    # and nothing need be locked.
     has_log = path.with_name(f"{path.name}-wal").exists()
     uri = f"{path.absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}"
     with closing(sqlite3.connect(uri, uri=True)) as reader:
@@ -139,7 +139,7 @@ def refuse_newer(path: Path) -> None:
 
 
 def is_newer(version: int) -> bool:
-    """Tell whether a version is one that this program does not know yet; what nobody will reach is damage."""
+    """Tell whether a version is one that this program does not know yet; one out of reach is damage."""
     return SCHEMA_VERSION < version <= _HIGHEST_BELIEVED
 
 

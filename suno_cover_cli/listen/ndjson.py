@@ -85,7 +85,7 @@ class EventLine(ArrivalLine, frozen=True, kw_only=True):
     Attributes:
         body: Unpacked and parsed, a form as an object of its fields; ``None`` when a part of it is beyond JSON.
         kind: ``cover``, ``music``, ``lyrics``, ``wav``, ``video``, ``vocal``, ``market`` or ``unknown``.
-        stage: ``text``, ``first``, ``complete``, ``error``; ``None`` where it cannot be told.
+        stage: ``text``, ``first``, ``complete``, ``error``; ``None`` where it is not known.
         task_id: The task that it is about.
         code: The service's verdict.
         message: The service's words, cleaned.

@@ -84,4 +84,4 @@ OWN_ADDRESS = _OwnAddress()
 DIRECT = _Direct()
 
 TUNNELS = TunnelKinds((OWN_ADDRESS, DIRECT, NGROK))
-"""The kinds of the program. Handed on by whoever builds a run's context, so that a test can hand in others."""
+"""The kinds of the program. Passed on by the builder of a run's context, so that a test can hand in others."""
