@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.base.errors import SunoCoverError
 from suno_cover_cli.base.models import Picked
+from suno_cover_cli.release.measures import measure_border
 from suno_cover_cli.web.covers import Changes, Cover, Job, PickConflictError
 from suno_cover_cli.web.gallery import Gallery
 from suno_cover_cli.web.looks import Looker, LookRoom
@@ -158,7 +159,7 @@ async def serve(
     source: MemorySource, folder: Path, *, is_read_only: bool = False, port: int = 0
 ) -> AsyncIterator[Served]:
     """Serve a gallery; its thumbnails are kept below ``folder``. It looks for changes often."""
-    looker = Looker(ThumbnailFolder(folder / "thumbnails"), marks_of)
+    looker = Looker(ThumbnailFolder(folder / "thumbnails"), marks_of, measure_border)
     picked: list[tuple[str, Picked]] = []
     troubles: list[SunoCoverError] = []
     async with LookRoom(looker) as room:

@@ -436,7 +436,7 @@ def test_measures_tell_what_is_seen_when_a_cover_is_small(tmp_path: Path) -> Non
     faint = measure_picture(
         save(Image.blend(quarters(256), Image.new("RGB", (256, 256), "grey"), 0.8), tmp_path / "f.png")
     )
-    assert (flat.contrast, flat.edges) == (0, 0)
+    assert (flat.contrast, flat.edges, flat.border) == (0, 0, 0)
     assert strong.score > faint.score > flat.score
     halves = Image.new("RGB", (256, 256), "black")
     halves.paste("white", (0, 0, 128, 256))

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from PIL import Image, ImageOps
 
+from suno_cover_cli.release.measures import measure_border
 from suno_cover_cli.web.covers import Cover
 from suno_cover_cli.web.guard import PageError
 from suno_cover_cli.web.looks import Look, Looker, LookRoom, SavedFileError, are_alike, check_saved, read_saved
@@ -22,7 +23,7 @@ from tests.gallery_fixtures import draw, marks_of, save
 @pytest.fixture
 def looker(tmp_path: Path) -> Looker:
     """Look at covers; small pictures are kept in ``thumbnails``."""
-    return Looker(ThumbnailFolder(tmp_path / "thumbnails"), marks_of)
+    return Looker(ThumbnailFolder(tmp_path / "thumbnails"), marks_of, measure_border)
 
 
 def encode(image: Image.Image, image_format: str = "PNG", **options: object) -> bytes:
@@ -252,6 +253,7 @@ def test_nearly_equal_pictures_are_found(tmp_path: Path, looker: Looker) -> None
     [
         (lambda image: ImageOps.expand(image, 30, "white"), True),
         (lambda image: ImageOps.expand(image, 30, "#203040"), True),
+        (lambda image: ImageOps.expand(Image.new("RGB", image.size, "#ff0000"), 30, "#008200"), True),
         (lambda image: image, False),
         (lambda image: ImageOps.expand(image, (30, 0), "white"), False),
         (lambda image: Image.new("RGB", image.size, "white"), False),
@@ -261,7 +263,7 @@ def test_nearly_equal_pictures_are_found(tmp_path: Path, looker: Looker) -> None
 def test_a_uniform_border_is_found(
     tmp_path: Path, looker: Looker, make: Callable[[Image.Image], Image.Image], *, has_border: bool
 ) -> None:
-    """A frame of one colour all around is found; two bars, a plain picture and none of it are not one."""
+    """A frame of one colour, as bright as the rest or not, is found; two bars and a plain picture are none."""
     picture = make(Image.open(io.BytesIO(draw(5, (900, 900)))))
     assert looker.look(save(tmp_path / "job", 1, encode(picture))).has_border is has_border
 
@@ -306,7 +308,7 @@ def test_a_damaged_small_picture_is_made_again(tmp_path: Path, looker: Looker, d
 def test_a_folder_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
     """Without a place for small pictures they are made each time."""
     (tmp_path / "thumbnails").write_bytes(b"")
-    looker = Looker(ThumbnailFolder(tmp_path / "thumbnails"), marks_of)
+    looker = Looker(ThumbnailFolder(tmp_path / "thumbnails"), marks_of, measure_border)
     cover = save(tmp_path / "job", 1, draw(1))
     assert looker.look(cover) == looker.look(cover)
     assert looker.look(cover).state == "ok"
@@ -447,7 +449,7 @@ async def test_looks_are_remembered_until_the_file_changes(tmp_path: Path) -> No
 async def test_the_hash_names_the_bytes_that_are_served(tmp_path: Path) -> None:
     """The whole file comes as it was saved, or not at all."""
     cover = save(tmp_path / "job", 1, draw(1))
-    async with LookRoom(Looker(ThumbnailFolder(tmp_path / "thumbnails"), marks_of)) as room:
+    async with LookRoom(Looker(ThumbnailFolder(tmp_path / "thumbnails"), marks_of, measure_border)) as room:
         assert hashlib.sha256(await room.read(cover)).hexdigest() == cover.sha256
         await asyncio.to_thread(Path(cover.path).write_bytes, draw(2))
         with pytest.raises(SavedFileError):

@@ -64,6 +64,7 @@ def prepare_gallery(options: GalleryOptions, context: "Context") -> "Coroutine[A
 async def _serve(options: GalleryOptions, state_dir: "Path", context: "Context") -> "ExitCode":
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.journal.database import Database
+    from suno_cover_cli.release.measures import measure_border
     from suno_cover_cli.ui.gallery import GalleryReport
     from suno_cover_cli.web.gallery import Gallery
     from suno_cover_cli.web.looks import Looker, LookRoom
@@ -75,7 +76,7 @@ async def _serve(options: GalleryOptions, state_dir: "Path", context: "Context")
     async with Database(state_dir / "journal.sqlite3") as database:
         jobs = JournalJobs(database, state_dir, clock=context.clock)
         await jobs.open(options.task_ids or ())
-        looker = Looker(ThumbnailFolder(state_dir / "thumbnails"), read_marks)
+        looker = Looker(ThumbnailFolder(state_dir / "thumbnails"), read_marks, measure_border)
         async with LookRoom(looker) as room:
             page = Gallery(
                 jobs, room, clock=context.clock, is_read_only=options.read_only, on_picked=report.report_picked

@@ -18,7 +18,7 @@ TARGET_SIDE = 3000
 
 _WORK_SIDE = 512
 _LEAST_SIDE = 8
-_BORDER_TOLERANCE = 6
+_BORDER_TOLERANCE = 8
 _LEAST_BORDER = 0.01
 
 
@@ -66,14 +66,14 @@ def measure_picture(path: Path) -> Measures:
         width, height = picture.facts.width, picture.facts.height
         scale = min(1.0, _WORK_SIDE / max(width, height))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        grey = picture.load((0, 0, width, height), size).convert("L")
-    contrast, edges = _small_measures(grey)
+        image = picture.load((0, 0, width, height), size)
+    contrast, edges = _small_measures(image.convert("L"))
     return Measures(
         width=width,
         height=height,
         contrast=contrast,
         edges=edges,
-        border=_border_of(grey),
+        border=measure_border(image),
     )
 
 
@@ -95,17 +95,24 @@ def _small_measures(grey: "Image") -> tuple[float, float]:
     return round(ImageStat.Stat(small).stddev[0] / 127.5, 4), round(sum(steps) / 2 / 255, 4)
 
 
-def _border_of(grey: "Image") -> float:
-    """Measure how far the colour of the corner goes along all four sides."""
+def measure_border(image: "Image") -> float:
+    """Measure how far the colour of the corner goes along all four sides.
+
+    Args:
+        image: RGB; a lossy encoder may have been at it.
+
+    Returns:
+        Width as a part of the shorter side; 0 where there is no border, or nothing but one colour.
+    """
     from PIL import Image, ImageChops
 
-    if max(grey.size) < _LEAST_SIDE:
+    if max(image.size) < _LEAST_SIDE:
         return 0.0
-    ground = Image.new("L", grey.size, grey.crop((0, 0, 1, 1)).tobytes()[0])
-    differs = ImageChops.difference(grey, ground).point(lambda value: 255 if value > _BORDER_TOLERANCE else 0)
+    ground = Image.new(image.mode, image.size, tuple(image.crop((0, 0, 1, 1)).tobytes()))
+    differs = ImageChops.difference(image, ground).point(lambda value: 255 if value > _BORDER_TOLERANCE else 0)
     inner = differs.getbbox()
     if inner is None:
-        return 0.5
+        return 0.0
     left, top, right, bottom = inner
-    least = min(left, top, grey.width - right, grey.height - bottom) / min(grey.size)
+    least = min(left, top, image.width - right, image.height - bottom) / min(image.size)
     return round(least, 3) if least >= _LEAST_BORDER else 0.0

@@ -37,13 +37,14 @@ _MAX_PIXELS = 50_000_000
 _LARGE_PIXELS = 8_000_000
 _HASH_SIDE = 8
 _ALIKE_BITS = 5
-_BORDER_SHARE = 0.015
-_BORDER_SPREAD = 8
 _MAX_KEPT = 4096
 
 State = Literal["ok", "missing", "changed", "unreadable"]
 ReadMarks = Callable[[bytes], Sequence[str]]
 """Names the labels and credentials a picture file carries."""
+
+MeasureBorder = Callable[["Image"], float]
+"""Measures the border of one colour that an RGB picture has: a part of the shorter side, 0 for none."""
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +54,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
         state: ``ok``; ``missing``: there is no such file; ``changed``: it is not what was saved; ``unreadable``.
         small: A picture of at most :data:`~suno_cover_cli.web.thumbnails.EDGE` pixels, WebP; empty unless ``ok``.
         shape: Difference hash of 64 bits: equal bits where two pictures grow brighter at the same place.
-        has_border: The outermost pixels all have one colour, and the others have not.
+        has_border: A border of one colour goes all around.
         marks: Labels and credentials the file carries.
     """
 
@@ -133,11 +134,13 @@ class Looker:
     Args:
         folder: Keeps small pictures.
         read_marks: See :data:`ReadMarks`.
+        measure_border: See :data:`MeasureBorder`.
     """
 
-    def __init__(self, folder: ThumbnailFolder, read_marks: ReadMarks) -> None:
+    def __init__(self, folder: ThumbnailFolder, read_marks: ReadMarks, measure_border: MeasureBorder) -> None:
         self._folder = folder
         self._read_marks = read_marks
+        self._measure_border = measure_border
         self._large = threading.Lock()
 
     def look(self, cover: Cover) -> Look:
@@ -163,7 +166,7 @@ class Looker:
             state="ok",
             small=small,
             shape=_shape_of(pixels),
-            has_border=_has_border(pixels),
+            has_border=self._measure_border(pixels) > 0,
             marks=tuple(self._read_marks(content)),
         )
 
@@ -213,28 +216,6 @@ def _shape_of(pixels: "Image") -> int:
     rows = (grey[at : at + _HASH_SIDE + 1] for at in range(0, len(grey), _HASH_SIDE + 1))
     bits = "".join("01"[left > right] for row in rows for left, right in pairwise(row))
     return int(bits, 2)
-
-
-def _has_border(pixels: "Image") -> bool:
-    """Tell whether the outermost strip has one colour all around, while what it frames has several."""
-    from PIL.ImageStat import Stat
-
-    width, height = pixels.size
-    strip = max(2, round(min(width, height) * _BORDER_SHARE))
-    if min(width, height) < 4 * strip:
-        return False
-    edges = (
-        (0, 0, width, strip),
-        (0, height - strip, width, height),
-        (0, 0, strip, height),
-        (width - strip, 0, width, height),
-    )
-    extremes = [Stat(pixels.crop(edge)).extrema for edge in edges]
-    outside = (
-        max(edge[band][1] for edge in extremes) - min(edge[band][0] for edge in extremes) for band in range(3)
-    )
-    inside = (high - low for low, high in Stat(pixels).extrema)
-    return max(outside) <= _BORDER_SPREAD < max(inside)
 
 
 class _Kept(msgspec.Struct, frozen=True):

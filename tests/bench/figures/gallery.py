@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from suno_cover_cli.release.measures import measure_border
 from suno_cover_cli.web.covers import Cover
 from suno_cover_cli.web.looks import Looker
 from suno_cover_cli.web.thumbnails import ThumbnailFolder
@@ -43,7 +44,7 @@ def measure_looks(lab: Lab) -> Rounds:
 
     def ours() -> float:
         # A folder of its own each time: nothing is there yet.
-        looker = Looker(ThumbnailFolder(folder / f"thumbnails-{next(rounds)}"), lambda _: ())
+        looker = Looker(ThumbnailFolder(folder / f"thumbnails-{next(rounds)}"), lambda _: (), measure_border)
         begun = time.perf_counter()
         for cover in covers:
             if looker.look(cover).state != "ok":
