@@ -77,6 +77,7 @@ def job_object() -> str:
         via=Via.CALLBACK,
         images=(
             SavedImage(
+                n=1,
                 url="https://tempfile.aiquickdraw.com/s/1700000041_0.png",
                 path="covers/21aee3c3c2a01fa5e030b3799fa4dd56/cover_1.png",
                 bytes=1943221,

@@ -45,6 +45,7 @@ LAYERS = {
 
 # What a layer may import besides itself and the base.
 MAY_ALSO_USE = {
+    "options": {"completion"},
     "release": {"journal"},
     "wiring": {
         "options",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 if TYPE_CHECKING:
     import typer
 
-    from suno_cover_cli.cli.usage import UsageMistake
+    from suno_cover_cli.options.mistakes import UsageMistake
 
 PROGRAM = "suno-cover"
 
@@ -59,18 +59,18 @@ def _words() -> list[str]:
 def _run_parser(words: list[str]) -> int:
     """Run the command that is named; return the exit code of what ends without leaving the process itself."""
     from suno_cover_cli.base.exits import ExitCode
-    from suno_cover_cli.cli import usage
+    from suno_cover_cli.options import mistakes
 
     try:
         code = build_app()(words, prog_name=PROGRAM, standalone_mode=False)
-    except usage.ParserError as error:
+    except mistakes.ParserError as error:
         if not str(error):
             # The program alone, or a group of commands alone: the parser has printed its help.
             return ExitCode.OK
-        mistake = usage.explain(error, words)
+        mistake = mistakes.explain(error, words)
         if {"--json", "--events"} & set(words):
             _print_usage_object(mistake)
-        usage.report(mistake)
+        mistakes.report(mistake)
         return ExitCode.USAGE
     return code if isinstance(code, int) else ExitCode.OK
 

@@ -44,5 +44,6 @@ def _detail_lines(settings: Settings, packages: Iterable[str]) -> list[Line]:
         value = getattr(settings, setting)
         if value is not None:
             key = declared.key or setting.replace("_", "-")
-            lines.append(Line("setting", f"{key} = {clean(value)} ({clean(settings.sources[setting])})"))
+            shown = clean(getattr(value, "name", value))
+            lines.append(Line("setting", f"{key} = {shown} ({clean(settings.sources[setting])})"))
     return lines

@@ -247,7 +247,7 @@ async def _open_sandbox(stack: AsyncExitStack, context: Context, settings: Setti
 
     can_write = await asyncio.to_thread(os.access, settings.state_dir, os.W_OK)
     state_file = settings.state_dir / "sandbox.jsonl" if can_write else None
-    sandbox = await stack.enter_async_context(Sandbox(state_file=state_file))
+    sandbox = await stack.enter_async_context(Sandbox(state_file=state_file, provider=settings.provider.name))
     key = Secret(sandbox.api_key)
     context.output.redactor.add(key)
     # There is no account to protect, and no limit to wait for.
