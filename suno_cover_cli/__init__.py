@@ -3,4 +3,4 @@
 __all__ = ["__version__"]
 
 # The one place for it: the build reads it here, and looking it up in the package's metadata would cost 30 ms.
-__version__ = "0.1.0"
+__version__ = "0.2.0"

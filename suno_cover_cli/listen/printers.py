@@ -98,7 +98,8 @@ class WordsPrinter:
     def print_text(self, text: str) -> None:
         """Print text on stderr, unless very much is waiting there already; never blocks."""
         if self._writer.waiting_bytes < MAX_WORDS_BYTES:
-            self._writer.write_line(self._output.redactor.redact(text))
+            lines = self._output.redactor.redact(text).split("\n")
+            self._writer.write_line("\n".join(map(self._output.guarded, lines)))
 
     def waiting_bytes(self) -> int:
         """How much stderr has still to take."""
