@@ -21,6 +21,7 @@ from tests.listener_fixtures import callback_body
 from tests.terminal_fixtures import PLAIN, Terminal
 
 SAID = "KeyErrorInTheHandler LongWords"
+WORDS = " ".join(f"considerations-{n}" for n in range(7))
 STAGES = ("text", "first", "complete")
 
 
@@ -110,7 +111,13 @@ def send(url: str, body: bytes) -> int:
 def test_an_event_has_two_lines_of_80_columns_and_a_failing_one_three(cli: Cli) -> None:
     """On a terminal of 80 columns a pair of lines shows an event, a third what failed; words stay whole."""
     music = json.dumps(CASES["music-first"][0]).encode()
-    bodies = (callback_body(), music, callback_body(code=501), callback_body(x="unwanted"))
+    failed = json.dumps({"code": 501, "msg": WORDS, "data": {"taskId": TASK}}).encode()
+    bodies = (
+        callback_body(),
+        music,
+        failed,
+        callback_body(x="unwanted"),
+    )
     with handler() as port, Terminal(80, 40, answer=PLAIN) as terminal:
         target = f"http://127.0.0.1:{port}/hook"
         cli.start_on(terminal, "listen", "--no-tunnel", "--forward-to", target, "--count", "4", streams="012")
@@ -131,7 +138,9 @@ def test_an_event_has_two_lines_of_80_columns_and_a_failing_one_three(cli: Cli) 
         assert TASK in event[0], shown
         assert target in "".join(event), shown
     assert "music first, 2 tracks" in events[1][0]
-    assert '"failed"' in events[2][1]
+    told = "".join(events[2][:2]).partition('"')[2].strip('"')
+    assert len(told) > 20, shown
+    assert set(told.split()) <= {*WORDS.split(), "…"}, shown
     assert " 500 from " in events[3][1]
     said = events[3][2].strip()
     assert said.startswith("the service would try again after 1, 5 and 15 minutes"), shown

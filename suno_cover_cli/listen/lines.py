@@ -13,12 +13,13 @@ from itertools import islice
 import msgspec
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.text import clean, cut, fold
+from suno_cover_cli.base.text import clean, fold
 from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, is_too_deep, read_body
 from suno_cover_cli.callbacks.delivery import Delivery
 from suno_cover_cli.callbacks.exchanges import Exchange
 from suno_cover_cli.listen.events import ListenEvent
 from suno_cover_cli.listen.words import (
+    cut_at_word,
     describe_answer,
     describe_arrival,
     describe_delivery,
@@ -121,7 +122,7 @@ class LinesView:
         cells, said = self._room(event), describe_arrival(event)
         if event.delivery is None:
             said = describe_request(event, exchange)
-        line = cut(f"{number} {said}", cells) if cells else f"{number} {said}"
+        line = cut_at_word(f"{number} {said}", cells) if cells else f"{number} {said}"
         stamp = time.strftime("%H:%M:%S", time.localtime(event.request.ts))
         self._lines.append(self._paint(f"{stamp} --> {line}", "faint"))
         self._add_details(event.request.headers, event.request.body)
@@ -155,7 +156,7 @@ class LinesView:
         columns = self._columns()
         if columns and not self._verbosity:
             quoted = f": {said[0]}" if said else ""
-            yield _cut_at_word(f"{_INDENT}{trouble}{quoted}", columns - 1)
+            yield cut_at_word(f"{_INDENT}{trouble}{quoted}", columns - 1)
             return
         yield f"{_INDENT}{delivery.url}: {trouble}"
         for line in said:
@@ -169,13 +170,6 @@ class LinesView:
         if self._strangers_shown == _MAX_STRANGERS_PER_S + 1:
             self._lines.append(f"{_INDENT}(more of them within this second are only counted)")
         return self._strangers_shown <= _MAX_STRANGERS_PER_S
-
-
-def _cut_at_word(text: str, cells: int) -> str:
-    """Cut what does not fit, behind a whole word where there is one beyond the indentation."""
-    line = cut(text, cells)
-    whole, space, _ = line.rpartition(" ")
-    return f"{whole} …" if line != text and space and whole.strip() else line
 
 
 def header_lines(headers: Headers) -> Iterator[str]:

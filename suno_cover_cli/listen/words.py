@@ -50,7 +50,7 @@ def describe_arrival(event: ListenEvent, cells: int = 0) -> str:
     if said:
         # A failure takes two lines, and its words get what is left of them.
         room = max(2 * cells - cells_of(what) - 8, 20) if cells else len(said) + _MAX_MESSAGE_CHARS
-        what += f', "{cut(said, room)}"'
+        what += f', "{cut_at_word(said, room)}"'
         cells *= 2
     return _with_what_fits(what, extras, cells)
 
@@ -145,6 +145,13 @@ def describe_trouble(delivery: Delivery) -> str:
     if delivery.status < 300:  # noqa: PLR2004 -- HTTP's own
         return f"answered {delivery.status}; the service is documented to want 200"
     return advice or "the service would try again after 1, 5 and 15 minutes"
+
+
+def cut_at_word(text: str, cells: int) -> str:
+    """Cut what does not fit, behind a whole word where there is one beyond the indentation."""
+    line = cut(text, cells)
+    whole, space, _ = line.rpartition(" ")
+    return f"{whole} …" if line != text and space and whole.strip() else line
 
 
 def said_by(delivery: Delivery, most_bytes: int) -> str:
