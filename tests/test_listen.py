@@ -191,7 +191,7 @@ async def test_other_paths_are_counted_and_hidden(tmp_path: Path) -> None:
         done = await run.wait_ended()
     assert len(done.lines) == 3
     assert "--> 1 POST, 2 B: JSON, but not {code, data: {taskId}}; 400 in " in done.lines[0]
-    assert "1 event, 3 requests that were no callbacks (2 unknown path, 1 JSON, but not" in done.stderr
+    assert "1 event, 3 requests that were not callbacks (2 unknown path, 1 JSON, but not" in done.stderr
 
 
 async def test_verbose_shows_strangers_and_headers_with_secrets_masked(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ async def test_a_flood_of_strangers_does_not_fill_the_screen(tmp_path: Path) -> 
         await run.interrupt()
     assert 10 <= run.stdout.count("--> - GET /x") < 40
     assert "only counted" in run.stdout
-    assert "40 requests that were no callbacks" in run.stderr
+    assert "40 requests that were not callbacks" in run.stderr
 
 
 async def test_very_verbose_shows_the_body_indented(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         task_id: Cover task id that was asked for.
         music_task_id: ``parentTaskId`` when the service tells it.
         state: See :class:`RecordState`.
-        image_urls: Every entry of the service's list, in its order; what is no text is there as JSON. Untrusted
+        image_urls: Every entry of the service's list, in its order; what is not text is there as JSON. Untrusted
             until the downloader has checked each.
         error_code: The service's number; explains a failure, never decides it.
         message: The service's words, untrusted text.

@@ -104,7 +104,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallbackSender:
-    """Delivers requests to one receiver, each on a connection of its own, as strangers do.
+    """Delivers requests to one receiver, each on a connection of its own, as unrelated senders do.
 
     An async context manager: leaving closes what is open. Redirects are an answer, not followed. Proxies from
     the environment are used unless the receiver is on this machine, by whichever name; entering raises

@@ -1,8 +1,8 @@
 """Answers of servers that are loose with HTTP, made strict before aiohttp's parser sees them.
 
-That parser refuses an answer whole for what browsers and curl step over: a length given twice, a line that is no
-field, bytes behind the body. Here the head of each answer is read as they do, and written anew with the few fields
-that matter; the body is framed by what the head means (RFC 9112, 2.2, 5.1, 6.1 to 6.3 and 7.1).
+That parser refuses an answer whole for what browsers and curl step over: a length given twice, a line that is
+not a field, bytes behind the body. Here the head of each answer is read as they do, and written anew with the
+few fields that matter; the body is framed by what the head means (RFC 9112, 2.2, 5.1, 6.1 to 6.3 and 7.1).
 """
 
 import functools

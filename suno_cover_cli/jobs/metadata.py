@@ -76,7 +76,7 @@ def write_metadata(folder: Path, facts: dict[str, Any]) -> Path:
     """Write ``metadata.json`` into the folder of a job; one of an earlier run is replaced.
 
     Raises:
-        UsageError: Somebody else's file bears the name, or the folder is a link.
+        UsageError: Another program's file bears the name, or the folder is a link.
         OSError: As the system says.
     """
     path = folder / METADATA_NAME

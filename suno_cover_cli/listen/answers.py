@@ -9,7 +9,7 @@ from suno_cover_cli.callbacks.content import ReceivedRequest
 from suno_cover_cli.callbacks.exchanges import Answer
 from suno_cover_cli.listen.events import ListenEvent
 
-# Requests that wait for a delay or a receiver are held in memory. The next one is told to come again.
+# Requests that wait for a delay or a receiver are held in memory. The next one is answered with 503.
 _MAX_HELD_BYTES = 32 * 1024 * 1024
 _BUSY = Answer(503, b'{"status":"busy"}', ((b"Content-Type", b"application/json"), (b"Retry-After", b"15")))
 
@@ -23,7 +23,7 @@ class Answers:
     Args:
         note_arrival: Told first.
         clock: Time.
-        status: For every request whose signature is acceptable, or ``None``.
+        status: For every request with an acceptable signature, or ``None``.
         delay_s: Before each answer.
         forward: Sends them on, or ``None``.
     """

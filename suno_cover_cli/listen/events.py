@@ -90,7 +90,7 @@ class EventLog:
         record_answer: Takes the answer to an event that was recorded before it was given.
         save: Begins to save the covers of a task, or ``None``.
         counts: ``events``, ``duplicates``, ``refused``, ``late``.
-        strangers: Why something was no callback -> how many.
+        strangers: Why something was not a callback -> how many.
     """
 
     def __init__(self, view: EventView, *, on_event: Callable[[ListenEvent], bool]) -> None:

@@ -17,7 +17,7 @@ _MAX_HELD_BYTES = 32 * 1024 * 1024
 
 
 class Forwarding:
-    """Sends requests on. An async context manager: leaving ends the deliveries that nobody waits for.
+    """Sends requests on. An async context manager: leaving ends the deliveries that no sender waits for.
 
     Args:
         senders: Entered; their time-out is :data:`~suno_cover_cli.callbacks.delivery.FORWARD_S`. The first one's
@@ -53,7 +53,7 @@ class Forwarding:
                 self._deliveries.add(delivery)
                 delivery.add_done_callback(self._deliveries.discard)
             else:
-                error = "was left out: too many requests wait for it"
+                error = "was left out: too many requests are waiting for it"
                 left_out = Delivery(
                     url=sender.target.url, outcome=Outcome.UNREACHABLE, latency_ms=0.0, error=error
                 )

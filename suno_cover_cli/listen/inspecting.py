@@ -123,7 +123,7 @@ def _masked(headers: Headers) -> Headers:
 
 
 def _text_of(body: bytes, headers: Headers) -> str | None:
-    """Unpack and decode a body for reading; ``None`` when it is no text, or too long to be read as one."""
+    """Unpack and decode a body for reading; ``None`` when it is not text, or too long to be read as one."""
     if len(body) > _MAX_TEXT_BYTES:
         return None
     try:

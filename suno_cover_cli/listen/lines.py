@@ -46,7 +46,7 @@ class LinesView:
     Args:
         write: Prints lines.
         paint: Colours a text for a tone.
-        clock: Keeps what is no callback from flooding the screen.
+        clock: Keeps what is not a callback from flooding the screen.
         verbosity: 1 adds headers and requests to other paths, 2 bodies.
         columns: Tells how many columns there are to fit in; 0 where it does not matter.
     """
@@ -71,7 +71,7 @@ class LinesView:
         self._strangers_shown = 0
 
     def show_arrival(self, event: ListenEvent) -> None:
-        """See :class:`EventView`. What is no callback has one line, with its answer, unless that takes time."""
+        """See :class:`EventView`. What is not a callback has one line, with its answer, unless that takes time."""
         content = event.request.content
         if content is None:
             return
@@ -173,13 +173,13 @@ class LinesView:
 
 
 def header_lines(headers: Headers) -> Iterator[str]:
-    """Write headers one by one; the values of those that let somebody in are masked."""
+    """Write headers one by one; the values of those that are credentials are masked."""
     for name, value in headers:
         yield f"{clean(name, 100)}: {masked(name, clean(value, 300))}"
 
 
 def masked(name: str, value: str) -> str:
-    """Return the value of a header, or what stands for it where it lets somebody in."""
+    """Return the value of a header, or what stands for it where it is a credential."""
     if not _SECRET_NAME.search(name):
         return value
     scheme = _AUTH_SCHEME.match(value)

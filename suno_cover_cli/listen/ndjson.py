@@ -36,7 +36,7 @@ class ReadyLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PageLine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where ``--inspect`` shows requests; before the first ``ready``. Whoever has the address can see them."""
+    """Where ``--inspect`` shows requests; before the first ``ready``. The address alone lets a user see them."""
 
     v: Literal[1] = 1
     type: Literal["page"] = "page"
@@ -109,7 +109,7 @@ class EventLine(ArrivalLine, frozen=True, kw_only=True):
 
 
 class RequestLine(ArrivalLine, frozen=True, kw_only=True):
-    """One request that is no callback; ``reason`` says why not."""
+    """One request that is not a callback; ``reason`` says why not."""
 
     type: Literal["request"] = "request"
     reason: str

@@ -52,7 +52,7 @@ class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOption
     ] = None
     is_insecure: Annotated[
         bool,
-        typer.Option("--insecure", help="Take whatever certificate a receiver shows.", rich_help_panel=ANSWERS),
+        typer.Option("--insecure", help="Accept any certificate of a receiver.", rich_help_panel=ANSWERS),
     ] = False
     answer: Annotated[
         int | None,
@@ -61,7 +61,7 @@ class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOption
             min=200,
             max=599,
             metavar="STATUS",
-            help="Answer this to everything, to watch the service try again.",
+            help="Answer every request with this, to watch the service retry.",
             rich_help_panel=ANSWERS,
         ),
     ] = None
@@ -105,7 +105,7 @@ class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOption
         typer.Option(
             "--path",
             metavar="/PATH",
-            help="Receive on this path instead of a secret one. Whoever guesses it can send events.",
+            help="Receive on this path instead of a secret one. Anyone who guesses it can send events.",
             rich_help_panel=CALLBACK,
         ),
     ] = None
@@ -132,7 +132,7 @@ class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOption
         bool | None,
         typer.Option(
             "--tunnel/--no-tunnel",
-            help="Insist on ngrok, or do without. (default: ngrok, unless the service itself is on this machine)",
+            help="Open an ngrok tunnel, or none. (default: ngrok, unless the service itself is on this machine)",
             rich_help_panel=CALLBACK,
             show_default=False,
         ),

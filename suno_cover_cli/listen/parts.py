@@ -127,7 +127,7 @@ async def open_session(
                 webhook_key=plan.webhook_key,
                 signature_age_s=options.max_age_s,
                 max_body_bytes=_MAX_BODY_BYTES,
-                # Whoever connects from this machine is its agent then, as far as we can tell.
+                # A client on this machine is its agent then, as far as we can tell.
                 trusts_forwarded_for=chosen is not None and chosen.kind.opens_something,
                 responder=answers.answer,
                 on_exchange=log.take_exchange,
@@ -229,7 +229,7 @@ async def _run_program(options: ListenOptions, environ: ChildEnviron, url: str) 
     return await run_program(
         options.command or (),
         environ={**environ, _URL_VARIABLE: url},
-        # Under --json, stdout has no room for anybody else's words.
+        # Under --json, stdout has no room for other output.
         has_stdout=not options.json,
         hint="What follows the options is a program to run. To send callbacks on, use --forward-to.",
     )

@@ -112,7 +112,7 @@ class ListenPresenter:
         if before is None:
             self._report_start(ready)
         elif is_new:
-            self._say("", "The address is a new one: tell it to whoever sends callbacks.", "warning")
+            self._say("", "The address is new: give it to the sender of the callbacks.", "warning")
             if self._options.command:
                 self._say("", "The command was started with the old one.", "warning")
         self._printer.begin(first)
@@ -124,7 +124,7 @@ class ListenPresenter:
         self._say("page", url)
 
     async def wait_printed(self) -> None:
-        """Wait until what was said is written, or a moment: a reader that stands still holds nobody up."""
+        """Wait until what was said is written, or a moment: a slow reader does not hold up the end."""
         await self._output.wait_written()
         await self._words.wait_written()
 
@@ -140,7 +140,7 @@ class ListenPresenter:
             self._say("", f"{more}Ctrl-C ends it")
 
     def report_lost(self, reason: str) -> None:
-        """Callbacks do not get through; that is being mended."""
+        """Callbacks do not get through; the tunnel reconnects."""
         if self._options.json:
             self._output.write_line(ascii_line(ReconnectingLine(reason=clean(reason))))
         self._say("lost", f"callbacks do not get through ({clean(reason)}); reconnecting", "warning")
@@ -193,7 +193,7 @@ class ListenPresenter:
         stream = "stderr" if self._options.print_url or self._options.command else "stdout"
         self.report_trouble(
             SunoCoverError(
-                f"{lines} lines were not printed: the reader of {stream} stood still",
+                f"{lines} lines were not printed: the reader of {stream} did not read",
                 hint="suno-cover listen --list shows what was recorded.",
             )
         )
@@ -218,6 +218,6 @@ def describe_counts(log: EventLog) -> str:
         rest = sum(strangers.values()) - sum(count for _, count in strangers.most_common(4))
         others = f", {rest} others" if rest else ""
         total = strangers.total()
-        what = "1 request that was no callback" if total == 1 else f"{total} requests that were no callbacks"
+        what = "1 request that was not a callback" if total == 1 else f"{total} requests that were not callbacks"
         parts.append(f"{what} ({kinds}{others})")
     return ", ".join(parts)

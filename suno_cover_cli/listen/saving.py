@@ -13,7 +13,7 @@ from suno_cover_cli.ui.output import TeeSink
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.jobs import JobStart, Unfinished, kept_options, open_workflow
 
-# Whoever knows the path can announce jobs that do not exist; each is asked for with the user's key.
+# Any sender that knows the path can announce jobs that do not exist; each is asked for with the user's key.
 _MAX_JOBS = 200
 
 

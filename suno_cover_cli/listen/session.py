@@ -1,4 +1,4 @@
-"""The course of ``listen``: open, say so, go on until something ends it, mend what is lost meanwhile."""
+"""The course of ``listen``: open, say so, go on until something ends it, restore what is lost meanwhile."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -58,7 +58,7 @@ class Goal:
         return bool(self.reason)
 
     async def wait_reached(self) -> str:
-        """Wait for it, for ever when there is none; return :attr:`reason`."""
+        """Wait for it, endlessly when there is none; return :attr:`reason`."""
         await self._reached.wait()
         return self.reason
 
@@ -179,7 +179,7 @@ class ListenSession:
         self._presenter.report_ready(ready, self._ready)
         self._ready = ready
         if self._options.ready_file is not None:
-            # Whoever waits for the file may read our output next.
+            # A process that waits for the file may read our output next.
             await self._presenter.wait_printed()
             await self._ready_file.publish(f"{ready.url}\n")
         return ready.url

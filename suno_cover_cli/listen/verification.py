@@ -50,7 +50,7 @@ def check_signed_body(one: SignedBody, key: WebhookKey, max_age_s: float) -> tup
     try:
         task_id = parse_callback(one.body, one.headers).task_id
     except NotACallbackError as error:
-        return None, SignatureReport(state=SignatureState.BAD, reason=f"the body is no callback: {error}")
+        return None, SignatureReport(state=SignatureState.BAD, reason=f"the body is not a callback: {error}")
     return task_id, check_signature(
         key,
         task_id,
@@ -95,7 +95,7 @@ def find_signed_bodies(raw: bytes, path: str) -> Iterator[SignedBody]:
             body = binascii.a2b_base64(event.body_b64, strict_mode=True)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             raise UsageError(
-                f"{path}, line {number} is no line of listen --json",
+                f"{path}, line {number} is not a line of listen --json",
                 code="not_an_event",
                 hint="For a bare body add --timestamp and --signature with the values of its two headers.",
             ) from None

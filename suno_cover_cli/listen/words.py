@@ -109,14 +109,14 @@ def describe_answer(event: ListenEvent, exchange: Exchange, cells: int = 0) -> s
 
 
 def describe_request(event: ListenEvent, exchange: Exchange) -> str:
-    """Say on one line what is no callback, and what it was answered."""
+    """Say on one line what is not a callback, and what it was answered."""
     lost = ", but that did not get through" if exchange.is_answer_lost else ""
     return f"{describe_arrival(event)}; {exchange.status} in {_describe_latency(exchange.latency_ms)}{lost}"
 
 
 def describe_stranger(exchange: Exchange) -> tuple[str, str]:
     """Say what came to another path, or was no request, and what it was answered."""
-    what = "bytes that are no request"
+    what = "bytes that are not a request"
     if exchange.method:
         length = next((value for name, value in exchange.headers if name.lower() == "content-length"), "0")
         size = f", {format_bytes(int(length))}" if length.isdecimal() and len(length) < 20 else ""  # noqa: PLR2004

@@ -75,7 +75,7 @@ def find_format(file: BinaryIO) -> AudioFormat:
     """Tell the format of a song by its bytes.
 
     Raises:
-        SongError: It is no song, or one that cannot carry a cover.
+        SongError: It is not a song, or one that cannot carry a cover.
     """
     file.seek(0)
     head = file.read(HEAD_BYTES)

@@ -114,7 +114,7 @@ def embed_cover(song: Path, cover: Cover, wishes: EmbedWishes, *, put: Tagger = 
 
     Raises:
         UsageError: There is no such song, it is read-only, or a file of the name is there.
-        RequirementError: It is no song in a known format, protected, or has a larger cover.
+        RequirementError: It is not a song in a known format, protected, or has a larger cover.
         SunoCoverError: It cannot be written, or its sound would not have come through.
     """
     require_library()

@@ -259,7 +259,7 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
             f"cannot read {clean(path, 400)}: {error.strerror}", code="unreadable_file", hint="Check the path."
         ) from None
     try:
-        # A folder opens too, but is no stream.
+        # A folder opens too, but is not a stream.
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"{clean(path, 400)} is not a file", code="unreadable_file", hint="Check the path.")

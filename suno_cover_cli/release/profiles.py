@@ -22,7 +22,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         title: The store's name.
         source: Where the figures stand.
         checked: When that was last read.
-        secondhand: Somebody else quotes the store.
+        secondhand: Another source quotes the store.
         min_side: Least pixels of a side.
         side: Pixels of a side that an export makes when it can.
         max_side: Most pixels of a side, ``None`` for any.

@@ -1,6 +1,6 @@
 """The front cover among a song's tags, read and put there in place. The only module that knows mutagen. Blocks.
 
-mutagen is an optional part (GPL-2 or later), imported when a song is at hand. All other tags and pictures stay as
+mutagen is an optional part (GPL-2 or later), imported when there is a song. All other tags and pictures stay as
 they are: ID3 keeps its version, an ID3v1 tag its bytes, comments their order.
 """
 
@@ -88,7 +88,7 @@ def _explained() -> Iterator[None]:
         yield
     except MutagenError as error:
         for cause in error.args:
-            # A full disk is no fault of the tags.
+            # A full disk is not a fault of the tags.
             if isinstance(cause, OSError):
                 raise cause from None
         raise SongError(

@@ -44,7 +44,7 @@ class XmpError(Exception):
     """A packet that cannot be read, and why in words.
 
     Attributes:
-        is_hostile: It is built to harm whoever reads it: too large, too deep, or with a document type.
+        is_hostile: It is built to harm its reader: too large, too deep, or with a document type.
     """
 
     def __init__(self, reason: str, *, is_hostile: bool = False) -> None:

@@ -28,7 +28,7 @@ CREDIT_PATHS = ("/api/v1/generate/credit", "/api/v1/chat/credit")
 LIMIT_REQUESTS = 20
 LIMIT_WINDOW_S = 10.0
 _LOG_LENGTH = 10_000
-# aiohttp waits 60 s for open connections unless told otherwise; here nobody's work is lost.
+# aiohttp waits 60 s for open connections by default; here no work is lost.
 _SHUTDOWN_S = 0.1
 
 Route = Callable[[web.BaseRequest], Awaitable[Reply]]

@@ -1,4 +1,4 @@
-"""Calls back, as the service does: once the job ends, and again after 1, 5 and 15 minutes if nobody answers."""
+"""Calls back, as the service does: once the job ends, and again after 1, 5 and 15 minutes without an answer."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ _FORGED_TASK = "f" * 32
 
 
 class LoopbackResolver(AbstractResolver):
-    """Resolves ``localhost`` and its subdomains without asking anybody, and nothing else."""
+    """Resolves ``localhost`` and its subdomains without a request to a DNS server, and nothing else."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -106,7 +106,7 @@ class CallbackSender:
             headers={"User-Agent": "suno-cover-sandbox", "Content-Type": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
         )
-        # The group lives in a task of its own, because whoever enters may leave from another task.
+        # The group lives in a task of its own, because entering and leaving may happen in different tasks.
         self._host = asyncio.create_task(self._host_deliveries())
         await self._changed.wait()
         self._changed.clear()

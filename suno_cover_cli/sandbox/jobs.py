@@ -40,7 +40,7 @@ class SandboxJob:
         scenario: Picked by the music task id.
         created_at: Epoch seconds.
         created_s: The same on the monotonic clock; may lie before the start of this process.
-        generation_s: Generation time of the sandbox, scaled; phases of an endless job are told by it.
+        generation_s: Generation time of the sandbox, scaled; it sets the phases of an endless job.
         ends_s: When the job ends, on the monotonic clock.
         record_ends_s: When record-info admits it.
         submits: Submits seen for the music task, this job's first one included.
@@ -181,7 +181,7 @@ class JobRegistry:
         return job
 
     def renew_images(self, job: SandboxJob) -> None:
-        """Give the images fresh addresses if somebody found the present ones expired."""
+        """Give the images fresh addresses if a request found the present ones expired."""
         if job.edition_is_stale:
             job.edition += 1
             job.edition_is_stale = False

@@ -1,7 +1,7 @@
 """What survives the sandbox: an append-only file of JSON lines.
 
 A line is one fact: a submit came, a job was made, a delivery is over. A process that was killed may have left
-half a line; it is dropped, because nobody was told what it says. Nothing is ever taken out of the file: another
+half a line; it is dropped, because it was never sent to a client. Nothing is ever taken out of the file: another
 sandbox may be writing to it.
 """
 
@@ -99,7 +99,7 @@ class Registry:
     async def commit(self, *lines: Line) -> None:
         """Return once ``lines`` are with the operating system, which outlives a killed process.
 
-        Whoever writes takes along what has gathered meanwhile: one write for many requests.
+        A writer takes along what has gathered meanwhile: one write for many requests.
         """
         if self._path is None:
             return

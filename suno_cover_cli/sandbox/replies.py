@@ -20,7 +20,7 @@ def reply_json(envelope: dict[str, Any], status: int) -> web.Response:
 
 
 def cut(request: web.BaseRequest) -> web.Response:
-    """Reset the connection; the response returned has nobody to go to."""
+    """Reset the connection; the response returned is never sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()

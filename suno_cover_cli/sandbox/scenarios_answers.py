@@ -141,7 +141,7 @@ _OUTAGES = (
     ),
 )
 
-# In all of these the job exists although the answer is of no use; a repeat is told the same id.
+# In all of these the job exists although the answer is not usable; a repeat gets the same id.
 _LOST = (
     Scenario(
         name="answer-lost",

@@ -72,7 +72,7 @@ class RecordStyle(Enum):
     WORDS = auto()
     """Words for flags, as some resellers document."""
     LOOSE = auto()
-    """Numbers as text, fields nobody has heard of, no ``msg``."""
+    """Numbers as text, unknown fields, no ``msg``."""
     UNKNOWN_FLAG = auto()
     """A flag out of no list while the job runs."""
     EARLY_ERROR = auto()
@@ -101,7 +101,7 @@ class Signing(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One callback, retried until somebody answers 200 in time.
+    """One callback, retried until the receiver answers 200 in time.
 
     Attributes:
         claim: See :class:`Claim`.

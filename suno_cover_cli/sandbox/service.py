@@ -41,7 +41,7 @@ _LONGEST_ID = 1024
 
 
 class Reply(NamedTuple):
-    """An answer, and for the request log whom it was about."""
+    """An answer, and for the request log the job that it was about."""
 
     response: web.StreamResponse
     music_task_id: str | None = None
@@ -61,7 +61,7 @@ class Service:
 
     Args:
         book: The jobs.
-        registry: Facts are in here before they are told.
+        registry: Facts are in here before they are sent.
         callback_sender: Calls back.
         clock: Time.
         time_scale: Divides the time an answer hangs.
@@ -166,7 +166,7 @@ def _read_submit(body: bytes) -> tuple[str, str]:
     """Return music task id and callback address of a submit.
 
     Raises:
-        BadSubmitError: The body is no JSON object, or a required field is missing or unusable.
+        BadSubmitError: The body is not a JSON object, or a required field is missing or unusable.
     """
     try:
         fields = msgspec.json.decode(body)

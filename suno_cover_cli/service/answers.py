@@ -61,7 +61,7 @@ def decode_envelope(status: int, body: bytes, provider: Provider) -> Envelope:
 
     Raises:
         UnavailableError: A gateway's 5xx, 408, 425, 429 or 430 without an envelope.
-        UnreadableAnswerError: HTTP success whose body is no envelope.
+        UnreadableAnswerError: HTTP success whose body is not an envelope.
         KeyRefusedError: HTTP 401 without an envelope.
         RefusedError: Any other status without an envelope, such as the 404 of a wrong base URL.
     """
@@ -260,7 +260,7 @@ def _epoch_s(value: Any) -> float | None:
 def read_title(envelope: Envelope, provider: Provider) -> str | None:
     """Read the title of a piece of music from the record of its own task, if there is one.
 
-    The track's title goes before the one that was ordered. Text from outside: whoever uses it makes it safe.
+    The track's title goes before the one that was ordered. Text from outside: clean it before use.
 
     Raises:
         SunoCoverError: Whatever :func:`codes.error_of` makes of a refusing code.
@@ -295,7 +295,7 @@ def read_credits(envelope: Envelope, provider: Provider) -> float:
 
     Raises:
         SunoCoverError: Whatever :func:`codes.error_of` makes of a refusing code.
-        UnreadableAnswerError: ``data`` is no number.
+        UnreadableAnswerError: ``data`` is not a number.
     """
     if envelope.code != CODE_OK:
         raise error_of(envelope, provider)

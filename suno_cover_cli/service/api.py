@@ -172,7 +172,7 @@ class SunoApi:
 
         Args:
             music_task_id: Id of the music task, already validated.
-            callback_url: Where the service shall call; any address will do when nobody listens.
+            callback_url: Where the service calls back; any address will do without a listener.
 
         Raises:
             RefusedError: Unknown music task, bad field, unsafe id, or a duplicate without an id.

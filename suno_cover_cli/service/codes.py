@@ -1,6 +1,6 @@
 """The service's codes: what each means, the error a user sees for it, and the next step to take.
 
-Every documented code has a row of its own; undocumented ones are told apart by their hundreds.
+Every documented code has a row of its own; undocumented ones differ by their hundreds.
 """
 
 from collections.abc import Callable

@@ -21,7 +21,7 @@ from suno_cover_cli.service.shared_window import SharedWindow
 from suno_cover_cli.service.window import LEASE_S, Ask, Grant, Rate
 
 _LOOK_AGAIN_S = LEASE_S / 4
-"""How long a shared window is left alone while somebody waits or is under way: others may have died meanwhile, and
+"""How long a shared window is left alone while a call waits or is under way: others may have died meanwhile, and
 must not take this process for dead."""
 
 
@@ -104,7 +104,7 @@ class RequestLimiter:
             self._changed.set()
 
     def pause(self, delay_s: float) -> None:
-        """Let nobody start for ``delay_s`` seconds: the service asked everybody to slow down.
+        """Start no call for ``delay_s`` seconds: the service asked all users to slow down.
 
         Other processes are held for one window at most: how long this one waits is between it and the service.
         """

@@ -28,7 +28,7 @@ MAX_SHARED_LIMIT = 2000
 _FOLDER = "limits"
 _MAX_BYTES = 1024 * 1024
 _PATIENCE_S = 1.0
-"""A look takes a tenth of a millisecond. Whoever holds the lock for so long was stopped in the middle of one."""
+"""A look takes a tenth of a millisecond. A lock held for this long belongs to a stopped process."""
 
 _UNUSED_S = 24 * 3600.0
 # Something else in the file's place, such as a pipe, must not be waited for.

@@ -6,8 +6,8 @@ window at the service holds more than the limit. It follows that a slot comes fr
 whole window ahead, so users of one window need not wake each other: each knows when to look again.
 
 A user is a limiter, usually one a process. Each keeps its own rate over its own calls by itself; over the calls of
-all, the highest rate counts that any of them goes by now: whoever knows that the account allows more says so, and
-a command with the usual rate beside it is not held back. All moments are seconds of one monotonic clock.
+all, the highest rate counts that any of them goes by now: a user who knows that the account allows more says so,
+and a command with the usual rate beside it is not held back. All moments are seconds of one monotonic clock.
 """
 
 from bisect import bisect_right, insort
@@ -21,7 +21,7 @@ _LEAST_WAIT_S = 0.001
 
 _READ_COST, _SUBMIT_COST = 3, 1
 """By how much a call moves its user back in the line. Users with submits take turns, and one that only reads gets
-a third of what each of them gets: submits go first, and no read waits for ever."""
+a third of what each of them gets: submits go first, and no read waits endlessly."""
 
 
 class Rate(msgspec.Struct, frozen=True, array_like=True):
@@ -74,7 +74,7 @@ class Window(msgspec.Struct):
 
     Attributes:
         length_s: The longest window of those who use it now.
-        paused_until: Nobody starts a call before.
+        paused_until: No call starts before.
         answered: Moments of the answers that still count, in order.
         flights: User -> its calls under way.
         line: User -> its place.
@@ -150,7 +150,7 @@ def settle(window: Window, ask: Ask) -> Grant:
 
 
 def _rates(window: Window, ask: Ask) -> set[Rate]:
-    """Return every rate at which somebody goes now."""
+    """Return every rate in use now."""
     flying = {flight.rate for flight in window.flights.values()}
     return {ask.rate} | flying | {ticket.rate for ticket in window.line.values()}
 
@@ -160,14 +160,14 @@ def _turns_before(ticket: Ticket, others: list[Ticket]) -> int:
 
 
 def _ticket_of(window: Window, ask: Ask, others: list[Ticket]) -> Ticket:
-    """Return a user's place, renewed; whoever comes new starts beside the first."""
+    """Return a user's place, renewed; a new user starts beside the first."""
     known = window.line.get(ask.user)
     rank = min((other.rank for other in others), default=0) if known is None else known.rank
     return Ticket(rank, not ask.submits, ask.wanted, ask.rate, ask.now + LEASE_S)
 
 
 def _forget(window: Window, ask: Ask) -> None:
-    """Drop what no longer counts, and whoever is not believed any more.
+    """Drop what no longer counts, and users that have gone silent.
 
     A moment that lies ahead comes from a clock that was set back, or from before a restart: what happened then is
     taken to have happened just now, and nothing is believed for longer than it can have been meant to be.
@@ -215,5 +215,5 @@ def _until_free_s(window: Window, now: float, rate: Rate, lacking: int) -> float
     nth = bisect_right(window.answered, now - rate.window_s) + lacking
     # A call under way frees its slot a whole window after its answer, so not before that.
     free_at = window.answered[nth] + rate.window_s if nth < len(window.answered) else now + rate.window_s
-    # Sums of large and small numbers are rounded: never so that somebody asks again at the same moment.
+    # Sums of large and small numbers are rounded: never so that a user asks again at the same moment.
     return max(free_at - now, _LEAST_WAIT_S)

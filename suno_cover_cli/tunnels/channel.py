@@ -65,7 +65,7 @@ class CallbackChannel:
         tunnel: Not entered yet, or ``None`` for no callbacks from outside.
         sink: Gets ``TunnelOpened`` or ``TunnelFailed``, and each ``TunnelLost`` and ``TunnelRestored``.
         clock: Time.
-        probe: Fetches a URL as a stranger would; raises ``TunnelError``.
+        probe: Fetches a URL from outside, as any client would; raises ``TunnelError``.
         heartbeat_s: Seconds between probes while open, or ``None`` to rely on what the tunnel tells.
         deadline_s: For opening, probe included.
         reconnects: Start a dead tunnel anew.
@@ -149,7 +149,7 @@ class CallbackChannel:
     async def wait_lost(self) -> str:
         """Wait until callbacks do not get through and say why; at once when that is so already.
 
-        Waits for ever when no tunnel was wanted: there is nothing to lose.
+        Never returns when no tunnel was wanted: there is nothing to lose.
         """
         await self._down.wait()
         return self._reason

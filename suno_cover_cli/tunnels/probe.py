@@ -20,7 +20,7 @@ _HINT = "Check with any browser or curl what the public address answers."
 
 
 class HttpProbe:
-    """Fetches small texts as a stranger on the internet would.
+    """Fetches small texts as any client on the internet would.
 
     TLS is verified, ``SSL_CERT_FILE`` and proxies are honoured, redirects are not followed, and every fetch makes
     a connection of its own: one kept alive would say nothing about the way a callback takes.
@@ -151,7 +151,7 @@ class ListenerProof:
 
     Args:
         listener: Whose answer counts.
-        probe: Fetches a URL as a stranger would; raises ``TunnelError``.
+        probe: Fetches a URL from outside, as any client would; raises ``TunnelError``.
         clock: Time.
         probe_s: For one probe.
     """

@@ -104,7 +104,7 @@ class Tunnel(ABC):
     async def next_change(self) -> TunnelChange:
         """Wait for the next loss or return. Safe to cancel: no change is lost.
 
-        A tunnel that does not know of losses waits for ever; heartbeats of the channel find them all the same.
+        A tunnel that does not know of losses never returns; heartbeats of the channel find them all the same.
         """
         never: asyncio.Future[TunnelChange] = asyncio.get_running_loop().create_future()
         return await never
@@ -166,7 +166,7 @@ class TunnelKind(ABC):
         return ()
 
     def advise(self, error: TunnelError) -> str:
-        """Return the next step after a failure, for somebody who has come to ``doctor`` for it already."""
+        """Return the next step after a failure, for a user who runs ``doctor`` already."""
         return error.hint
 
     def sweep(self, state_dir: Path) -> None:  # noqa: B027 -- for kinds that leave something

@@ -37,7 +37,7 @@ def send_notification(title: str, text: str, environ: ChildEnviron) -> bool:
 
     Args:
         title: First line.
-        text: May quote strangers; cleaned here.
+        text: May quote the service; cleaned here.
         environ: Where programs and the desktop are found.
     """
     command, extra = _notify_command(clean(title, 80), clean(text, 300))
@@ -100,5 +100,5 @@ def _run(command: list[str], environ: ChildEnviron, patience_s: float) -> int | 
     try:
         return child.wait(patience_s)
     except subprocess.TimeoutExpired:
-        child.returncode = 0  # it goes on without us: nobody waits for it, and nobody is to complain of that
+        child.returncode = 0  # it goes on without us: no wait for it, and no ResourceWarning about that
         return None

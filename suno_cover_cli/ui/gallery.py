@@ -17,7 +17,7 @@ class GalleryReport:
         self._picked: dict[str, Picked] = {}
 
     def report_ready(self, url: str, *, count: int, is_read_only: bool) -> None:
-        """Say where the page is; its address lets whoever has it in."""
+        """Say where the page is; its address alone opens it."""
         if self._output.is_json:
             self._output.write_line(json_line({"v": 1, "type": "ready", "url": url}))
             return

@@ -132,7 +132,7 @@ def _append(path: str, table: Callable[[int], str]) -> None:
     """Append to the file of the summary.
 
     Raises:
-        OSError: As the system says, also of what is no plain file: nothing may keep the run waiting.
+        OSError: As the system says, also of what is not a plain file: nothing may keep the run waiting.
     """
     # A pipe without a reader is refused at once instead of waited for.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)

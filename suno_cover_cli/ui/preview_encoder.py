@@ -1,7 +1,8 @@
 """Turns pictures into what a terminal shows; a program of its own, started by ``screens/preview.py``.
 
 The library for this asks the terminal questions when it is imported and writes to stdout when it draws. Here its
-stdout is a pipe: it asks nobody, its bytes go where the parent wants them, and the parent can end it at any time.
+stdout is a pipe: it asks no terminal, its bytes go where the parent wants them, and the parent can end it at any
+time.
 
 Arguments: protocol, columns, rows, then each file with its caption. The size of a character cell in pixels comes
 in the library's own variables (``TEXTUAL_CELL_WIDTH``, ``TEXTUAL_CELL_HEIGHT``).

@@ -28,7 +28,7 @@ _QUESTION = (
     b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"  # Kitty's protocol: would you show this pixel?
     b"\x1b[16t"  # how many pixels has a character?
     b"\x1b[c"  # what are you?
-    b"\r\x1b[K"  # whoever printed a part of that has it wiped off
+    b"\r\x1b[K"  # a terminal that printed a part of that has it erased
 )
 _ATTRIBUTES = re.compile(rb"\x1b\[\?([0-9;]{0,64})c")
 _CELL = re.compile(rb"\x1b\[6;([0-9]{1,4});([0-9]{1,4})t")
@@ -80,7 +80,7 @@ async def read_key(descriptor: int) -> str:
         descriptor: Of stdin, a terminal.
 
     Returns:
-        The key; empty when there is nobody left to press one.
+        The key; empty when the terminal is gone.
     """
     if sys.platform == "win32":
         while not msvcrt.kbhit():  # noqa: ASYNC110 -- no event tells of a key

@@ -1,4 +1,4 @@
-"""What the gallery is told of jobs and their covers, and what it asks of whoever keeps them."""
+"""What the gallery knows of jobs and their covers, and what it asks of their store."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -92,11 +92,11 @@ class JobSource(Protocol):
         ...
 
     async def look_for_changes(self) -> Changes:
-        """Return what others have changed since this was asked last; what :meth:`pick` did is no news."""
+        """Return what others have changed since this was asked last; what :meth:`pick` did is left out."""
         ...
 
     async def count_undecided(self) -> int:
-        """Count the jobs for which nobody has decided."""
+        """Count the jobs without a decision."""
         ...
 
     async def pick(self, job: Job, picked: Picked, *, was: Picked) -> None:

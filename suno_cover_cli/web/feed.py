@@ -13,7 +13,7 @@ _MAX_WAITING = 256
 
 
 class Feed:
-    """Hands events to followers, in order. A slow one loses what waits and is told to begin anew."""
+    """Hands events to followers, in order. A slow one loses what waits and gets a request to begin anew."""
 
     def __init__(self) -> None:
         self._followers: set[_Follower] = set()

@@ -81,7 +81,7 @@ class Gallery:
         )
 
     async def follow_changes(self) -> None:
-        """Tell the page what other processes do, for ever."""
+        """Tell the page what other processes do, until cancelled."""
         while True:
             await self._clock.sleep(_LOOK_FOR_CHANGES_S)
             changes = await self._source.look_for_changes()
@@ -94,7 +94,7 @@ class Gallery:
                 self._decided.set()
 
     async def wait_decided(self) -> None:
-        """Wait until somebody has decided on every job of the gallery."""
+        """Wait until every job of the gallery is decided."""
         while await self._source.count_undecided():
             self._decided.clear()
             await self._decided.wait()
@@ -182,7 +182,7 @@ class Gallery:
 
 
 def _entry_of(job: Job) -> dict[str, object]:
-    """Return what the page needs to know of a job before anybody looks at its files; no path is part of it."""
+    """Return what the page needs to know of a job before its files are read; no path is part of it."""
     return {
         "id": job.id,
         "task": job.task_id,

@@ -171,5 +171,5 @@ class Guard:
 
 
 def _bytes_of(given: str) -> bytes:
-    """Return what was sent; bytes that are no UTF-8 arrive as lone surrogates."""
+    """Return what was sent; bytes that are not UTF-8 arrive as lone surrogates."""
     return given.encode("utf-8", "surrogateescape")

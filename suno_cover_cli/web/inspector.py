@@ -1,8 +1,8 @@
 """The inspector: requests as they come, what each was answered, and sending one again, changed or not.
 
-Whoever receives requests hands them in with :meth:`Inspector.show` and is asked to send one again; nothing here
-knows how. What is kept has a bound in number and in bytes, and the oldest goes first. Values of headers that let
-somebody in never reach the page: they arrive masked, and a masked line that comes back means the value it masks.
+The receiver of requests hands them in with :meth:`Inspector.show` and is asked to send one again; nothing here
+knows how. What is kept has a bound in number and in bytes, and the oldest goes first. Values of headers that are
+credentials never reach the page: they arrive masked, and a masked line that comes back means the value it masks.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         status: HTTP status, or ``None`` without an answer.
         latency_ms: Until it was here.
         by: Who answered, or was to answer: an address, or empty for the listener itself.
-        headers: Masked where they let somebody in.
+        headers: Masked where they are credentials.
         body: As far as it is kept.
         error: Why there is no answer, or why it is not what the service wants; may be empty.
     """
@@ -57,7 +57,7 @@ class Inspected(msgspec.Struct, frozen=True, kw_only=True):
         query: What followed the ``?``.
         remote: Address of the sender.
         headers: As sent.
-        masked: The same headers with the values masked that let somebody in.
+        masked: The same headers with the values masked that are credentials.
         body: The bytes as sent.
         summary: What came, on one line.
         is_callback: A callback that was accepted.
@@ -99,7 +99,7 @@ class ReplayWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 ReadText = Callable[[bytes, Headers], str | None]
-"""Says what a body says: unpacked and decoded; ``None`` where it is no text. Blocks."""
+"""Says what a body says: unpacked and decoded; ``None`` where it is not text. Blocks."""
 
 SendAgain = Callable[[str, Again], Awaitable[Answer]]
 """Sends a request to ``listener`` or ``forward``; whatever goes wrong is in the answer."""

@@ -1,7 +1,7 @@
 """A closer look at covers: is the file the one that was saved, what does it measure, what does it look like small.
 
 Nothing is decoded that is not byte for byte what was saved: the downloader has looked at every pixel of that, and
-what took its place since is a stranger. The file is read once; hash, marks and pixels come from those bytes.
+what took its place since is not the cover. The file is read once; hash, marks and pixels come from those bytes.
 Everything but :class:`LookRoom` blocks and belongs into a thread.
 """
 
@@ -198,7 +198,7 @@ def _open(content: bytes) -> "ImageFile":
 
 
 def _decode_small(small: bytes) -> "Image | None":
-    """Decode what was kept; ``None`` when it is no whole picture of ours."""
+    """Decode what was kept; ``None`` when it is not a whole picture of ours."""
     from PIL.WebPImagePlugin import WebPImageFile
 
     try:
@@ -311,7 +311,7 @@ class LookRoom:
 
     @contextlib.asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
-        """Wait for a thread; whoever came last is first."""
+        """Wait for a thread; the newest request is first."""
         if self._free:
             self._free -= 1
         else:

@@ -41,7 +41,7 @@ _FEED = "events"
 
 
 class Data(msgspec.Struct, frozen=True):
-    """An answer of a page that is no JSON."""
+    """An answer of a page that is not JSON."""
 
     body: bytes
     content_type: str
@@ -51,7 +51,7 @@ Read = Callable[[Mapping[str, str]], Awaitable[object]]
 """Takes the query; returns :class:`Data`, or what becomes JSON. Cancelled when the browser no longer waits."""
 
 Write = Callable[[Any], Awaitable[object]]
-"""Takes a JSON body, whatever it is, and returns what becomes JSON. Runs to its end, whoever waits."""
+"""Takes a JSON body, whatever it is, and returns what becomes JSON. Runs to its end, client or not."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -263,7 +263,7 @@ class _Connection(RequestHandler):
 
 
 def _silent() -> logging.Logger:
-    log = logging.Logger("suno-cover page")  # noqa: LOG001 -- not one of the process's: nobody configures it
+    log = logging.Logger("suno-cover page")  # noqa: LOG001 -- not one of the process's: it is never configured
     log.disabled = True
     return log
 

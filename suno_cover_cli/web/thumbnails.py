@@ -50,7 +50,7 @@ class ThumbnailFolder:
         part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # No fsync: what a crash leaves half is no picture, and is made again.
+            # No fsync: what a crash leaves half is not a picture, and is made again.
             part.write_bytes(content)
             part.replace(path)
         except OSError:

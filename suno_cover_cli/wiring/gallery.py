@@ -128,7 +128,7 @@ def read_marks(content: bytes) -> list[str]:
         marks = marks_of(BytesIO(content)).found
     except ImageError:
         return []
-    # That there is XMP or EXIF at all is no news for somebody who looks at pictures.
+    # That there is XMP or EXIF at all is not news for a user who looks at pictures.
     return [mark.describe() for mark in marks if mark.kind in {"digital_source_type", "aigc", "c2pa"}]
 
 

@@ -39,7 +39,7 @@ class ReadyFile:
             await asyncio.to_thread(_remove, self._path, self._content)
 
     async def publish(self, text: str) -> None:
-        """Write the file; whoever waits for it never reads half of it.
+        """Write the file; a process that waits for it never reads half of it.
 
         Raises:
             UsageError: It cannot be written.

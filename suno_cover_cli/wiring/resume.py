@@ -34,7 +34,7 @@ _NO_CALLBACK = JobOptions(callback="off")
 
 
 class _Account(msgspec.Struct, frozen=True):
-    """Whom jobs belong to: those of one account share one set of parts."""
+    """The account that jobs belong to: those of one account share one set of parts."""
 
     service: str
     provider: str

@@ -144,7 +144,7 @@ def _install(loop: asyncio.AbstractEventLoop, end: Callable[[int], None], ending
         number = getattr(signal, name, None)
         if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
             # nohup asked for it to be ignored. SIGINT is taken even so: shells ignore it for "command &",
-            # and whoever sends it by hand means it.
+            # and a user who sends it by hand means it.
             continue
         ending.previous[number] = signal.getsignal(number)
         try:

@@ -76,7 +76,7 @@ async def _end(child: asyncio.subprocess.Process, *, is_leader: bool) -> None:
             # One that was stopped hears of it only when it goes on.
             _send(child, "SIGCONT", is_leader=is_leader)
             await child.wait()
-            while is_leader and _is_alive(child.pid):  # noqa: ASYNC110 -- the others are no children of ours
+            while is_leader and _is_alive(child.pid):  # noqa: ASYNC110 -- the others are not children of ours
                 await asyncio.sleep(_LOOK_S)
     _send(child, "SIGKILL", is_leader=is_leader)
     await child.wait()

@@ -4,7 +4,7 @@ pyngrok installs the agent and parses its log. Starting and ending it is done he
 agent's command line, reads its output as strict text, keeps no deadline while the agent says nothing, and asks the
 agent's API on 127.0.0.1 through the proxies of the environment.
 
-Whoever runs an agent holds the lock beside its folder. A folder whose lock is free belongs to a run that was
+A run that has an agent holds the lock beside its folder. A folder whose lock is free belongs to a run that was
 killed: the next start ends its agent, if that is still the same process, and removes the folder.
 """
 

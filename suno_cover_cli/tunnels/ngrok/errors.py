@@ -15,7 +15,7 @@ from suno_cover_cli.base.text import Redactor, Secret, clean
 _CODE = re.compile(r"ERR_NGROK_([0-9]{1,6})")
 _MAX_TEXT_CHARS = 20_000
 _NOT_FOUND = 404
-# The agent goes on for ever; one failed session may be a hiccup, three in a row are no internet.
+# The agent never gives up; one failed session may be a hiccup, three in a row are no internet.
 _MAX_FAILED_SESSIONS = 3
 _TOO_OLD_CODES = (120, 121)
 
@@ -222,7 +222,7 @@ class Explainer:
         """Keep why a session failed.
 
         Raises:
-            TunnelError: It fails for good: the agent itself would go on trying for ever.
+            TunnelError: It fails for good: the agent itself would never stop trying.
         """
         code = find_code(reason)
         if code is not None:

@@ -2,7 +2,7 @@
 
 ``python guard.py PARENT_PID PID_FILE PROGRAM ARGUMENT...``: started in place of the agent, because what has to be
 done in the child cannot be done by the parent. It is run by its path, in isolated mode and without site packages
-(15 ms), so it may import the standard library only. ``exec`` keeps the process id: whoever has started it waits
+(15 ms), so it may import the standard library only. ``exec`` keeps the process id: its parent waits
 for, reads from and ends the program itself.
 """
 

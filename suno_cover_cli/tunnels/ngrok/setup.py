@@ -218,7 +218,7 @@ def is_shim(path: Path) -> bool:
             return False
         content = path.read_bytes()
     except OSError:
-        return True  # what cannot be read cannot be told to be an agent
+        return True  # what cannot be read is not known to be an agent
     return any(mark in content for mark in _SHIM_MARKS)
 
 

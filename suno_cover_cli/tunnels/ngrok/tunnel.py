@@ -264,7 +264,7 @@ class _AgentLife:
         """Read a starting agent's log until it is connected; return its API's address, ``None`` when it ends.
 
         Raises:
-            TunnelError: ngrok cannot be reached; the agent would go on trying for ever.
+            TunnelError: ngrok cannot be reached; the agent would never stop trying.
         """
         api_url = None
         missing = {"client session established", "tunnel session started"}

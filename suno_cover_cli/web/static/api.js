@@ -36,7 +36,7 @@ export async function postJson(name, body) {
 
 /**
  * Follow what the server tells. A page that is hidden lets go of its connection, because browsers have six for a
- * server; when it is seen again it is told "open" first, and reads what it missed.
+ * server; when it is seen again it gets "open" first, and reads what it missed.
  */
 export function follow(listeners) {
   let source = null;
@@ -53,7 +53,7 @@ export function follow(listeners) {
         if (event.data !== undefined) listener(JSON.parse(event.data));
       });
     }
-    // The browser tries again by itself; what it cannot know is that nobody may be there any more.
+    // The browser tries again by itself; it cannot know that the server may have ended.
     source.onerror = () => listeners.lost?.();
   };
   const stop = () => {

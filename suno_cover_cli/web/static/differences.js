@@ -20,7 +20,7 @@ export function differences(first, second) {
 }
 
 function middle(a, b) {
-  // Beyond this a table would take longer than anybody looks: all of one, then all of the other.
+  // Beyond this a table would take too long: all of one, then all of the other.
   if (a.length * b.length > MOST_CELLS) return [...a.map((line) => ["-", line]), ...b.map((line) => ["+", line])];
   const width = b.length + 1;
   const common = new Uint32Array((a.length + 1) * width);

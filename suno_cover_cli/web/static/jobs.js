@@ -168,7 +168,7 @@ export class Jobs {
     const last = this.#undo.pop();
     const job = last && this.#jobs.get(last.id);
     if (!job) return last ? this.undo() : null;
-    // Somebody else's choice is not ours to take back.
+    // A choice made elsewhere is not ours to take back.
     if (job.picked !== last.picked) return { job, ok: false, code: "overtaken", picked: job.picked };
     return { job, ...(await this.pick(job, last.was, { canUndo: false })) };
   }
@@ -177,7 +177,7 @@ export class Jobs {
     return this.#undo.length > 0;
   }
 
-  /** Take in a choice that is stored, whoever made it. */
+  /** Take in a choice that is stored, made here or elsewhere. */
   learn(id, picked) {
     const job = this.#jobs.get(id);
     if (job === undefined) return;

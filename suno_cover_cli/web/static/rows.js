@@ -25,7 +25,7 @@ export const smallOf = (job, n) => address("small", { job: job.id, n });
 /** The address of the file itself. */
 export const coverOf = (job, n) => address("cover", { job: job.id, n });
 
-/** The badges that a job's size and age lead to, before anybody looks at its files. */
+/** The badges that a job's size and age lead to, before its files are read. */
 function badgesOf(job, jobs) {
   const badges = [];
   if (job.sandbox) badges.push(["info", t("sandbox")]);
