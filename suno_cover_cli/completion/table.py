@@ -291,9 +291,9 @@ COMMANDS: dict[str, Command] = {
                 meaning="Send every request on, byte for byte, and answer what ...",
             ),
             Option(names=("--header",), kind="", meaning="Send this header along to the receivers, 'Name"),
-            Option(names=("--insecure",), kind=None, meaning="Take whatever certificate a receiver shows"),
+            Option(names=("--insecure",), kind=None, meaning="Accept any certificate of a receiver"),
             Option(
-                names=("--answer",), kind="", meaning="Answer this to everything, to watch the service try again"
+                names=("--answer",), kind="", meaning="Answer every request with this, to watch the service retry"
             ),
             Option(names=("--delay",), kind="", meaning="Wait this long before each answer"),
             Option(
@@ -331,7 +331,7 @@ COMMANDS: dict[str, Command] = {
                 names=("--new-path",), kind=None, meaning="Make a new secret path instead of that of the last run"
             ),
             Option(names=("--max-age",), kind="", meaning="How old the stamp of a signature may be"),
-            Option(names=("--tunnel", "--no-tunnel"), kind=None, meaning="Insist on ngrok, or do without"),
+            Option(names=("--tunnel", "--no-tunnel"), kind=None, meaning="Open an ngrok tunnel, or none"),
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),
