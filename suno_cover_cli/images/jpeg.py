@@ -9,15 +9,16 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 
-from suno_cover_cli.images.jpeg_headers import Codes, Frame, Progress, Scan, damaged, listed_end
-from suno_cover_cli.images.jpeg_runs import Gathered, Runs
+from suno_cover_cli.base.errors import ImageError
+from suno_cover_cli.images.jpeg_headers import Codes, Frame, Progress, Scan, damaged, further_starts
+from suno_cover_cli.images.jpeg_runs import Gathered, Runs, Unread
 from suno_cover_cli.images.kinds import DamagedImageError, TooManyPixelsError
 
 MAX_MEMORY_BYTES = 160 * 1024 * 1024
 """What the decoders of one picture may take."""
 
 # Blocks of 8 x 8 times scans: some seconds of work. No encoder comes near.
-_MAX_VISITS = 400_000_000
+_MAX_VISITS = 40_000_000
 _EOI, _SOS, _DHT, _DQT, _DRI, _APP2, _APP14 = 0xD9, 0xDA, 0xC4, 0xDB, 0xDD, 0xE2, 0xEE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
 _TABLES = frozenset({_DHT, _DQT, _DRI})
@@ -37,6 +38,7 @@ class JpegCheck:
         max_memory_bytes: What its decoders may take. Where two at full size take more, they work at a smaller
             one; where that is not enough, one works alone.
         eager_bytes: Where two decoders at full size take more, the check is put off; ``None``: never.
+        is_decoded: Otherwise only the parts of the file are looked at.
 
     Attributes:
         is_put_off: It takes too much to be done while others are; nothing more is looked at.
@@ -49,23 +51,25 @@ class JpegCheck:
         *,
         max_memory_bytes: int = MAX_MEMORY_BYTES,
         eager_bytes: int | None = None,
+        is_decoded: bool = True,
     ) -> None:
         self.is_put_off = False
         self._max_pixels = max_pixels
         self._check_stopped = check_stopped
         self._max_memory_bytes = max_memory_bytes
         self._eager_bytes = eager_bytes
+        self._is_decoded = is_decoded
         self._rest = bytearray()
         self._place = 0  # of the rest's first byte within the file
         self._header = bytearray(b"\xff\xd8")
         self._codes = Codes()
         self._frame: Frame | None = None
         self._progress: Progress | None = None
-        self._runs: Runs | Gathered | None = None
+        self._runs: Runs | Gathered | Unread | None = None
         self._interval = 0
         self._visits = 0
         self._end = 0  # of this picture
-        self._listed_end = 0  # of the last one
+        self._further = _Further(check_stopped)
         self._parser = self._parse()
         next(self._parser)
 
@@ -81,6 +85,7 @@ class JpegCheck:
         try:
             next(self._parser)
         except StopIteration:
+            self._further.feed(bytes(self._rest), self._place)
             self._drop(len(self._rest))
         except (struct.error, IndexError, ValueError) as error:
             raise damaged("a part of it makes no sense") from error
@@ -94,9 +99,14 @@ class JpegCheck:
         if not self._end or self._frame is None:
             raise DamagedImageError("the JPEG picture is cut off")
         # Programs that edit a picture drop what is behind it and keep the list: then nothing at all is there.
-        if self._end < self._place < self._listed_end:
+        if self._end < self._place and not self._further.is_whole:
             raise DamagedImageError("the JPEG picture is cut off: a further picture in it is not whole")
         return self._frame.width, self._frame.height
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the end mark has come."""
+        return self._end > 0
 
     def _parse(self) -> Iterator[None]:
         """Walk the file up to its end mark; each ``yield`` waits for more bytes."""
@@ -124,7 +134,7 @@ class JpegCheck:
         if marker in _FRAMES:
             self._begin_frame(marker, body)
         elif marker == _APP2:
-            self._listed_end = max(self._listed_end, listed_end(body, self._place + 2))
+            self._further.starts += further_starts(body, self._place + 2)
         elif marker == _DRI:
             self._interval = int.from_bytes(body[:2])
         elif marker == _DHT:
@@ -133,6 +143,8 @@ class JpegCheck:
         if marker == _SOS:
             yield from self._parse_scan(segment)
         elif marker in _FRAMES | _TABLES or (marker == _APP14 and body.startswith(b"Adobe")):
+            if marker in _FRAMES and self._frame is not None:
+                segment = segment[:2] + self._frame.with_coded_size(body)
             self._pass_on(bytes((0xFF, marker)) + segment)
 
     def _begin_frame(self, marker: int, body: bytes) -> None:
@@ -173,8 +185,10 @@ class JpegCheck:
             raise DamagedImageError("the JPEG picture is cut off: a part of its data ends early")
         self._runs.end_scan()
 
-    def _begin_runs(self, frame: Frame, scan: Scan) -> Runs | Gathered | None:
+    def _begin_runs(self, frame: Frame, scan: Scan) -> Runs | Gathered | Unread | None:
         """Choose how exactly the picture is looked at: as exactly as memory allows."""
+        if not self._is_decoded:
+            return Unread()
         keeps = frame.is_added_up(scan)
         costs = {
             (scale, decoders): decoders * frame.memory_bytes(scale, keeps_coefficients=keeps)
@@ -185,11 +199,10 @@ class JpegCheck:
             self.is_put_off = True
             return None
         for (scale, decoders), cost_bytes in costs.items():
-            size = (frame.width, frame.height)
             if cost_bytes <= self._max_memory_bytes:
                 if frame.rare_kind is not None:
-                    return Gathered(frame.mode, size, scale, frame.rare_kind)
-                return Runs(frame.mode, size, scale, decoders)
+                    return Gathered(frame.mode, frame.coded_size, scale, frame.rare_kind)
+                return Runs(frame.mode, frame.coded_size, scale, decoders)
         needed = costs[_SCALES[-1], 1] // 1024**2
         raise TooManyPixelsError(
             f"the JPEG picture of {frame.width} x {frame.height} pixels would take {needed} MiB to check"
@@ -215,3 +228,46 @@ class JpegCheck:
         """Forget the first bytes of the rest, which are done with."""
         del self._rest[:count]
         self._place += max(count, 0)
+
+
+class _Further:
+    """The pictures behind the first one, of which only the parts are looked at.
+
+    Args:
+        check_stopped: See :class:`JpegCheck`.
+
+    Attributes:
+        starts: Where they begin within the file.
+    """
+
+    def __init__(self, check_stopped: Callable[[], None]) -> None:
+        self.starts: list[int] = []
+        self._check_stopped = check_stopped
+        self._current: JpegCheck | None = None
+        self._is_current_over = True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of them have come."""
+        return not self.starts and self._is_current_over
+
+    def feed(self, data: bytes, place: int) -> None:
+        """Take the next bytes of the file, the first of which is at ``place``."""
+        while self.starts and self.starts[0] < place + len(data):
+            start = max(self.starts.pop(0) - place, 0)
+            self._look_at(data[:start])
+            data, place = data[start:], place + start
+            self._current = JpegCheck(1 << 32, self._check_stopped, is_decoded=False)
+            self._is_current_over = False
+        self._look_at(data)
+
+    def _look_at(self, data: bytes) -> None:
+        if self._is_current_over or self._current is None:
+            return
+        try:
+            self._current.feed(data)
+        except ImageError:
+            # Lists of places are wrong now and then: what is no JPEG there is not held against the first picture.
+            self._is_current_over = True
+        else:
+            self._is_current_over = self._current.is_over

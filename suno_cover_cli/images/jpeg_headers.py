@@ -15,12 +15,12 @@ _COEFFICIENTS = 64
 _BLOCK_SIDE = 8
 _BLOCK_BYTES = 2 * _COEFFICIENTS
 _MOST_SAMPLES = 4
+_LARGEST_SIDE = 65_496  # of what libjpeg decodes, in whole blocks
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _PIXEL_BYTES = {"L": 1, "RGB": 4, "CMYK": 4}
 
 _MPF = b"MPF\0"
 _MP_ENTRIES_TAG = 0xB002
-_MP_ENTRY_BYTES = 16
 
 
 def damaged(what: str) -> DamagedImageError:
@@ -99,6 +99,8 @@ class Frame:
 
     Attributes:
         rare_kind: What it is called, for kinds that libjpeg reads at once or not at all; else ``None``.
+        coded_size: Width and height in whole blocks, as the picture is decoded here: little that is coded stays
+            out of sight, and each scan has as many blocks as before.
         is_progressive: Scans bring some coefficients, or some bits of them.
         units: What a scan of several planes counts in.
     """
@@ -106,6 +108,7 @@ class Frame:
     width: int
     height: int
     rare_kind: str | None
+    coded_size: tuple[int, int]
     is_progressive: bool
     components: dict[int, Component]
     units: int
@@ -131,6 +134,7 @@ class Frame:
             width=width,
             height=height,
             rare_kind=_AT_ONCE.get(marker),
+            coded_size=(width, height) if marker in _AT_ONCE else (_whole_blocks(width), _whole_blocks(height)),
             is_progressive=marker in _PROGRESSIVE,
             components={
                 name: Component(_parts(width * x, across) * _parts(height * y, down), units * x * y)
@@ -143,6 +147,11 @@ class Frame:
     def mode(self) -> str:
         """Pillow's word for what comes out of the decoder."""
         return _MODES[len(self.components)]
+
+    def with_coded_size(self, body: bytes) -> bytes:
+        """Return the body of the frame's header with :attr:`coded_size` in place of its own."""
+        width, height = self.coded_size
+        return body[:1] + struct.pack(">HH", height, width) + body[5:]
 
     def is_added_up(self, scan: Scan) -> bool:
         """Tell from the first scan whether others add to it, so that all coefficients are kept until the end."""
@@ -191,31 +200,33 @@ class Progress:
         return not any(map(any, self._low_bits.values()))
 
 
-def listed_end(body: bytes, place: int) -> int:
-    """Return where the last of the pictures ends that a multi-picture segment lists (CIPA DC-007, 5.2.3).
+def further_starts(body: bytes, place: int) -> list[int]:
+    """Return where the further pictures begin that a multi-picture segment lists (CIPA DC-007, 5.2.3).
+
+    What it says of their lengths is often wrong.
 
     Args:
         body: Of an APP2 segment.
         place: Of the body within the file.
 
     Returns:
-        Its place within the file; 0 when the segment is of another kind or makes no sense, which is not held
-        against the picture.
+        Places within the file, in their order; none when the segment is of another kind or makes no sense, which
+        is not held against the picture.
     """
     index = body.removeprefix(_MPF)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(index[:4])
     if index == body or order is None:
-        return 0
+        return []
     try:
         (start,) = struct.unpack_from(f"{order}I", index, 4)
         (count,) = struct.unpack_from(f"{order}H", index, start)
         fields = [struct.unpack_from(f"{order}HHII", index, start + 2 + 12 * n) for n in range(count)]
         length, table = next((length, value) for tag, _, length, value in fields if tag == _MP_ENTRIES_TAG)
-        entries = struct.iter_unpack(f"{order}4xII4x", index[table : table + length])
+        entries = struct.iter_unpack(f"{order}8xI4x", index[table : table + length])
         # Places are counted from the index; the first picture's is 0 because it is this one.
-        return max((place + len(_MPF) + start + size for size, start in entries if start), default=0)
+        return sorted(place + len(_MPF) + start for (start,) in entries if start)
     except (struct.error, StopIteration):
-        return 0
+        return []
 
 
 def _check_kind(marker: int, bits: int, height: int, count: int) -> None:
@@ -230,6 +241,10 @@ def _check_kind(marker: int, bits: int, height: int, count: int) -> None:
         kind = f"a JPEG of {count} colour planes"
     if kind is not None:
         raise UnsupportedImageError(f"{kind}, which cannot be checked here")
+
+
+def _whole_blocks(side: int) -> int:
+    return max(side, min(_parts(side, _BLOCK_SIDE) * _BLOCK_SIDE, _LARGEST_SIDE))
 
 
 def _parts(whole: int, size: int) -> int:

@@ -11,6 +11,7 @@ given a copy of the file in which padding follows each run of coded data, the la
 """
 
 import re
+import sys
 from typing import Any
 
 from suno_cover_cli.images.kinds import DamagedImageError, UnsupportedImageError
@@ -229,3 +230,24 @@ class Gathered:
             raise UnsupportedImageError(f"{self._kind}, which is damaged or cannot be read here") from error
         if not self._decoder.is_finished:
             raise DamagedImageError("the JPEG picture is cut off: pixels are missing")
+
+
+class Unread:
+    """A picture whose coded data is not looked at; see :class:`Runs` for the rest."""
+
+    restarts = sys.maxsize
+
+    def feed_header(self, data: bytes) -> None:
+        """Pass over what is no coded data."""
+
+    def begin_scan(self, *, may_be_zeros: bool) -> None:
+        """Pass over the beginning of a scan."""
+
+    def feed(self, data: bytes) -> None:
+        """Pass over coded data."""
+
+    def end_scan(self) -> None:
+        """Pass over the end of a scan."""
+
+    def finish(self) -> None:
+        """Nothing was decoded."""
