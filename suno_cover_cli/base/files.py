@@ -261,7 +261,8 @@ def open_plain(path: Path, *, may_stream: bool = False) -> Iterator[FileIO]:
                 raise OSError(errno.EINVAL, "it is a pipe, not a file", str(path))
             if not str(path).startswith(_INHERITED):
                 _wait_for_writer(stream, path)
-            os.set_blocking(stream.fileno(), True)
+            if sys.platform != "win32":
+                os.set_blocking(stream.fileno(), True)
         yield stream
 
 

@@ -82,26 +82,31 @@ async def read_key(descriptor: int) -> str:
     Returns:
         The key; empty when the terminal is gone.
     """
-    if sys.platform == "win32":
+    if sys.platform != "win32":
+        key = await _read_key(descriptor)
+    else:
         while not msvcrt.kbhit():  # noqa: ASYNC110 -- no event tells of a key
             await asyncio.sleep(_KEY_POLL_S)
-        return msvcrt.getwch()
-    loop = asyncio.get_running_loop()
-    pressed: asyncio.Future[bytes] = loop.create_future()
-
-    def read() -> None:
-        if not pressed.done():
-            pressed.set_result(os.read(descriptor, 16))
-
-    with _unbuffered(descriptor):
-        loop.add_reader(descriptor, read)
-        try:
-            return (await pressed).decode(errors="replace")[:1]
-        finally:
-            loop.remove_reader(descriptor)
+        key = msvcrt.getwch()
+    return key
 
 
 if sys.platform != "win32":
+
+    async def _read_key(descriptor: int) -> str:
+        loop = asyncio.get_running_loop()
+        pressed: asyncio.Future[bytes] = loop.create_future()
+
+        def read() -> None:
+            if not pressed.done():
+                pressed.set_result(os.read(descriptor, 16))
+
+        with _unbuffered(descriptor):
+            loop.add_reader(descriptor, read)
+            try:
+                return (await pressed).decode(errors="replace")[:1]
+            finally:
+                loop.remove_reader(descriptor)
 
     def _facts_of(descriptor: int, environ: Mapping[str, str], timeout_s: float) -> TerminalFacts:
         cell = _cell_of_window(descriptor)

@@ -94,6 +94,8 @@ def _send(child: asyncio.subprocess.Process, name: str, *, is_leader: bool) -> N
 
 
 def _is_alive(group: int) -> bool:
+    if sys.platform == "win32":
+        return False  # there are no process groups of this kind
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):
@@ -128,6 +130,8 @@ def stand_behind_init() -> None:
 
 def _be_init(child: int, signals: Sequence[int], mask: set[int]) -> NoReturn:
     """Pass signals on and collect whatever ends, until the child does; then end as it did."""
+    if sys.platform == "win32":
+        raise RuntimeError("Windows has no process 1")
 
     def relay(number: int, _frame: object) -> None:
         with suppress(ProcessLookupError):
