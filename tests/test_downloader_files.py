@@ -1,5 +1,6 @@
 """The way to a final name: nothing half-written bears one, nothing of the user's is touched, nothing stays."""
 
+import asyncio
 import errno
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,10 +16,11 @@ import pytest
 
 from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.base.models import SavedImage
-from suno_cover_cli.images.files import PartFile
+from suno_cover_cli.images.files import ImageFolder, PartFile
 from suno_cover_cli.images.kinds import DamagedImageError
+from suno_cover_cli.images.syncing import FolderSync
 from tests.downloader_fixtures import refused
-from tests.image_fixtures import OTHER, PNG, begin, find, names_in, picture, put
+from tests.image_fixtures import CHECKER, OTHER, PNG, begin, find, names_in, picture, put
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files, limits or signals")
 
@@ -163,6 +166,43 @@ def test_folder_that_is_a_file(tmp_path: Path) -> None:
     assert str(tmp_path / "covers" / "id") in info.value.message
     assert "--output" in info.value.hint
     assert find(tmp_path / "covers" / "id") is None
+
+
+@posix_only
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_folder_that_is_a_link(tmp_path: Path, overwrite: bool) -> None:
+    """A link planted where the folder of a job would be is not followed, not for reading either."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "cover_1.png").write_bytes(OTHER)
+    (tmp_path / "id").symlink_to(tmp_path / "outside")
+    assert find(tmp_path / "id") is None
+    with refused("folder_unwritable") as info:
+        put(tmp_path / "id", overwrite=overwrite)
+    assert "is a link" in info.value.message
+    assert (tmp_path / "outside" / "cover_1.png").read_bytes() == OTHER
+    assert names_in(tmp_path / "outside") == ["cover_1.png"]
+
+
+async def test_one_sync_serves_all_names_given_before_it(tmp_path: Path) -> None:
+    """Names that are given together are made durable together; one that comes during a sync waits for the next."""
+    syncs, may_end = 0, asyncio.Event()
+
+    async def run(step: Callable[[], None]) -> None:
+        nonlocal syncs
+        syncs += step.__name__ == "sync"
+        await may_end.wait()
+        step()
+
+    sync = FolderSync(ImageFolder(tmp_path, CHECKER), run)
+    first = [asyncio.create_task(sync.wait()) for _ in range(10)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    late = [asyncio.create_task(sync.wait()) for _ in range(10)]
+    await asyncio.sleep(0)
+    assert syncs == 1
+    may_end.set()
+    await asyncio.gather(*first, *late)
+    assert syncs == 2
 
 
 @posix_only

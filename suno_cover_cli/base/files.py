@@ -151,7 +151,9 @@ def rename_to_new(part: Path, path: Path) -> None:
         else:
             # A rename would replace; a second name for the same file is refused when it is taken.
             os.link(part, path)
-            part.unlink()
+            # The file has its name now. Should the first one stay, the next run removes it.
+            with contextlib.suppress(OSError):
+                part.unlink()
     except FileExistsError:
         raise FileTakenError from None
     except OSError as error:

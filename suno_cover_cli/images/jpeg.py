@@ -17,8 +17,9 @@ from suno_cover_cli.images.kinds import DamagedImageError, TooManyPixelsError
 MAX_MEMORY_BYTES = 160 * 1024 * 1024
 """What the decoders of one picture may take."""
 
-# Blocks of 8 x 8 times scans: some seconds of work. No encoder comes near.
-_MAX_VISITS = 40_000_000
+MAX_VISITS = 40_000_000
+"""Blocks of 8 x 8 times scans: some seconds of work. No encoder comes near."""
+
 _EOI, _SOS, _DHT, _DQT, _DRI, _APP2, _APP14 = 0xD9, 0xDA, 0xC4, 0xDB, 0xDD, 0xE2, 0xEE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
 _TABLES = frozenset({_DHT, _DQT, _DRI})
@@ -39,6 +40,7 @@ class JpegCheck:
             one; where that is not enough, one works alone.
         eager_bytes: Where two decoders at full size take more, the check is put off; ``None``: never.
         is_decoded: Otherwise only the parts of the file are looked at.
+        max_visits: More work than that is refused.
 
     Attributes:
         is_put_off: It takes too much to be done while others are; nothing more is looked at.
@@ -52,6 +54,7 @@ class JpegCheck:
         max_memory_bytes: int = MAX_MEMORY_BYTES,
         eager_bytes: int | None = None,
         is_decoded: bool = True,
+        max_visits: int = MAX_VISITS,
     ) -> None:
         self.is_put_off = False
         self._max_pixels = max_pixels
@@ -59,6 +62,7 @@ class JpegCheck:
         self._max_memory_bytes = max_memory_bytes
         self._eager_bytes = eager_bytes
         self._is_decoded = is_decoded
+        self._max_visits = max_visits
         self._rest = bytearray()
         self._place = 0  # of the rest's first byte within the file
         self._header = bytearray(b"\xff\xd8")
@@ -161,7 +165,7 @@ class JpegCheck:
         scan = Scan.read(segment[2:])
         self._progress.add(scan)
         self._visits += self._frame.count_blocks(scan)
-        if self._visits > _MAX_VISITS:
+        if self._visits > self._max_visits:
             raise TooManyPixelsError("the JPEG picture comes in more scans than any cover has")
         if self._runs is None:
             self._runs = self._begin_runs(self._frame, scan)
