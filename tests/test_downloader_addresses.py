@@ -385,7 +385,9 @@ async def test_distrusted_certificate(tmp_path: Path, server_tls: ssl.SSLContext
     async with ImageHost(server_tls) as host, make_downloader() as downloader:
         with refused("image_unavailable") as info:
             await downloader.save(host.serve(whole(PNG)), tmp_path, "cover_1")
-    assert info.value.message == "the certificate of 127.0.0.1 comes without a chain to a known authority"
+    assert info.value.message.startswith(
+        "the certificate of 127.0.0.1 is signed by an authority that is not known"
+    )
     assert "SSL_CERT_FILE" in info.value.hint
     assert host.requests == []
 

@@ -30,7 +30,7 @@ _CERTIFICATES = {
     10: ("has expired", "Check this machine's date and time; if they are right, run suno-cover resume later."),
     18: ("is signed by itself", _OWN_AUTHORITY_HINT),
     19: ("is signed by an authority of its own", _OWN_AUTHORITY_HINT),
-    20: ("comes without a chain to a known authority", _OWN_AUTHORITY_HINT),
+    20: ("is signed by an authority that is not known here, or lacks the rest of its chain", _OWN_AUTHORITY_HINT),
     21: ("comes without the rest of its chain", "Run suno-cover resume when the host is fixed."),
     23: ("has been withdrawn", "Look at the address before you trust it."),
     62: ("is that of another host", "Look at the address before you trust it."),
@@ -183,19 +183,21 @@ def _explain(error: Exception, url: URL) -> ImageError:
             return ImageError(f"{host} {said}", code="image_unavailable", hint="Look at the address and its port.")
     is_proxy = isinstance(error, (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError))
     return AttemptError(
-        _describe(error, host),
+        _describe(error, host, is_secure=url.scheme == "https"),
         code="image_truncated" if isinstance(error, aiohttp.ClientPayloadError) else None,
         hint="Check HTTPS_PROXY, then run suno-cover resume." if is_proxy else None,
     )
 
 
-def _describe(error: Exception, host: str) -> str:
+def _describe(error: Exception, host: str, *, is_secure: bool) -> str:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answered {error.status}"
     for kind, words in _FAILURES:
         if isinstance(error, kind):
             return words.format(host=host)
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if is_secure and isinstance(error, aiohttp.ClientConnectorError) and isinstance(cause, ConnectionResetError):
+        return f"{host} broke off while TLS was agreed on; it may speak only versions that are too old"
     reason = f": {clean(reason_of(cause), 200)}" if isinstance(cause, OSError) else ""
     return f"no connection to {host}{reason}"
 
