@@ -138,7 +138,7 @@ def test_measures_are_printed_and_not_called_taste(cli: Cli, covers: list[Path])
         (("export", "none.png"), "cannot read none.png"),
         (("embed", "song.mp3"), "--cover"),
         (("embed", "none.mp3", "--cover", "a.png"), "there is no none.mp3"),
-        (("embed", "a.mp3", "--cover", "a.png", "--out", "x", "--backup"), "without --backup"),
+        (("embed", "a.mp3", "--cover", "a.png", "--out", "x", "--backup"), "exclude each other"),
     ],
 )
 def test_what_cannot_be_is_a_usage_error(

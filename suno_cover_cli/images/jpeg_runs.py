@@ -238,7 +238,7 @@ class Unread:
     restarts = sys.maxsize
 
     def feed_header(self, data: bytes) -> None:
-        """Pass over what is no coded data."""
+        """Pass over what is not coded data."""
 
     def begin_scan(self, *, may_be_zeros: bool) -> None:
         """Pass over the beginning of a scan."""
