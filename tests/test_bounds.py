@@ -48,7 +48,7 @@ class SlowSaver:
         return None
 
 
-@pytest.mark.parametrize(("needs_s", "expected"), [(9.0, ExitCode.OK), (40.0, ExitCode.PENDING)])
+@pytest.mark.parametrize(("needs_s", "expected"), [(9.0, ExitCode.OK), (40.0, ExitCode.IMAGES_MISSING)])
 async def test_covers_get_a_grace_beyond_the_deadline(tmp_path: Path, needs_s: float, expected: ExitCode) -> None:
     """Done a moment before its deadline, a job still gets covers that take 9 s, but not those that take 40."""
     clock = ScaledClock(10)

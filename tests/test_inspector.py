@@ -231,6 +231,7 @@ async def test_everything_can_be_done_with_the_keyboard(tab: Tab, listening: Lis
     await listening.send(json.dumps(COVER).encode())
     await tab.wait_for("probe.texts('.request').length === 1")
     await tab.press("ArrowDown")
+    await tab.wait_for("document.querySelectorAll('[type=radio], [role=radio]').length > 0")
     tree = await tab.accessible()
     roles = {role for role, _ in tree}
     assert {"listbox", "option", "searchbox", "radio", "button", "heading", "status"} <= roles

@@ -190,7 +190,7 @@ class Drive:
         return " ".join(words)
 
     async def _read_to_the_end(self, task_id: str, *, is_endless: bool) -> tuple[str, list[str]]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             for n in count():
                 envelope = (await self.client.read(task_id)).envelope
                 data, code = envelope.get("data") or {}, int(envelope.get("code", 0))

@@ -120,7 +120,7 @@ REFUSED = {
     "204": (answer(body=b"", status=b"HTTP/1.1 204 No Content"), "answered 204"),
     "a part": (
         answer(b"Content-Range: bytes 1-%d/%d" % (len(PNG) - 1, len(PNG)), body=PNG[1:], status=b"HTTP/1.1 206 P"),
-        "sent a part of the picture, unasked",
+        "sent only a part of the picture",
     ),
     "a page": (answer(b"Content-Type: image/png", body=b"<!DOCTYPE html><p>no"), "sent a web page (HTML)"),
     "JSON": (answer(body=b'{"error": "expired"}'), "sent a JSON answer"),
@@ -140,7 +140,7 @@ REFUSED = {
     "zeros": (answer(body=bytes(999)), "sent nothing but zero bytes"),
     "404": (answer(LENGTH, status=b"HTTP/1.1 404 Not Found"), "answered 404"),
     "redirect to nowhere": (answer(b"Location: http://10.0.0.1/", status=b"HTTP/1.1 302 F"), "leads to 10.0.0.1"),
-    "redirect to no address": (answer(b"Location: http://[", status=b"HTTP/1.1 302 Found"), "is no address"),
+    "redirect to no address": (answer(b"Location: http://[", status=b"HTTP/1.1 302 Found"), "is not valid"),
 }
 
 

@@ -312,7 +312,9 @@ class _AgentLife:
             if await self._is_old(agent, home):
                 return errors.too_old()
             if agent.is_snap:
-                error.hint = f"It is a snap, which can read few folders: use one from {setup.DOWNLOAD_PAGE}."
+                error.hint = (
+                    f"It is a snap, which can read few folders: use one from {setup.DOWNLOAD_PAGE} (--ngrok-path)."
+                )
         return error
 
     async def _is_old(self, agent: FoundAgent, home: AgentHome) -> bool:
