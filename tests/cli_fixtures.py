@@ -26,7 +26,7 @@ from tests.terminal_fixtures import Terminal
 
 PACKAGE = "suno_cover_cli"
 
-_MAX_RUN_S = 40.0
+_MAX_RUN_S = 90.0
 
 START_ENVIRON = {
     "PYTHONWARNINGS": "error",
@@ -115,7 +115,7 @@ class Cli:
         """Run the program to its end beside servers that live in the test's own loop."""
         return await asyncio.to_thread(self.run, *args, **environ)
 
-    def shell(self, script: str, timeout_s: float = 30.0, **environ: str) -> Run:
+    def shell(self, script: str, timeout_s: float = 90.0, **environ: str) -> Run:
         """Run a bash script in which ``suno-cover`` is the program."""
         folder = self.cwd.parent / "bin"
         folder.mkdir(exist_ok=True)

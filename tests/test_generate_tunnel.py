@@ -103,7 +103,8 @@ async def test_a_callback_of_any_shape_ends_the_wait(
     events = [json.loads(line) for line in stdout.splitlines()]
     assert (events[-1]["state"], events[-1]["via"]) == ("succeeded", "callback"), events
     assert event["task_id"] == job.task_id
-    assert took_s < 3.0
+    # Three seconds on a quiet machine; without the wake-up it would be the poll interval of thirty.
+    assert took_s < 12.0
 
 
 async def test_no_token_is_on_any_command_line(cli: Cli, ngrok_standin: Make) -> None:
