@@ -108,7 +108,7 @@ async def test_a_killed_agent_is_replaced_and_the_new_url_told(agent: NgrokStand
         await run.interrupt()
     assert [line["type"] for line in run.objects] == ["ready", "reconnecting", "ready", "event", "end"]
     assert new_url != run.url
-    assert "The address is a new one" in run.stderr
+    assert "The address is new" in run.stderr
     assert not agent.living()
 
 
