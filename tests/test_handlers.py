@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import gzip
+import json
 import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,6 +20,10 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from suno_cover_cli.callbacks.content import ReceivedRequest
+from suno_cover_cli.callbacks.delivery import Delivery, Outcome
+from suno_cover_cli.listen.events import EventLog, ListenEvent
+from suno_cover_cli.listen.ndjson import JsonView
 from tests.listen_fixtures import Listening, listening, receiving
 from tests.listener_fixtures import PATIENCE_S, callback_body
 from tests.test_listen_forward import unused_port
@@ -316,6 +321,25 @@ async def test_of_several_receivers_the_first_one_answers(tmp_path: Path) -> Non
         (f"http://localhost:{third.port}/x", 200),
     }
     assert {(line["n"], line["id"]) for line in others} == {(event["n"], event["id"])}
+
+
+def test_a_receiver_quicker_than_the_record_waits_for_the_number() -> None:
+    """What a further receiver did is shown after the event, under its number, however soon it answered."""
+    lines: list[str] = []
+    waiting: list[ListenEvent] = []
+    log = EventLog(JsonView(lambda text, _: lines.extend(text.splitlines())), on_event=lambda _: False)
+    log.record = waiting.append
+    event = log.take_arrival(
+        ReceivedRequest(n=1, id="evt_1", ts=1.5, path="/callback/x", headers=(), body=b"{}", content=None)
+    )
+    log.take_delivery(event, Delivery(url="http://second", outcome=Outcome.ANSWERED, status=500, latency_ms=1.0))
+    assert (lines, waiting) == ([], [event])
+    log.take_numbers([event], 7)
+    log.take_delivery(event, Delivery(url="http://third", outcome=Outcome.ANSWERED, status=200, latency_ms=1.0))
+    assert [(line["n"], line["forward"]["url"]) for line in map(json.loads, lines)] == [
+        (7, "http://second"),
+        (7, "http://third"),
+    ]
 
 
 @pytest.mark.parametrize(

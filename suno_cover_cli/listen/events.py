@@ -25,10 +25,11 @@ class ListenEvent:
         duplicate_of: Number of the first one of its like.
         exchange: What it was answered, once it was.
         delivery: What the receiver behind us did, if it was sent on; of several, the one that answers.
+        further: What further receivers did before it was shown.
         is_shown: It has its number, or never gets one.
     """
 
-    __slots__ = ("delivery", "duplicate_of", "exchange", "is_shown", "n", "request")
+    __slots__ = ("delivery", "duplicate_of", "exchange", "further", "is_shown", "n", "request")
 
     def __init__(self, request: ReceivedRequest) -> None:
         self.request = request
@@ -36,6 +37,7 @@ class ListenEvent:
         self.duplicate_of: int | None = None
         self.exchange: Exchange | None = None
         self.delivery: Delivery | None = None
+        self.further: list[Delivery] = []
         self.is_shown = False
 
     @property
@@ -142,7 +144,10 @@ class EventLog:
 
     def take_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
         """Note what a further receiver did with an event."""
-        if not self._is_over:
+        if not event.is_shown:
+            # A quick receiver may be ahead of the record, which says what number the line has to name.
+            event.further.append(delivery)
+        elif not self._is_over:
             self._view.show_delivery(event, delivery)
             self._view.flush()
 
@@ -163,6 +168,9 @@ class EventLog:
         event.is_shown = True
         if not self._is_over:
             self._view.show_arrival(event)
+            for delivery in event.further:
+                self._view.show_delivery(event, delivery)
+        event.further = []
         if event.exchange is not None:
             self._finish(event, event.exchange)
 
