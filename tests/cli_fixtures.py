@@ -15,7 +15,7 @@ from typing import Any
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import SunoCoverError
 from suno_cover_cli.base.providers import PROVIDERS
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.tunnels.kinds import TUNNELS
 from suno_cover_cli.ui.output import Output, Streams
 from suno_cover_cli.wiring.context import Context

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from suno_cover_cli.cli.history import HistoryOptions, prepare_history
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.wiring.jobs import Unfinished
 from suno_cover_cli.wiring.listed_jobs import prepare_listed_jobs
 from suno_cover_cli.wiring.resume import prepare_resumption

@@ -12,6 +12,7 @@ from PIL import Image
 
 from suno_cover_cli.sandbox.app import RECORD_PATH, SUBMIT_PATH, Sandbox
 from tests.cli_fixtures import Cli, Run
+from tests.sandbox_fixtures import count_key_leaks
 from tests.starter import StartedBeside
 
 _PATIENCE_S = 20.0
@@ -161,4 +162,4 @@ def check_service(sandbox: Sandbox, ids: tuple[str, ...]) -> None:
     """The service made one job for each music task, and no key went to its image host."""
     made = [job.music_task_id for job in sandbox.jobs.values()]
     assert sorted(made) == sorted(ids)
-    assert sandbox.key_leaks == 0
+    assert count_key_leaks(sandbox) == 0

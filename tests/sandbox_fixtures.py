@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from suno_cover_cli.sandbox.app import RECORD_PATH, SUBMIT_PATH, Sandbox
+from suno_cover_cli.sandbox.image_host import IMAGE_PREFIX
 from tests.clocks import ManualClock
 
 READ_LIMIT_BYTES = 4 * 1024 * 1024
@@ -196,6 +197,11 @@ class WatchedClock(ManualClock):
         """Wait until somebody sleeps for ``delay_s`` seconds, then let that time pass."""
         await self.wait_for_sleep(delay_s)
         self.advance(delay_s + 1e-6)
+
+
+def count_key_leaks(sandbox: Sandbox) -> int:
+    """Return how many image requests carried a key; the image host refuses each."""
+    return sum(request.authorized and request.path.startswith(IMAGE_PREFIX) for request in sandbox.request_log)
 
 
 @asynccontextmanager

@@ -6,8 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from suno_cover_cli.release.embed import Embedded, EmbedWishes, Tagger, embed_cover
-from suno_cover_cli.release.song_covers import Cover
+from suno_cover_cli.release.embed import Cover, Embedded, EmbedWishes, Tagger, embed_cover
 from suno_cover_cli.release.tags import put_front_cover
 from tests.label_fixtures import tool
 

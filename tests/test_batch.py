@@ -13,7 +13,7 @@ from suno_cover_cli.base.models import JobError, JobResult, JobState
 from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.journal.rows import JobOptions
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.wiring.failed_ids import failed_line
 from tests.cli_fixtures import Cli, InProcess

@@ -21,8 +21,8 @@ from PIL import Image
 
 from suno_cover_cli.base.errors import RequirementError, SunoCoverError, UsageError
 from suno_cover_cli.release.audio import SongError, find_format, hash_sound
+from suno_cover_cli.release.embed import Cover, prepare_cover
 from suno_cover_cli.release.marks import marks_of
-from suno_cover_cli.release.song_covers import Cover, prepare_cover
 from suno_cover_cli.release.tags import put_front_cover, read_front_cover
 from tests.image_fixtures import names_in, picture
 from tests.label_fixtures import AI, AIGC, aigc_xmp, marked
@@ -499,7 +499,7 @@ def test_a_full_disk_leaves_the_song_as_it_was(songs: dict[str, Path], tmp_path:
     script = (
         "import resource, sys; from pathlib import Path\n"
         "from suno_cover_cli.base.errors import SunoCoverError\n"
-        "from suno_cover_cli.release.song_covers import prepare_cover\n"
+        "from suno_cover_cli.release.embed import prepare_cover\n"
         "from tests.song_fixtures import embed\n"
         "cover = prepare_cover(Path(sys.argv[2])); song = Path(sys.argv[1])\n"
         # Room for the copy, then for the copy but not for the picture.
@@ -582,7 +582,7 @@ def test_a_song_of_two_gibibytes_takes_a_cover_in_bounded_memory(cover: Cover, t
         file.truncate(size + 44)
     script = (
         "import resource, sys; from pathlib import Path\n"
-        "from suno_cover_cli.release.song_covers import prepare_cover\n"
+        "from suno_cover_cli.release.embed import prepare_cover\n"
         "from tests.song_fixtures import embed\n"
         "embed(Path(sys.argv[1]), prepare_cover(Path(sys.argv[2])))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

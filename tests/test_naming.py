@@ -22,7 +22,7 @@ from suno_cover_cli.base.naming import NameTemplate
 from suno_cover_cli.base.providers import SUNOAPI
 from suno_cover_cli.jobs.covers import CoverSaver
 from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.service.answers import decode_envelope, read_title
 from tests.cli_fixtures import Cli, InProcess, Run

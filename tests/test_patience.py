@@ -14,7 +14,7 @@ from suno_cover_cli.base.events import RequestRetried
 from suno_cover_cli.base.retries import read_retry_after
 from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.text import Secret
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.service.api import JOBS, RetryPolicy, SunoApi, open_api
 from tests.cli_fixtures import InProcess

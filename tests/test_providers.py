@@ -32,7 +32,7 @@ from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.signature import check_signature, sign
 from suno_cover_cli.cli.credits import CreditsOptions, fetch_credits
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.sandbox.service import IMITATIONS
 from suno_cover_cli.tunnels.kinds import TUNNELS
 from suno_cover_cli.wiring.jobs import Unfinished

@@ -34,7 +34,7 @@ _EXPORT = (
 )
 _EMBED = (
     "import sys; from pathlib import Path; from tests.song_fixtures import embed\n"
-    "from suno_cover_cli.release.song_covers import prepare_cover\n"
+    "from suno_cover_cli.release.embed import prepare_cover\n"
     "embed(Path(sys.argv[2]), prepare_cover(Path(sys.argv[1])), backup=len(sys.argv) > 3)\n"
 )
 

@@ -75,7 +75,6 @@ async def test_retry_schedule() -> None:
         await sandbox.wait_settled(only_job(sandbox).task_id)
         clock.advance(100_000)
         assert [attempt.status for attempt in only_job(sandbox).callbacks] == [500] * 4
-        assert only_job(sandbox).callbacks_delivered == 0
     assert len({call.body for call in receiver.calls}) == 1
     assert clock.delays == []
 

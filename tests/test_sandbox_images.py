@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from suno_cover_cli.sandbox.replies import FLOOD_BYTES
-from tests.sandbox_fixtures import PlainClient, WatchedClock, serving
+from tests.sandbox_fixtures import PlainClient, WatchedClock, count_key_leaks, serving
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -85,9 +85,9 @@ async def test_keys_are_refused() -> None:
     """An image request that carries a key is refused, and the sandbox remembers it."""
     async with serving(generation_s=0) as (sandbox, client):
         url = (await urls_of(client, "m"))[0]
-        assert sandbox.key_leaks == 0
+        assert count_key_leaks(sandbox) == 0
         assert (await client.image(url, Authorization=f"Bearer {sandbox.api_key}")).status == 400
-        assert sandbox.key_leaks == 1
+        assert count_key_leaks(sandbox) == 1
         assert sandbox.request_log[-1].authorized
 
 

@@ -342,8 +342,8 @@ def test_list() -> None:
 
 def test_names_are_taken_once() -> None:
     """No two entries of the tables share a name."""
+    from suno_cover_cli.sandbox.scenarios import IMAGE_SCENARIOS
     from suno_cover_cli.sandbox.scenarios_answers import ANSWER_SCENARIOS
-    from suno_cover_cli.sandbox.scenarios_images import IMAGE_SCENARIOS
     from suno_cover_cli.sandbox.scenarios_jobs import JOB_SCENARIOS
 
     assert len(SCENARIOS) == len(ANSWER_SCENARIOS) + len(IMAGE_SCENARIOS) + len(JOB_SCENARIOS)

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.sandbox.scenarios import SCENARIOS
 from tests.cli_fixtures import InProcess
 from tests.clocks import ScaledClock
+from tests.sandbox_fixtures import count_key_leaks
 
 SPEED = 30.0
 
@@ -198,7 +199,7 @@ async def test_scenario(name: str, in_process: InProcess) -> None:
         assert (result["error"] or {}).get("code") == expected.error
         assert len(result["images"]) == expected.saved
         assert len(result["failed_images"]) == expected.failed
-        assert sandbox.key_leaks == 0
+        assert count_key_leaks(sandbox) == 0
         assert len({job.music_task_id for job in sandbox.jobs.values()}) == len(sandbox.jobs)
     _check_files(in_process.covers, result["task_id"], [image["path"] for image in result["images"]], expected)
 

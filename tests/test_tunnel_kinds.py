@@ -20,7 +20,7 @@ from suno_cover_cli.base.text import Secret
 from suno_cover_cli.doctor.options import DoctorOptions
 from suno_cover_cli.doctor.report import examine
 from suno_cover_cli.journal.rows import options_text, read_options
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.tunnels.kinds import TUNNELS, TunnelKinds
 from suno_cover_cli.tunnels.tunnel import Tunnel, TunnelChange, TunnelCheck, TunnelKind, TunnelRequest

@@ -51,7 +51,7 @@ class Connection(Protocol):
         ...
 
 
-class ConnectionLedger:
+class ConnectionRegistry:
     """Keeps every open connection in one of its states, in the order the waiting began."""
 
     def __init__(self, limits: ConnectionLimits, clock: Clock) -> None:

@@ -27,7 +27,7 @@ from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.callbacks.binding import explain_bind_error, local_url
 from suno_cover_cli.callbacks.bodies import MAX_BODY_BYTES
-from suno_cover_cli.callbacks.connections import ConnectionLedger, ConnectionLimits, descriptor_room
+from suno_cover_cli.callbacks.connections import ConnectionLimits, ConnectionRegistry, descriptor_room
 from suno_cover_cli.callbacks.content import ReceivedRequest, quoted
 from suno_cover_cli.callbacks.exchanges import RECEIVED, Answer, Exchange, Responder
 from suno_cover_cli.callbacks.inbox import CallbackInbox, InboxClosedError
@@ -132,11 +132,13 @@ class CallbackListener:
         # Twice as many, because those accepted in a turn are there before any can be dropped.
         room = descriptor_room(2 * self._limits.max_connections) // 2
         limits = msgspec.structs.replace(self._limits, max_connections=min(self._limits.max_connections, room))
-        self._ledger = ConnectionLedger(limits, self._clock)
+        self._connections = ConnectionRegistry(limits, self._clock)
         self._web = web.Server(self._serve, request_factory=make_request)
         # What clients do wrong is counted, not logged: the terminal belongs to the user.
         silent = logging.Logger("callbacks", logging.CRITICAL + 1)  # noqa: LOG001 -- ours alone, no parent
-        connect = partial(Connection, self._web, registry=self._ledger, on_garbage=self._note_garbage, log=silent)
+        connect = partial(
+            Connection, self._web, registry=self._connections, on_garbage=self._note_garbage, log=silent
+        )
         loop = asyncio.get_running_loop()
         try:
             # asyncio accepts "backlog" connections a turn, and asks the kernel for a queue of that length.
@@ -160,8 +162,8 @@ class CallbackListener:
                 await asyncio.sleep(0)
             with suppress(TimeoutError):  # what is still owed then is cut with the rest
                 async with asyncio.timeout(max(self._limits.closing_s - 2 * _CUTTING_S, 0)):
-                    await self._ledger.wait_settled()
-            self._ledger.drop_waiting()
+                    await self._connections.wait_settled()
+            self._connections.drop_waiting()
             await self._web.shutdown(_CUTTING_S)
         finally:
             for inbox in list(self._inboxes.values()):
@@ -197,7 +199,7 @@ class CallbackListener:
     async def _sweep(self) -> None:
         while True:
             await self._clock.sleep(_SWEEP_S)
-            self._ledger.drop_overdue()
+            self._connections.drop_overdue()
 
     def _route(self, path: str) -> bytes:
         # A keyed digest: the time a look-up takes tells nothing about how near a guess was.
@@ -210,7 +212,7 @@ class CallbackListener:
         began_s, ts = self._clock.monotonic(), self._clock.time()
         path = plain_path(request.raw_path)
         if path == self.probe_path and request.method in {"GET", "HEAD"}:
-            self._ledger.waits(connection, is_known=True)
+            self._connections.waits(connection, is_known=True)
             connection.end_request()
             return WireAnswer(Answer(body=self.probe_answer.encode(), headers=_PLAIN_TEXT))
         # Some senders put a slash behind the address they were given.
@@ -222,10 +224,10 @@ class CallbackListener:
             received, answer = await self._receive(inbox, request, ts)
             reason = received.reason or received.signature_reason
         # From here on the client is waited for: an answer that is not read does not keep a connection alive.
-        self._ledger.waits(connection)
-        response, is_lost = await send(request, answer, on_progress=partial(self._ledger.waits, connection))
+        self._connections.waits(connection)
+        response, is_lost = await send(request, answer, on_progress=partial(self._connections.waits, connection))
         if not reason:
-            self._ledger.waits(connection, is_known=True)
+            self._connections.waits(connection, is_known=True)
         if request.content.is_eof():
             connection.end_request()
         if self._on_exchange is not None:
@@ -249,7 +251,7 @@ class CallbackListener:
         self, inbox: CallbackInbox, request: web.BaseRequest, ts: float
     ) -> tuple[ReceivedRequest, Answer]:
         """Read a request on an open path, hand it on, and return it with its answer."""
-        body, fault = await read_body(request, self._ledger, max_bytes=self._max_body_bytes)
+        body, fault = await read_body(request, self._connections, max_bytes=self._max_body_bytes)
         headers, method = plain_headers(request), request.method
         verdict = judge(
             method,

@@ -22,7 +22,7 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from suno_cover_cli.callbacks.bodies import Headers
-from suno_cover_cli.callbacks.connections import ConnectionLedger
+from suno_cover_cli.callbacks.connections import ConnectionRegistry
 from suno_cover_cli.callbacks.exchanges import JSON_TYPE, Answer
 from suno_cover_cli.callbacks.verdict import BodyFault, refusal
 
@@ -44,13 +44,13 @@ _AUTHORITY = re.compile(r"https?://[^/]*", re.IGNORECASE)
 class Connection(web.RequestHandler):
     """aiohttp's side of one connection, with a bound on unfinished heads and a way to be cut off."""
 
-    __slots__ = ("_head_bytes", "_is_in_head", "_ledger", "_on_garbage", "_wire", "held_bytes")
+    __slots__ = ("_connections", "_head_bytes", "_is_in_head", "_on_garbage", "_wire", "held_bytes")
 
     def __init__(
         self,
         server: web.Server,
         *,
-        registry: ConnectionLedger,
+        registry: ConnectionRegistry,
         on_garbage: Callable[[int, str], None],
         log: logging.Logger,
     ) -> None:
@@ -70,7 +70,7 @@ class Connection(web.RequestHandler):
         self.held_bytes = 0
         self._head_bytes = 0
         self._is_in_head = True
-        self._ledger = registry
+        self._connections = registry
         self._on_garbage = on_garbage
         self._wire: asyncio.Transport | None = None
 
@@ -82,11 +82,11 @@ class Connection(web.RequestHandler):
             # asyncio's selector transports read 256 KiB at a time. Blocks of that size, shrunk and freed, left
             # holes of 24 MiB in the heap after 100,000 hostile requests; this size left 8.
             transport.max_size = _READ_BYTES
-        self._ledger.opened(self)
+        self._connections.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the place in the registry up."""
-        self._ledger.closed(self)
+        self._connections.closed(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -104,7 +104,7 @@ class Connection(web.RequestHandler):
 
     def _cut(self, reason: str) -> None:
         self._on_garbage(0, reason)
-        self._ledger.closed(self)
+        self._connections.closed(self)
         self.drop()
 
     def begin_request(self) -> None:
@@ -223,7 +223,7 @@ class WireAnswer(web.StreamResponse):
 
 
 async def read_body(
-    request: web.BaseRequest, ledger: ConnectionLedger, *, max_bytes: int
+    request: web.BaseRequest, connections: ConnectionRegistry, *, max_bytes: int
 ) -> tuple[bytes, BodyFault | None]:
     """Read the body of a request on an open path; also return what is wrong when that is not all of it."""
     connection = cast("Connection", request.protocol)
@@ -234,23 +234,23 @@ async def read_body(
     if request.content.is_eof():  # the usual case: it came in one piece with its head
         pieces.append(request.content.read_nowait())
     else:
-        ledger.waits(connection)
+        connections.waits(connection)
         try:
-            await _read_pieces(request, ledger, pieces, max_bytes)
+            await _read_pieces(request, connections, pieces, max_bytes)
         except (ConnectionError, RuntimeError, HttpProcessingError, web.RequestPayloadError):
             # RuntimeError is aiohttp's word for a connection that closed between two reads.
             return b"".join(pieces), BodyFault(400, "the body broke off")
         finally:
-            ledger.releases(connection)
+            connections.releases(connection)
     body = b"".join(pieces)
     if len(body) > max_bytes:
         return body[:max_bytes], too_large
-    ledger.answers(connection)
+    connections.answers(connection)
     return body, None
 
 
 async def _read_pieces(
-    request: web.BaseRequest, ledger: ConnectionLedger, pieces: list[bytes], max_bytes: int
+    request: web.BaseRequest, connections: ConnectionRegistry, pieces: list[bytes], max_bytes: int
 ) -> None:
     """Read a body as it comes, one piece beyond the limit at most."""
     connection = cast("Connection", request.protocol)
@@ -259,7 +259,7 @@ async def _read_pieces(
         request.writer.output_size = 0  # the answer itself has not begun
     while connection.held_bytes <= max_bytes and (piece := await request.content.readany()):
         pieces.append(piece)
-        ledger.holds(connection, len(piece))
+        connections.holds(connection, len(piece))
 
 
 async def send(

@@ -45,7 +45,7 @@ def completion(options: CompletionOptions) -> None:
 def _install(shell: str | None) -> None:
     import os
 
-    from suno_cover_cli.completion.install import INSTALLERS, install
+    from suno_cover_cli.completion.scripts import INSTALLERS, install
 
     chosen = shell or os.path.basename(os.environ.get("SHELL", ""))  # noqa: PTH119 -- a name, not a file
     if chosen not in INSTALLERS:

@@ -102,8 +102,7 @@ async def _embed_all(
     from suno_cover_cli.base.errors import SunoCoverError
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.base.text import clean
-    from suno_cover_cli.release.embed import embed_cover
-    from suno_cover_cli.release.song_covers import prepare_cover
+    from suno_cover_cli.release.embed import embed_cover, prepare_cover
     from suno_cover_cli.wiring.covers import open_covers
 
     output = context.output

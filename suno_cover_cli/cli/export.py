@@ -91,7 +91,7 @@ def prepare_export(options: ExportOptions, context: "Context") -> "Coroutine[Any
         UsageError: A value that cannot be, or nothing to export.
     """
     from suno_cover_cli.base.errors import UsageError
-    from suno_cover_cli.options.choices import checked_choice
+    from suno_cover_cli.options.declare import checked_choice
     from suno_cover_cli.release.export import ExportWishes
     from suno_cover_cli.release.profiles import find_profile
     from suno_cover_cli.wiring.covers import state_folder_of

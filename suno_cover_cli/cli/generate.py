@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions
 
 
 @dataclass(frozen=True, kw_only=True)

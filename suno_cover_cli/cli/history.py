@@ -240,7 +240,7 @@ async def _print_paths(
 async def _show_one(jobs: "JobHistory", wanted: "RowFilter", context: "Context") -> None:
     from suno_cover_cli.base.errors import UsageError
     from suno_cover_cli.base.text import clean, fold
-    from suno_cover_cli.release.carried import carried_marks
+    from suno_cover_cli.release.choosing import carried_marks
     from suno_cover_cli.ui.history import facts_of, job_entry
     from suno_cover_cli.ui.output import json_line
 

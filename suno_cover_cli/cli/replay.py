@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suno_cover_cli.options.groups import JsonOptions, ProfileOptions
-from suno_cover_cli.options.senders import ReceiverOptions
+from suno_cover_cli.options.groups import JsonOptions, ProfileOptions, ReceiverOptions
 
 if TYPE_CHECKING:
     from suno_cover_cli.base.exits import ExitCode

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from suno_cover_cli.callbacks.sample_names import SampleName
-from suno_cover_cli.options.groups import JsonOptions, WebhookKeyOptions
-from suno_cover_cli.options.senders import ReceiverOptions
+from suno_cover_cli.options.groups import JsonOptions, ReceiverOptions, WebhookKeyOptions
 
 if TYPE_CHECKING:
     from suno_cover_cli.base.exits import ExitCode

@@ -5,8 +5,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from suno_cover_cli.options.groups import CallbackOptions
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import CallbackOptions, JobCommandOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from suno_cover_cli.callbacks.delivery import CallbackSender, Delivery, Outcome
 from suno_cover_cli.callbacks.samples import Expectation, is_expected
 from suno_cover_cli.callbacks.targets import parse_header, parse_target
 from suno_cover_cli.listen.words import said_by
-from suno_cover_cli.options.senders import ReceiverOptions
+from suno_cover_cli.options.groups import ReceiverOptions
 from suno_cover_cli.ui.output import Output, json_line
 from suno_cover_cli.wiring.context import Context
 

@@ -30,8 +30,7 @@ from suno_cover_cli.listen.presenter import ListenPresenter
 from suno_cover_cli.listen.saving import open_saves
 from suno_cover_cli.listen.session import Endpoint, Goal, ListenSession
 from suno_cover_cli.options.declare import options_as
-from suno_cover_cli.options.groups import OutputOptions, RateOptions, ServiceOptions
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions, OutputOptions, RateOptions, ServiceOptions
 from suno_cover_cli.tunnels.channel import HEARTBEAT_S
 from suno_cover_cli.wiring.callbacks import ChosenTunnel, choose_tunnel, open_channel, refuse_malformed_proxy
 from suno_cover_cli.wiring.context import Context

@@ -5,7 +5,7 @@ for the code. A class that inherits more than its command offers names the rest 
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from typing import Annotated, Any, TypeVar, get_origin
 
@@ -13,7 +13,9 @@ import typer
 from typer.models import OptionInfo, ParameterInfo
 
 from suno_cover_cli.base.durations import parse_duration_s
+from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.settings_table import SETTINGS
+from suno_cover_cli.base.text import clean
 
 T = TypeVar("T")
 
@@ -119,3 +121,16 @@ def options_as(wanted: type[T], options: Any, *groups: type, **changes: Any) -> 
     """
     shared = {field.name: getattr(options, field.name) for group in groups for field in fields(group)}
     return wanted(**shared, **changes)
+
+
+def checked_choice(value: str, option: str, words: Sequence[str]) -> str:
+    """Return the word that an option was given.
+
+    Raises:
+        UsageError: It is none of those that it takes.
+    """
+    word = value.strip().lower()
+    if word in words:
+        return word
+    *most, last = words
+    raise UsageError(f'{option} does not take "{clean(value, 40)}"', hint=f"Use {', '.join(most)} or {last}.")

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import BinaryIO
 
-from suno_cover_cli.release.audio_mp4 import hash_mp4, is_protected
-from suno_cover_cli.release.audio_ogg import OGG_HEAD_BYTES, codec_of, hash_ogg
+from suno_cover_cli.release.audio_containers import OGG_HEAD_BYTES, codec_of, hash_mp4, hash_ogg, is_protected
 
 HEAD_BYTES = 64
 _BLOCK_BYTES = 1024 * 1024

@@ -21,8 +21,10 @@ from suno_cover_cli.base.files import FileTakenError, PendingFile, sweep_parts
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.release.audio import AudioFormat, SongError, find_format, hash_sound
 from suno_cover_cli.release.export import MarksReport
-from suno_cover_cli.release.pictures import size_of
-from suno_cover_cli.release.song_covers import Cover
+from suno_cover_cli.release.labels import carry_into_jpeg
+from suno_cover_cli.release.pictures import open_picture, size_of
+from suno_cover_cli.release.profiles import DEFAULT_DPI
+from suno_cover_cli.release.rendering import encode
 from suno_cover_cli.release.tags import CoverImage, put_front_cover, read_front_cover, require_library
 
 Tagger = Callable[[BinaryIO, AudioFormat, CoverImage], None]
@@ -33,6 +35,62 @@ Action = Literal["embedded", "replaced", "unchanged"]
 _MAX_BACKUPS = 1000
 _COPY_BYTES = 8 * 1024 * 1024
 _ANY_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+
+DEFAULT_MAX_EDGE = 1400
+"""Pixels of the longer side of an embedded picture: enough for every player, light for every song."""
+
+# Time to put a picture into Ogg and Opus grows with the square of its size: this much takes a tenth of a second.
+_MAX_COVER_BYTES = 2_000_000
+
+
+class Cover(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture made ready for songs.
+
+    Attributes:
+        image: What goes into the tags.
+        source: Path of the picture it was made from.
+        source_sha256: Of that file, hex.
+        marks: What became of labels.
+        warnings: What to know, one sentence each.
+    """
+
+    image: CoverImage
+    source: str
+    source_sha256: str
+    marks: MarksReport
+    warnings: list[str]
+
+
+def prepare_cover(source: Path, *, max_edge: int = DEFAULT_MAX_EDGE) -> Cover:
+    """Make a picture ready for songs: a plain JPEG, no side longer than ``max_edge`` pixels, labels kept.
+
+    Raises:
+        UsageError: It cannot be read.
+        RequirementError: It is not a picture, damaged, or too large.
+    """
+    with open_picture(source) as picture:
+        facts, raw = picture.facts, picture.raw
+        scale = min(1.0, max_edge / max(facts.width, facts.height))
+        width, height = max(1, round(facts.width * scale)), max(1, round(facts.height * scale))
+        image = picture.load((0, 0, facts.width, facts.height), (width, height))
+        warnings = list(picture.notes)
+    report: MarksReport
+
+    def with_marks(jpeg: bytes) -> bytes:
+        nonlocal report
+        made, marks = carry_into_jpeg(jpeg, raw, width=width, height=height, dpi=DEFAULT_DPI)
+        report = MarksReport(kept=marks.kept, lost=marks.lost, added=marks.added)
+        warnings[len(picture.notes) :] = marks.warnings
+        return made
+
+    content = encode(image, dpi=DEFAULT_DPI, max_bytes=_MAX_COVER_BYTES, finish=with_marks).content
+    return Cover(
+        image=CoverImage(content, width=width, height=height),
+        source=str(source),
+        source_sha256=facts.sha256,
+        marks=report,
+        warnings=warnings,
+    )
 
 
 class EmbedWishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,11 +179,8 @@ def embed_cover(song: Path, cover: Cover, wishes: EmbedWishes, *, put: Tagger = 
     with _explained(song), _opened(song) as (target, original):
         audio_format = find_format(original)
         if wishes.out is None and not stat.S_IMODE(os.fstat(original.fileno()).st_mode) & _ANY_WRITE:
-            raise UsageError(
-                f"{clean(song, 400)} is read-only",
-                code="read_only",
-                hint="Allow changes with chmod u+w, or leave it alone and add --out DIR.",
-            )
+            hint = "Allow changes with chmod u+w, or leave it alone and add --out DIR."
+            raise UsageError(f"{clean(song, 400)} is read-only", code="read_only", hint=hint)
         sound = hash_sound(original, audio_format)
         previous = read_front_cover(original, audio_format)
         action = _decide(song, previous, cover, wishes)
@@ -218,12 +273,7 @@ class _Tagging:
             if wishes.out is not None:
                 pending.publish(overwrite=wishes.overwrite)
                 return None
-            now = self._target.stat()
-            if (now.st_ino, now.st_size, now.st_mtime_ns) != (
-                self._before.st_ino,
-                self._before.st_size,
-                self._before.st_mtime_ns,
-            ):
+            if _version_of(self._target.stat()) != _version_of(self._before):
                 raise SunoCoverError(
                     f"{clean(self._target, 400)} was changed by another program meanwhile: nothing was written",
                     code="song_changed",
@@ -258,6 +308,10 @@ class _Tagging:
         if sys.platform != "win32":
             with suppress(OSError):
                 os.chown(pending.path, self._before.st_uid, self._before.st_gid)
+
+
+def _version_of(facts: os.stat_result) -> tuple[int, int, int]:
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def _copy(original: BufferedReader, stream: BinaryIO) -> None:

@@ -15,9 +15,8 @@ from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.sandbox.callback_sender import CallbackSender
 from suno_cover_cli.sandbox.image_host import IMAGE_PREFIX, ImageHost
-from suno_cover_cli.sandbox.jobs import JobRegistry, SandboxJob
+from suno_cover_cli.sandbox.jobs import JobRegistry, SandboxJob, StateFile
 from suno_cover_cli.sandbox.pictures import MIN_IMAGE_BYTES
-from suno_cover_cli.sandbox.registry import Registry
 from suno_cover_cli.sandbox.service import IMITATIONS, Reply, Service
 
 SUBMIT_PATH = "/api/v1/suno/cover/generate"
@@ -110,24 +109,26 @@ class Sandbox:
         self.api_key = f"sandbox-{secrets.token_hex(16)}" if api_key is None else api_key
         self.request_log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
         self._admitted: deque[float] | None = deque(maxlen=LIMIT_REQUESTS) if enforce_limit else None
-        self._book = JobRegistry(self._clock, generation_s=generation_s / time_scale, time_scale=time_scale)
-        self._ledger = Registry(state_file, self._book)
-        self._courier = CallbackSender(
+        self._registry = JobRegistry(self._clock, generation_s=generation_s / time_scale, time_scale=time_scale)
+        self._state_file = StateFile(state_file, self._registry)
+        self._callback_sender = CallbackSender(
             clock=self._clock,
             time_scale=time_scale,
             webhook_key=webhook_key,
             allow_remote=allow_remote_callbacks,
-            registry=self._ledger,
+            state_file=self._state_file,
         )
         self._service = Service(
-            book=self._book,
-            registry=self._ledger,
-            callback_sender=self._courier,
+            registry=self._registry,
+            state_file=self._state_file,
+            callback_sender=self._callback_sender,
             clock=self._clock,
             time_scale=time_scale,
             imitation=self._imitation,
         )
-        self._gallery = ImageHost(self._book, clock=self._clock, time_scale=time_scale, image_bytes=image_bytes)
+        self._image_host = ImageHost(
+            self._registry, clock=self._clock, time_scale=time_scale, image_bytes=image_bytes
+        )
         self._routes: dict[str, tuple[str, Route]] = {
             SUBMIT_PATH: ("POST", self._service.submit),
             RECORD_PATH: ("GET", self._service.fetch_record),
@@ -137,8 +138,8 @@ class Sandbox:
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(self._ledger)
-            await stack.enter_async_context(self._courier)
+            await stack.enter_async_context(self._state_file)
+            await stack.enter_async_context(self._callback_sender)
             runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=_SHUTDOWN_S)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -151,9 +152,9 @@ class Sandbox:
                 ) from error
             self._port = int(runner.addresses[0][1])
             self._service.base_url = self.url
-            self._courier.serve_images_from(self.url)
+            self._callback_sender.serve_images_from(self.url)
             for job in self.jobs.values():
-                self._courier.resume(job)
+                self._callback_sender.resume(job)
             self._stack = stack.pop_all()
         return self
 
@@ -168,16 +169,11 @@ class Sandbox:
     @property
     def jobs(self) -> Mapping[str, SandboxJob]:
         """Facts of every job by cover task id, oldest first."""
-        return self._book.jobs
+        return self._registry.jobs
 
     async def wait_settled(self, task_id: str) -> None:
         """Wait until the last callback of a job has been acknowledged or given up."""
-        await self._courier.wait_settled(self.jobs[task_id])
-
-    @property
-    def key_leaks(self) -> int:
-        """How many image requests carried an ``Authorization`` header; each was refused."""
-        return self._gallery.leaks
+        await self._callback_sender.wait_settled(self.jobs[task_id])
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any request and write it into the log."""
@@ -203,8 +199,8 @@ class Sandbox:
     async def _route(self, request: web.BaseRequest, at_s: float) -> Reply:
         path = request.path
         if path.startswith(IMAGE_PREFIX) and request.method == "GET":
-            entry = self._gallery.find(path)
-            response = await self._gallery.serve(request, entry)
+            entry = self._image_host.find(path)
+            response = await self._image_host.serve(request, entry)
             return (
                 Reply(response) if entry is None else Reply(response, entry.job.music_task_id, entry.job.task_id)
             )

@@ -15,8 +15,7 @@ import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.sandbox.jobs import CallbackAttempt, SandboxJob
-from suno_cover_cli.sandbox.registry import Registry, SettledLine
+from suno_cover_cli.sandbox.jobs import CallbackAttempt, SandboxJob, SettledLine, StateFile
 from suno_cover_cli.sandbox.script import Claim, Delivery, Signing
 
 # The source document's schedule; the providers' other pages only say that there are three tries.
@@ -76,7 +75,7 @@ class CallbackSender:
         time_scale: Divides the pauses of the schedule and the time a receiver has to answer.
         webhook_key: Signs callbacks the way kie.ai does; ``None`` signs nothing.
         allow_remote: Callbacks may leave this machine.
-        registry: Remembers which deliveries are over.
+        state_file: Remembers which deliveries are over.
     """
 
     def __init__(
@@ -86,13 +85,13 @@ class CallbackSender:
         time_scale: float,
         webhook_key: str | None,
         allow_remote: bool,
-        registry: Registry,
+        state_file: StateFile,
     ) -> None:
         self._clock = clock
         self._time_scale = time_scale
         self._webhook_key = webhook_key
         self._allow_remote = allow_remote
-        self._ledger = registry
+        self._state_file = state_file
         self._base_url = ""
         self._tls: ssl.SSLContext | None = None
         self._is_open = False
@@ -176,7 +175,7 @@ class CallbackSender:
             )
             if status == _OK or error == _NOT_ALLOWED:
                 break
-        await self._ledger.commit(SettledLine(task_id=job.task_id, status=status))
+        await self._state_file.commit(SettledLine(task_id=job.task_id, status=status))
         job.settled += 1
         # Wakes those who wait now and leaves nothing set for those who come.
         self._changed.set()

@@ -27,21 +27,17 @@ class ImageHost:
     """Serves the images of all jobs.
 
     Args:
-        book: Knows which address is which image.
+        registry: Knows which address is which image.
         clock: Time.
         time_scale: Divides the delays of slow images.
         image_bytes: See :class:`PictureCache`.
-
-    Attributes:
-        leaks: Image requests that carried an ``Authorization`` header; each was refused with 400.
     """
 
-    def __init__(self, book: JobRegistry, *, clock: Clock, time_scale: float, image_bytes: int | None) -> None:
-        self._book = book
+    def __init__(self, registry: JobRegistry, *, clock: Clock, time_scale: float, image_bytes: int | None) -> None:
+        self._registry = registry
         self._clock = clock
         self._time_scale = time_scale
         self._pictures = PictureCache(image_bytes)
-        self.leaks = 0
         self._servers: dict[Serve, Server] = {
             Serve.PNG: self._serve_png,
             Serve.JPEG: self._serve_jpeg,
@@ -59,12 +55,11 @@ class ImageHost:
     def find(self, path: str) -> ImageEntry | None:
         """Return the image that a path names."""
         match = _IMAGE_PATH.fullmatch(path)
-        return None if match is None else self._book.find_image(match[1])
+        return None if match is None else self._registry.find_image(match[1])
 
     async def serve(self, request: web.BaseRequest, entry: ImageEntry | None) -> web.StreamResponse:
         """Answer a request for an image as its scenario says."""
         if "Authorization" in request.headers:
-            self.leaks += 1
             return web.Response(status=400, text="Do not send your key to an image host.")
         if entry is None:
             return web.Response(status=404, text="Not Found")

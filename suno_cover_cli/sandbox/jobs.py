@@ -1,14 +1,23 @@
-"""What the sandbox knows of its jobs: one for each music task, made once, found again by every repeat."""
+"""What the sandbox knows of its jobs: one for each music task, made once, found again by every repeat.
 
+With a state file it survives a kill: lines of JSON, each one fact: a submit came, a job was made, a delivery is
+over. Half a line at the end was never sent to a client, and is dropped. Nothing is ever taken out of the file:
+another sandbox may be writing to it.
+"""
+
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf, isinf
+from pathlib import Path
 from types import MappingProxyType
+from typing import Self
 
 import msgspec
 
 from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.sandbox.scenarios import choose_scenario
 from suno_cover_cli.sandbox.script import Claim, Scenario
 
@@ -70,11 +79,6 @@ class SandboxJob:
     edition: int = 0
     edition_is_stale: bool = False
     hits: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def callbacks_delivered(self) -> int:
-        """How many callbacks were answered 200 in time."""
-        return sum(attempt.status == 200 for attempt in self.callbacks)  # noqa: PLR2004 -- HTTP OK
 
     def end_now(self, now_s: float) -> None:
         """Make ``now_s`` the end at the latest: a timer may fire a hair before its moment."""
@@ -195,3 +199,132 @@ class JobRegistry:
 def _digest(text: str) -> str:
     """Return 32 lower-case hex digits that depend on ``text`` alone."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+class SubmitLine(msgspec.Struct, frozen=True, kw_only=True, tag="submit", tag_field="type"):
+    """A submit came in, whatever it was answered."""
+
+    music_task_id: str
+
+
+class JobLine(msgspec.Struct, frozen=True, kw_only=True, tag="job", tag_field="type"):
+    """A job was made."""
+
+    music_task_id: str
+    task_id: str
+    callback_url: str
+    created_at: float
+
+
+class SettledLine(msgspec.Struct, frozen=True, kw_only=True, tag="settled", tag_field="type"):
+    """One delivery of a job is over: answered, given up or not allowed."""
+
+    task_id: str
+    status: int
+
+
+Line = SubmitLine | JobLine | SettledLine
+
+_LINE_START = b'{"type":"'
+
+
+def read_state_file(path: Path) -> list[Line]:
+    """Read the facts of a state file; an absent file has none.
+
+    Raises:
+        UsageError: A line is none of ours, or the file cannot be read.
+    """
+    try:
+        rows = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    except OSError as error:
+        raise UsageError(f"cannot read the state file {path}: {error.strerror}") from error
+    decoder = msgspec.json.Decoder(Line)
+    lines: list[Line] = []
+    for number, row in enumerate(rows[:-1], start=1):
+        try:
+            lines.append(decoder.decode(row))
+        except msgspec.DecodeError as error:
+            if isinstance(error, msgspec.ValidationError) or not _is_half_a_line(row):
+                raise UsageError(
+                    f"line {number} of {path} is not a sandbox's: {error}",
+                    hint="give the sandbox another state file, or remove this one",
+                ) from error
+    return lines
+
+
+def _is_half_a_line(row: bytes) -> bool:
+    return row.startswith(_LINE_START) or _LINE_START.startswith(row)
+
+
+class StateFile:
+    """Keeps the facts of a :class:`JobRegistry` on disk. Entering fills the registry from the file.
+
+    Args:
+        path: The file, or ``None`` to keep nothing.
+        registry: Where the facts of earlier processes go.
+
+    Raises:
+        UsageError: On entering, when the file is not ours or cannot be written.
+    """
+
+    def __init__(self, path: Path | None, registry: JobRegistry) -> None:
+        self._path = path
+        self._registry = registry
+        self._pending: list[bytes] = []
+        self._writing = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        if self._path is not None:
+            for line in await asyncio.to_thread(_open_state_file, self._path):
+                _restore(self._registry, line)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.commit()
+
+    async def commit(self, *lines: Line) -> None:
+        """Return once ``lines`` are with the operating system, which outlives a killed process.
+
+        A writer takes along what has gathered meanwhile: one write for many requests.
+        """
+        if self._path is None:
+            return
+        self._pending.extend(msgspec.json.encode(line) + b"\n" for line in lines)
+        async with self._writing:
+            if self._pending:
+                batch, self._pending = b"".join(self._pending), []
+                await asyncio.to_thread(_append, self._path, batch)
+
+
+def _open_state_file(path: Path) -> list[Line]:
+    """Read the file, and see to it that the next line does not continue half a one."""
+    lines = read_state_file(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            file.seek(0)
+            content = file.read()
+            if content and not content.endswith(b"\n"):
+                file.write(b"\n")
+    except OSError as error:
+        raise UsageError(f"cannot write the state file {path}: {error.strerror}") from error
+    return lines
+
+
+def _append(path: Path, batch: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(batch)
+
+
+def _restore(registry: JobRegistry, line: Line) -> None:
+    match line:
+        case SubmitLine(music_task_id=music_task_id):
+            registry.count_submit(music_task_id)
+        case JobLine(music_task_id=music_task_id, callback_url=callback_url, created_at=created_at):
+            # Two sandboxes on one file may both have made it; it is the same job.
+            if registry.find_by_music(music_task_id) is None:
+                registry.make(music_task_id, callback_url, created_at=created_at)
+        case SettledLine(task_id=task_id):
+            if task_id not in registry.jobs:
+                raise UsageError(f"the state file settles {task_id!r}, a job it never made")
+            registry.jobs[task_id].settled += 1

@@ -19,7 +19,7 @@ from suno_cover_cli.jobs.poller import Timing
 from suno_cover_cli.jobs.workflow import CoverWorkflow
 from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobOptions
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.ui.choice import ScreenOptions, choose_screen
 from suno_cover_cli.ui.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
 from suno_cover_cli.ui.words import format_count

@@ -16,7 +16,7 @@ from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.job_run import JobRequest
 from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.journal.known_ids import find_cover_tasks, find_covers
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.ui.words import format_count
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.failed_ids import failed_ids, open_failed_to

@@ -22,7 +22,7 @@ from suno_cover_cli.journal.history import JobHistory
 from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.journal.rows import SANDBOX_SERVICE, Claim, JobOptions, JobRow
 from suno_cover_cli.journal.run_locks import RunLocks
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.ui.words import format_count
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.details import report_details

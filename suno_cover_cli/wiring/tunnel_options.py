@@ -12,8 +12,7 @@ import msgspec
 from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.journal.rows import OptionValue
-from suno_cover_cli.options.groups import TunnelOptions
-from suno_cover_cli.options.jobs import JobCommandOptions
+from suno_cover_cli.options.groups import JobCommandOptions, TunnelOptions
 
 
 def tunnel_options(options: TunnelOptions, settings: Settings) -> dict[str, OptionValue]:

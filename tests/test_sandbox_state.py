@@ -10,7 +10,7 @@ import pytest
 
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.sandbox.app import Sandbox
-from suno_cover_cli.sandbox.registry import JobLine, Line, SettledLine, SubmitLine, read_ledger
+from suno_cover_cli.sandbox.jobs import JobLine, Line, SettledLine, SubmitLine, read_state_file
 from tests.clocks import ManualClock
 from tests.sandbox_fixtures import PlainClient, Receiver, WatchedClock, serving
 
@@ -31,7 +31,7 @@ asyncio.run(serve())
 
 async def facts(state_file: Path) -> list[Line]:
     """Read a state file without holding up the servers of the test."""
-    return await asyncio.to_thread(read_ledger, state_file)
+    return await asyncio.to_thread(read_state_file, state_file)
 
 
 async def test_jobs_are_known_again(tmp_path: Path) -> None:
