@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from suno_cover_cli.base.environment import without_secrets
 from suno_cover_cli.base.models import SavedImage
+from suno_cover_cli.base.providers import without_secrets
 from suno_cover_cli.images.check import ImageChecker
 from suno_cover_cli.images.files import ImageFolder
 from suno_cover_cli.images.transfer import Transfer

@@ -15,7 +15,7 @@ from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.journal.rows import JobOptions
 from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
-from suno_cover_cli.wiring.failed_ids import failed_line
+from suno_cover_cli.wiring.listed_jobs import failed_line
 from tests.cli_fixtures import Cli, InProcess
 from tests.clocks import ScaledClock
 from tests.crash_fixtures import WatchedSandbox, environ_of

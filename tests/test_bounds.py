@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from suno_cover_cli.base.environment import without_secrets
 from suno_cover_cli.base.events import NullSink
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.models import SavedImage
+from suno_cover_cli.base.providers import without_secrets
+from suno_cover_cli.jobs.batch import SubmitGate
 from suno_cover_cli.jobs.poller import Timing
-from suno_cover_cli.jobs.submits import SubmitGate
 from suno_cover_cli.journal.database import Database
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.ui.desktop import send_notification

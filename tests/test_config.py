@@ -15,8 +15,7 @@ from suno_cover_cli.base.errors import KeyRefusedError, UsageError
 from suno_cover_cli.base.keys import hidden_profile_key, load_api_key
 from suno_cover_cli.base.providers import KIE, SUNOAPI
 from suno_cover_cli.base.settings import Settings, Sources, load_settings
-from suno_cover_cli.base.settings_edit import set_value, unset_value
-from suno_cover_cli.base.settings_file import ConfigFile, config_path, load_config_file
+from suno_cover_cli.base.settings_file import ConfigFile, config_path, load_config_file, set_value, unset_value
 from suno_cover_cli.base.settings_table import FILE_KEYS
 from tests.cli_fixtures import Cli
 

@@ -16,9 +16,9 @@ import pytest
 
 from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.base.models import SavedImage
+from suno_cover_cli.images.downloader import TargetFolder
 from suno_cover_cli.images.files import ImageFolder, PartFile
 from suno_cover_cli.images.kinds import DamagedImageError
-from suno_cover_cli.images.syncing import FolderSync
 from tests.downloader_fixtures import refused
 from tests.image_fixtures import CHECKER, OTHER, PNG, begin, find, names_in, picture, put
 
@@ -193,11 +193,11 @@ async def test_one_sync_serves_all_names_given_before_it(tmp_path: Path) -> None
         await may_end.wait()
         step()
 
-    sync = FolderSync(ImageFolder(tmp_path, CHECKER), run)
-    first = [asyncio.create_task(sync.wait()) for _ in range(10)]
+    sync = TargetFolder(ImageFolder(tmp_path, CHECKER), run)
+    first = [asyncio.create_task(sync.wait_durable()) for _ in range(10)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    late = [asyncio.create_task(sync.wait()) for _ in range(10)]
+    late = [asyncio.create_task(sync.wait_durable()) for _ in range(10)]
     await asyncio.sleep(0)
     assert syncs == 1
     may_end.set()

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from suno_cover_cli.wiring.gallery import read_marks
+from suno_cover_cli.wiring.covers import read_marks
 from tests.browser import Browser, Tab
 from tests.cli_fixtures import Cli
 from tests.gallery_fixtures import draw

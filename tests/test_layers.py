@@ -109,7 +109,7 @@ OWNERS = {
     "textual_image": ("ui.preview_encoder",),
     "pyngrok": ("tunnels.ngrok*",),
     "sqlite3": ("journal.*", "completion.engine"),
-    "tomlkit": ("base.settings_edit",),
+    "tomlkit": ("base.settings_file",),
     "platformdirs": ("base.folders",),
     "wcwidth": ("base.text",),
     "filelock": ("journal.repair", "journal.run_locks", "tunnels.ngrok.agent"),

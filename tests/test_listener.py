@@ -11,20 +11,15 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.errors import UsageError, explain_bind_error
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.providers import KIE_SIGNATURE
 from suno_cover_cli.base.text import Secret
-from suno_cover_cli.callbacks.binding import explain_bind_error
 from suno_cover_cli.callbacks.connections import ConnectionLimits
-from suno_cover_cli.callbacks.listener import (
-    Answer,
-    Exchange,
-    InboxClosedError,
-    ReceivedRequest,
-)
+from suno_cover_cli.callbacks.content import ReceivedRequest
+from suno_cover_cli.callbacks.exchanges import Answer, Exchange, InboxClosedError
 from suno_cover_cli.callbacks.signature import sign
 from tests.clocks import ManualClock
 from tests.listener_fixtures import (

@@ -10,11 +10,7 @@ from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.providers import KIE_SIGNATURE
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.content import parse_callback
-from suno_cover_cli.callbacks.listener import (
-    CallbackInbox,
-    Exchange,
-    InboxClosedError,
-)
+from suno_cover_cli.callbacks.exchanges import CallbackInbox, Exchange, InboxClosedError
 from suno_cover_cli.callbacks.signature import sign
 from tests.clocks import ManualClock
 from tests.listener_fixtures import (

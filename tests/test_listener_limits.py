@@ -10,7 +10,7 @@ import pytest
 
 from suno_cover_cli.callbacks.connections import ConnectionLimits
 from suno_cover_cli.callbacks.content import ReceivedRequest
-from suno_cover_cli.callbacks.listener import Answer, Exchange
+from suno_cover_cli.callbacks.exchanges import Answer, Exchange
 from tests.clocks import ManualClock
 from tests.listener_fixtures import (
     PATIENCE_S,

@@ -6,8 +6,8 @@ import pytest
 
 from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.images.check import ImageChecker, Picture
+from suno_cover_cli.images.decoding import Stop
 from suno_cover_cli.images.kinds import DamagedImageError
-from suno_cover_cli.images.stopping import Stop
 from tests.image_fixtures import ENVIRON
 from tests.picture_corpus import EOI, chunk, jpegs, multi_pictures, others, png, pngs
 

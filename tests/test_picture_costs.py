@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from suno_cover_cli.images.check import ImageChecker
+from suno_cover_cli.images.decoding import Stop, StoppedError
 from suno_cover_cli.images.jpeg import JpegCheck
 from suno_cover_cli.images.kinds import ImageFormat, TooManyPixelsError
-from suno_cover_cli.images.stopping import Stop, StoppedError
 from tests.image_fixtures import ENVIRON
 from tests.picture_corpus import EOI, png, saved
 

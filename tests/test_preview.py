@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from suno_cover_cli.base.environment import without_secrets
+from suno_cover_cli.base.providers import without_secrets
 from suno_cover_cli.ui.desktop import open_folder
 from suno_cover_cli.ui.preview import ShownPicture, render_pictures
 from suno_cover_cli.ui.terminal import Protocol, TerminalFacts

@@ -16,17 +16,18 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE, without_secrets
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.providers import (
     KIE,
     PROVIDERS,
     SUNOAPI,
+    WEBHOOK_KEY_VARIABLE,
     Calls,
     Habits,
     Provider,
     Providers,
     SignatureScheme,
+    without_secrets,
 )
 from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import Secret

@@ -24,8 +24,8 @@ from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.tunnels.kinds import TUNNELS, TunnelKinds
 from suno_cover_cli.tunnels.tunnel import Tunnel, TunnelChange, TunnelCheck, TunnelKind, TunnelRequest
+from suno_cover_cli.wiring.callbacks import kept_tunnel_options, restore_tunnel_options
 from suno_cover_cli.wiring.context import Context
-from suno_cover_cli.wiring.tunnel_options import kept_tunnel_options, restore_tunnel_options
 from tests.cli_fixtures import InProcess, Run
 
 TOKEN = "relay-token-0123456789"  # noqa: S105 -- opens nothing

@@ -112,7 +112,7 @@ def test_the_program_alone_shows_its_help(cli: Cli, words: list[str]) -> None:
 )
 def test_durations_are_read_as_people_write_them(text: str, expected: float) -> None:
     """Each spelling of the contract is the number of seconds it says."""
-    from suno_cover_cli.base.durations import parse_duration_s
+    from suno_cover_cli.base.settings_table import parse_duration_s
 
     assert parse_duration_s(text) == expected
     assert json.dumps(parse_duration_s(f" {text.upper()} ")) == json.dumps(expected)

@@ -13,9 +13,8 @@ import pytest
 
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import SunoCoverError, UsageError
-from suno_cover_cli.web.feed import Feed
 from suno_cover_cli.web.guard import PageError
-from suno_cover_cli.web.server import Data, Page, PageServer
+from suno_cover_cli.web.server import Data, Feed, Page, PageServer
 from tests.clocks import ManualClock
 
 MAX_BODY_BYTES = 1000

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from suno_cover_cli.base.clock import Clock, SystemClock
-from suno_cover_cli.base.environment import without_secrets
+from suno_cover_cli.base.providers import without_secrets
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.tunnels.kinds import TUNNELS
 from suno_cover_cli.tunnels.ngrok.tunnel import NgrokTunnel

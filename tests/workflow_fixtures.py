@@ -8,7 +8,7 @@ from pathlib import Path
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.providers import SUNOAPI
 from suno_cover_cli.base.text import Secret
-from suno_cover_cli.callbacks.inbox import CallbackInbox
+from suno_cover_cli.callbacks.exchanges import CallbackInbox
 from suno_cover_cli.callbacks.listener import CallbackListener
 from suno_cover_cli.images.downloader import Downloader
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest

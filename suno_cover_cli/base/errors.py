@@ -168,6 +168,31 @@ def reason_of(error: OSError) -> str:
     return os.strerror(number) if number else said
 
 
+def explain_bind_error(
+    error: OSError | OverflowError, host: str, port: int, *, option: str = "--port"
+) -> UsageError:
+    """Turn the failure to listen on an address into what the user can do about it.
+
+    Args:
+        error: Of the bind.
+        host: That was to be listened on.
+        port: The same.
+        option: By which the user chooses the port.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EADDRINUSE:
+        hint = f"Pass {option} 0 for any free port, or stop the program that uses this one"
+        return UsageError(f"Port {port} on {host} is in use", code="port_in_use", hint=hint)
+    if number in {errno.EACCES, errno.EPERM}:
+        hint = f"Pass {option} 0 for any free port, or one above 1023"
+        return UsageError(f"Port {port} on {host} may not be used", code="port_refused", hint=hint)
+    if isinstance(error, OverflowError):
+        return UsageError(f"{port} is not a port", code="bad_port", hint=f"Pass {option} 0 to 65535")
+    # Only the listener's host is the user's to choose.
+    hint = "Pass --listen-host 127.0.0.1, or another address of this machine"
+    return UsageError(f"{host} is not an address to listen on", code="bad_host", hint=hint)
+
+
 def describe_unwritten(error: OSError) -> str:
     """Say why the product cannot be written to standard output, perhaps because the caller closed it (``>&-``)."""
     if error.errno == errno.EBADF:

@@ -2,10 +2,9 @@
 
 from typing import BinaryIO, NamedTuple
 
-from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
 from suno_cover_cli.base.errors import KeyRefusedError, UsageError
 from suno_cover_cli.base.files import read_given
-from suno_cover_cli.base.providers import Provider, SignatureScheme
+from suno_cover_cli.base.providers import WEBHOOK_KEY_VARIABLE, Provider, SignatureScheme
 from suno_cover_cli.base.settings import Sources
 from suno_cover_cli.base.text import Secret, clean
 

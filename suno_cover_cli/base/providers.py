@@ -5,14 +5,20 @@ A new provider is a :class:`Provider` in this module and its name in :data:`PROV
 must not see and the tables of the reference page follow from it. Light: ``--help`` reads it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, NewType
 
 LINKS_LIVE_S = 14 * 24 * 3600.0
 """How long links to images live at most: the providers document 14 days, some have seen them die after one."""
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+
+WEBHOOK_KEY_VARIABLE = "SUNO_WEBHOOK_KEY"
+"""Holds the key that signs callbacks, of whichever provider."""
+
+ChildEnviron = NewType("ChildEnviron", dict[str, str])
+"""An environment that has passed :func:`without_secrets`: what starts a program takes no other."""
 
 
 class Calls(NamedTuple):
@@ -180,3 +186,15 @@ KIE = Provider(
 
 PROVIDERS = Providers((SUNOAPI, KIE))
 """The providers of the program. Passed on by the builder of a run's context, so that a test can hand in others."""
+
+
+def without_secrets(environ: Mapping[str, str], secret: Iterable[str]) -> ChildEnviron:
+    """Return a copy without the variables that hold keys and tokens.
+
+    Args:
+        environ: The environment.
+        secret: Their names. There is no list of them: they follow from what a run knows of providers and tunnels.
+    """
+    # Windows knows no difference between SUNO_API_KEY and suno_api_key, and a dict of its variables does.
+    names = {name.upper() for name in secret}
+    return ChildEnviron({name: value for name, value in environ.items() if name.upper() not in names})

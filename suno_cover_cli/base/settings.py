@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from suno_cover_cli.base.durations import parse_duration_s
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.folders import state_folder
 from suno_cover_cli.base.naming import DEFAULT_NAME, NameTemplate
 from suno_cover_cli.base.providers import PROVIDERS, Provider, Providers
 from suno_cover_cli.base.settings_file import ConfigFile, expand_user
-from suno_cover_cli.base.settings_table import SETTINGS
+from suno_cover_cli.base.settings_table import SETTINGS, parse_duration_s
 from suno_cover_cli.base.text import clean
 
 CallbackMode = Literal["auto", "required", "off"]

@@ -1,15 +1,28 @@
-"""What passes between a listener and the command that runs it: answers, and what was answered."""
+"""What passes between a listener and the command that runs it: requests, their answers, what was answered.
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, Self
+The requests of one path wait in its inbox for their reader, in bounded room.
+"""
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
 from suno_cover_cli.callbacks.bodies import Headers
-from suno_cover_cli.callbacks.content import ReceivedRequest
+from suno_cover_cli.callbacks.content import CallbackContent, ReceivedRequest
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 """Header lines in the order, spelling and bytes they are sent."""
+
+# Unread callbacks are wake-ups: when a flood on a known path fills the room, the latest news counts.
+_MAX_UNREAD = 256
+_MAX_UNREAD_BYTES = 2 * 1024 * 1024
+_MAX_REMEMBERED = 1000
+_IDS_AT_ONCE = 64
 
 
 class Rest(Protocol):
@@ -84,3 +97,115 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     latency_ms: float = 0.0
     request: ReceivedRequest | None = None
     is_answer_lost: bool = False
+
+
+class InboxClosedError(Exception):
+    """The inbox, or its listener, was closed, and everything received before has been read."""
+
+
+class Place(NamedTuple):
+    """Number, id and first of its like, as in :class:`~suno_cover_cli.callbacks.content.ReceivedRequest`."""
+
+    n: int
+    id: str
+    duplicate_of: int | None
+
+
+class CallbackInbox:
+    """The requests that arrive on one path of a listener, in order.
+
+    What says the same of the same task as one still unread is not kept twice; once read, the next one is
+    delivered again, because the service may announce a job before its record is up to date.
+
+    Args:
+        path: See below.
+        on_close: Told once that it closes.
+        is_read: See below.
+
+    Attributes:
+        path: Where callbacks for this inbox arrive, ``/callback/<token>`` unless chosen.
+        is_read: A job waits at :meth:`receive`: any POST wakes it. Otherwise nothing is kept for that.
+    """
+
+    def __init__(self, path: str, *, on_close: Callable[[], object], is_read: bool = True) -> None:
+        self.path = path
+        self._on_close = on_close
+        self.is_read = is_read
+        self._count = 0
+        self._ids = _random_ids()
+        # A plain dict finds its first key the slower the more were taken from its front.
+        self._first_seen: OrderedDict[tuple[str, int, int], int] = OrderedDict()
+        self._unread: OrderedDict[tuple[str, int], ReceivedRequest] = OrderedDict()
+        self._unread_bytes = 0
+        self._changed = asyncio.Event()
+        self._is_closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def receive(self) -> ReceivedRequest:
+        """Wait for the next request. One reader at a time.
+
+        Raises:
+            InboxClosedError: No more will come.
+        """
+        while not self._unread:
+            if self._is_closed:
+                raise InboxClosedError
+            self._changed.clear()
+            await self._changed.wait()
+        return self._take_first()
+
+    def close(self) -> None:
+        """Take nothing more: from now on the path is unknown to the listener."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._on_close()
+            self._changed.set()
+
+    def number(self, content: CallbackContent | None, body: bytes, *, is_accepted: bool) -> Place:
+        """Number and name a request of this path, and tell whether it was here before. It is not delivered yet."""
+        self._count += 1
+        first = None
+        if content is not None:
+            # Python's hash is keyed with a secret of the process: two bodies cannot be made to collide.
+            key = (content.task_id, content.code, hash(body))
+            first = self._first_seen.get(key)
+            if first is None and is_accepted:
+                self._first_seen[key] = self._count
+                if len(self._first_seen) > _MAX_REMEMBERED:
+                    self._first_seen.popitem(last=False)
+        return Place(self._count, next(self._ids), first)
+
+    def deliver(self, request: ReceivedRequest) -> None:
+        """Put an accepted request where :meth:`receive` finds it."""
+        if self._is_closed or not self.is_read:
+            return
+        key = (request.task_id, 0 if request.content is None else request.content.code)
+        if key in self._unread:
+            return
+        self._unread[key] = request
+        self._unread_bytes += len(request.body)
+        while len(self._unread) > _MAX_UNREAD or (
+            len(self._unread) > 1 and self._unread_bytes > _MAX_UNREAD_BYTES
+        ):
+            self._take_first()
+        self._changed.set()
+
+    def _take_first(self) -> ReceivedRequest:
+        _, request = self._unread.popitem(last=False)
+        self._unread_bytes -= len(request.body)
+        return request
+
+
+def _random_ids() -> Iterator[str]:
+    """Yield ids of 32 random bits, for which the system is asked now and then: asking takes as long as parsing."""
+    while True:
+        digits = secrets.token_hex(4 * _IDS_AT_ONCE)
+        for start in range(0, len(digits), 8):
+            yield f"evt_{digits[start : start + 8]}"

@@ -17,20 +17,24 @@ from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import msgspec
 from aiohttp import web
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.errors import UsageError, explain_bind_error
 from suno_cover_cli.base.keys import WebhookKey
-from suno_cover_cli.callbacks.binding import explain_bind_error, local_url
 from suno_cover_cli.callbacks.bodies import MAX_BODY_BYTES
 from suno_cover_cli.callbacks.connections import ConnectionLimits, ConnectionRegistry, descriptor_room
 from suno_cover_cli.callbacks.content import ReceivedRequest, quoted
-from suno_cover_cli.callbacks.exchanges import RECEIVED, Answer, Exchange, Responder
-from suno_cover_cli.callbacks.inbox import CallbackInbox, InboxClosedError
+from suno_cover_cli.callbacks.exchanges import (
+    RECEIVED,
+    Answer,
+    CallbackInbox,
+    Exchange,
+    Responder,
+)
 from suno_cover_cli.callbacks.listener_http import (
     Connection,
     WireAnswer,
@@ -42,17 +46,6 @@ from suno_cover_cli.callbacks.listener_http import (
 )
 from suno_cover_cli.callbacks.signature import MAX_AGE_S
 from suno_cover_cli.callbacks.verdict import judge, refusal
-
-__all__ = [
-    "RECEIVED",
-    "Answer",
-    "CallbackInbox",
-    "CallbackListener",
-    "Exchange",
-    "InboxClosedError",
-    "ReceivedRequest",
-    "Responder",
-]
 
 _SWEEP_S = 1.0
 # The part of the closing time that cutting the last connections may take, at most twice over.
@@ -148,8 +141,8 @@ class CallbackListener:
                 with bound.dup() as same:
                     same.listen(_QUEUE)
         except (OSError, OverflowError) as error:
-            raise explain_bind_error(error, self._host, self._port) from error
-        self.local_url = local_url(self._server.sockets[0].getsockname())
+            raise explain_bind_error(error, self._host, self._port, option="--listen-port") from error
+        self.local_url = _url_of(self._server.sockets[0].getsockname())
         self._sweeper = asyncio.create_task(self._sweep())
         return self
 
@@ -304,6 +297,13 @@ class CallbackListener:
     def _note_garbage(self, status: int, reason: str) -> None:
         if self._on_exchange is not None:
             self._on_exchange(Exchange(ts=self._clock.time(), status=status, reason=reason))
+
+
+def _url_of(address: tuple[Any, ...]) -> str:
+    """Return the URL by which this machine reaches a socket bound to ``address``."""
+    host, port = str(address[0]), address[1]
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- read, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def _is_address(text: str) -> bool:

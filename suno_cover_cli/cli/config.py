@@ -227,8 +227,7 @@ def write_starter_file(context: "Context") -> None:
     Raises:
         UsageError: There is one already, or it cannot be written.
     """
-    from suno_cover_cli.base.settings_edit import write_starter
-    from suno_cover_cli.base.settings_file import config_path
+    from suno_cover_cli.base.settings_file import config_path, write_starter
 
     path = config_path(context.output.streams.environ)
     write_starter(path)
@@ -244,8 +243,7 @@ def set_one(context: "Context", key: str, value: str | None, profile: str | None
     """
     from suno_cover_cli.base.errors import UsageError
     from suno_cover_cli.base.settings import checked_value
-    from suno_cover_cli.base.settings_edit import set_value
-    from suno_cover_cli.base.settings_file import config_path, load_config_file
+    from suno_cover_cli.base.settings_file import config_path, load_config_file, set_value
     from suno_cover_cli.base.text import clean
 
     name = _known_key(key)
@@ -297,8 +295,7 @@ def unset_one(context: "Context", key: str, profile: str | None) -> None:
     Raises:
         UsageError: No such setting or profile, or an unusable file.
     """
-    from suno_cover_cli.base.settings_edit import unset_value
-    from suno_cover_cli.base.settings_file import config_path, load_config_file
+    from suno_cover_cli.base.settings_file import config_path, load_config_file, unset_value
 
     name = _known_key(key)
     path = config_path(context.output.streams.environ)

@@ -70,7 +70,7 @@ async def _serve(options: GalleryOptions, state_dir: "Path", context: "Context")
     from suno_cover_cli.web.looks import Looker, LookRoom
     from suno_cover_cli.web.server import PageServer
     from suno_cover_cli.web.thumbnails import ThumbnailFolder
-    from suno_cover_cli.wiring.gallery import JournalJobs, read_marks
+    from suno_cover_cli.wiring.covers import JournalJobs, read_marks
 
     report = GalleryReport(context.output)
     async with Database(state_dir / "journal.sqlite3") as database:

@@ -155,7 +155,7 @@ async def _ask(row: "JobRow", context: "Context") -> int | None:
     from suno_cover_cli.release.choosing import name_of, path_of, variants_of
     from suno_cover_cli.ui.preview import ShownPicture
     from suno_cover_cli.ui.terminal import read_key
-    from suno_cover_cli.wiring.preview import show_pictures
+    from suno_cover_cli.wiring.post_actions import show_pictures
 
     output, variants = context.output, variants_of(row)
     shown = [

@@ -121,8 +121,8 @@ async def _serve(
     import asyncio
     import shlex
 
-    from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
     from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.base.providers import WEBHOOK_KEY_VARIABLE
     from suno_cover_cli.sandbox.app import Sandbox
     from suno_cover_cli.wiring.ready_file import ReadyFile
     from suno_cover_cli.wiring.subprocess import run_program

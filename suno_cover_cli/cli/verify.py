@@ -66,8 +66,8 @@ def prepare_verification(options: VerifyOptions, context: "Context") -> "Corouti
     Raises:
         UsageError: No key, an input that cannot be read or holds no callback, or headers without a body.
     """
-    from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
     from suno_cover_cli.base.errors import UsageError
+    from suno_cover_cli.base.providers import WEBHOOK_KEY_VARIABLE
     from suno_cover_cli.listen.verification import SignedBody, find_signed_bodies, read_signed_input
 
     sources = context.sources(options.profile)

@@ -7,15 +7,14 @@ import sys
 from pathlib import Path
 
 from suno_cover_cli.base.clock import in_daemon_thread
-from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
 from suno_cover_cli.base.errors import SunoCoverError
 from suno_cover_cli.base.events import WarningRaised
 from suno_cover_cli.base.folders import LEAST_FREE_BYTES, probe_folder
-from suno_cover_cli.base.providers import Provider
+from suno_cover_cli.base.providers import WEBHOOK_KEY_VARIABLE, Provider
 from suno_cover_cli.doctor.checks import Doctor, Finding, Subject, failed, passed, skipped, warned
 from suno_cover_cli.journal.check import JournalReport, check_journal, repair_journal
 from suno_cover_cli.ui.words import format_bytes, format_count
-from suno_cover_cli.wiring.details import package_versions
+from suno_cover_cli.wiring.context import package_versions
 
 _SCARCE_FREE_BYTES = 256 * 1024 * 1024
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from suno_cover_cli.base.environment import ChildEnviron
 from suno_cover_cli.base.errors import ImageError
-from suno_cover_cli.images.decoding import check_whole
+from suno_cover_cli.base.providers import ChildEnviron
+from suno_cover_cli.images.decoding import Stop, StoppedError, check_whole
 from suno_cover_cli.images.jpeg import JpegCheck
 from suno_cover_cli.images.kinds import (
     HEAD_BYTES,
@@ -29,7 +29,6 @@ from suno_cover_cli.images.kinds import (
     sniff,
 )
 from suno_cover_cli.images.png import PngCheck
-from suno_cover_cli.images.stopping import Stop, StoppedError
 
 _BLOCK_BYTES = 256 * 1024
 _EAGER_BYTES = 32 * 1024 * 1024

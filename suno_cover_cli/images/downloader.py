@@ -22,17 +22,16 @@ from aiohttp.abc import AbstractResolver
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.environment import ChildEnviron
 from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.base.models import SavedImage
-from suno_cover_cli.base.retries import repeat
+from suno_cover_cli.base.providers import ChildEnviron
+from suno_cover_cli.base.retries import read_retry_after, repeat
 from suno_cover_cli.images.addresses import AddressGuard
 from suno_cover_cli.images.check import ImageChecker
-from suno_cover_cli.images.failures import AttemptError, check_patience, host_of, read_retry_after
+from suno_cover_cli.images.failures import AttemptError, check_patience, host_of
 from suno_cover_cli.images.files import ImageFolder
 from suno_cover_cli.images.hosts import ImageHosts, read_body
 from suno_cover_cli.images.kinds import DamagedImageError, NotAnImageError, UnsupportedImageError
-from suno_cover_cli.images.syncing import FolderSync
 from suno_cover_cli.images.transfer import Intake, Transfer
 from suno_cover_cli.images.unpacking import MOST_LAYERS, Unpacker
 
@@ -101,7 +100,7 @@ class Downloader:
         self._slots = asyncio.Semaphore(max_concurrent)
         # The next pictures arrive while the last ones are checked, but only so many wait for their check.
         self._places = asyncio.Semaphore(2 * max_concurrent)
-        self._folders: weakref.WeakValueDictionary[Path, _Target] = weakref.WeakValueDictionary()
+        self._folders: weakref.WeakValueDictionary[Path, TargetFolder] = weakref.WeakValueDictionary()
         # Unpacking keeps a core busy, syncing keeps a thread waiting: some more threads than cores.
         self._threads = ThreadPoolExecutor((os.cpu_count() or 1) + _WAITING_THREADS, thread_name_prefix="images")
         self._backoff = wait_exponential(multiplier=0.5, max=20) + wait_random(0, 0.5)
@@ -180,7 +179,7 @@ class Downloader:
             async with turn or nullcontext():
                 image = await repeat(lambda: self._attempt(transfer, target), go_on, worth_repeating=AttemptError)
             if transfer.is_named:
-                await target.sync.wait()
+                await target.wait_durable()
         except BaseException:
             transfer.stop()
             # Not in a thread of ours: all of them may be at work on what is no longer wanted.
@@ -188,13 +187,13 @@ class Downloader:
             raise
         return image
 
-    async def _attempt(self, transfer: Transfer, target: "_Target") -> SavedImage:
+    async def _attempt(self, transfer: Transfer, target: "TargetFolder") -> SavedImage:
         try:
             async with self._places:
                 existing = await self._run(transfer.prepare)
                 if existing is not None:
                     return existing
-                target.sync.begin()
+                target.begin_sync()
                 rest = await self._fetch(transfer)
                 return await self._run(transfer.finish, rest)
         except (NotAnImageError, DamagedImageError) as error:
@@ -208,7 +207,7 @@ class Downloader:
         except UnsupportedImageError as error:
             raise transfer.sent(error) from error
         except AttemptError as error:
-            check_patience(error, read_retry_after(error.retry_after, self._clock.time()))
+            check_patience(error, self._asked_s(error))
             if transfer.note_failure(error):
                 return await self._settle_for(transfer, error)
             raise
@@ -296,8 +295,11 @@ class Downloader:
         )
 
     def _delay_s(self, state: RetryCallState) -> float:
-        asked_s = read_retry_after(_failure_of(state).retry_after, self._clock.time())
-        return max(self._backoff(state), asked_s)
+        return max(self._backoff(state), self._asked_s(_failure_of(state)))
+
+    def _asked_s(self, error: AttemptError) -> float:
+        """Return the seconds that the server asked to wait."""
+        return read_retry_after(error.retry_after, self._clock.time()) or 0.0
 
     async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking function in a thread of our own; when cancelled, it still runs to its end."""
@@ -307,20 +309,49 @@ class Downloader:
         doing.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(doing)
 
-    def _target(self, path: Path) -> "_Target":
+    def _target(self, path: Path) -> "TargetFolder":
         """Return what all saves into one folder share."""
         target = self._folders.get(path)
         if target is None:
-            target = self._folders[path] = _Target(ImageFolder(path, self._checker), self._run)
+            target = self._folders[path] = TargetFolder(ImageFolder(path, self._checker), self._run)
         return target
 
 
-class _Target:
-    """One folder: its files, and what makes their names durable."""
+class TargetFolder:
+    """One folder, and what makes the names in it and in those above durable: one sync for many names.
+
+    Args:
+        files: The folder.
+        run: Runs a blocking function in a thread.
+    """
 
     def __init__(self, files: ImageFolder, run: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
         self.files = files
-        self.sync = FolderSync(files, run)
+        self._run = run
+        self._above: asyncio.Future[None] | None = None
+        self._current: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
+
+    def begin_sync(self) -> None:
+        """Begin with the folders above: what is to be given a name here is still on its way."""
+        if self._above is None:
+            self._above = asyncio.ensure_future(self._run(self.files.sync_above))
+
+    async def wait_durable(self) -> None:
+        """Wait for a sync that begins after this call: every name given before is durable then."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._sync(self._current))
+        await asyncio.shield(self._next)
+
+    async def _sync(self, before: "asyncio.Task[None] | None") -> None:
+        if before is not None:
+            await asyncio.wait({before})
+        # A caller that comes from here on may have given a name too late for this sync.
+        self._current, self._next = self._next, None
+        await self._run(self.files.sync)
+        self.begin_sync()
+        if self._above is not None:
+            await self._above
 
 
 def _failure_of(state: RetryCallState) -> AttemptError:

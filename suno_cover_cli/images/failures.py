@@ -1,7 +1,6 @@
 """What went wrong with a request, in words of ours: a library's own may quote addresses with secrets in them."""
 
 import contextlib
-import email.utils
 import ssl
 from collections.abc import Iterator
 
@@ -120,24 +119,6 @@ def check_status(response: aiohttp.ClientResponse, *, asked_for_part: bool) -> N
     if status in _PASSING or status >= 500:  # noqa: PLR2004 -- the same
         raise AttemptError(message, retry_after=response.headers.get("Retry-After"))
     raise ImageError(message, code="image_unavailable", hint=RESUME_HINT)
-
-
-def read_retry_after(header: str | None, now: float) -> float:
-    """Return the seconds that a ``Retry-After`` header asks for, in either of its forms.
-
-    Args:
-        header: Digits or an HTTP date; anything else counts as none.
-        now: Epoch seconds.
-    """
-    if header is None:
-        return 0.0
-    delay_s = 0.0
-    if header.strip().isdecimal():
-        delay_s = float(header.strip()[:9])
-    else:
-        with contextlib.suppress(ValueError, OverflowError):
-            delay_s = email.utils.parsedate_to_datetime(header).timestamp() - now
-    return max(delay_s, 0.0)
 
 
 def check_patience(error: AttemptError, asked_s: float) -> None:

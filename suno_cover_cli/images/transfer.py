@@ -14,10 +14,10 @@ from aiohttp import ClientResponse
 
 from suno_cover_cli.base.models import SavedImage
 from suno_cover_cli.images.check import ImageChecker
+from suno_cover_cli.images.decoding import Stop
 from suno_cover_cli.images.failures import AttemptError, host_of
 from suno_cover_cli.images.files import ImageFolder, PartFile
 from suno_cover_cli.images.kinds import NotAnImageError, UnsupportedImageError
-from suno_cover_cli.images.stopping import Stop
 
 _VISIT_BYTES = 64 * 1024
 _MOST_WAITING_BYTES = 1024 * 1024

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from suno_cover_cli.base.clock import Clock, within
-from suno_cover_cli.base.durations import JOB_TIMEOUT_S
 from suno_cover_cli.base.errors import RefusedError, SunoCoverError, UnavailableError
 from suno_cover_cli.base.models import JobRecord, RecordState, Via
+from suno_cover_cli.base.settings_table import JOB_TIMEOUT_S
 from suno_cover_cli.callbacks.content import CallbackContent, ReceivedRequest
 from suno_cover_cli.callbacks.kinds import CallbackKind
 from suno_cover_cli.jobs.ports import Inbox

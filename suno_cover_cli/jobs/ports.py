@@ -29,7 +29,7 @@ class CoverService(Protocol):
 
 
 class Inbox(Protocol):
-    """Where the callbacks of one job arrive; see :mod:`suno_cover_cli.callbacks.inbox`.
+    """Where the callbacks of one job arrive; see :mod:`suno_cover_cli.callbacks.exchanges`.
 
     Attributes:
         path: Secret path of its own on the listener.

@@ -28,11 +28,11 @@ from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.models import JobError, JobRecord, JobResult, JobState, RecordState, Submission, Via
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.content import ReceivedRequest
+from suno_cover_cli.jobs.batch import SubmitGate
 from suno_cover_cli.jobs.covers import CoverSaver, InTime, SavedCovers
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest, JobRun
 from suno_cover_cli.jobs.poller import Poller, Timing, WakeUp, spread_s
 from suno_cover_cli.jobs.ports import AddLabel, Channel, CoverService, ImageSaver, Inbox, JobJournal
-from suno_cover_cli.jobs.submits import SubmitGate
 from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 from suno_cover_cli.journal.rows import Claim, JobRow, RowState
 from suno_cover_cli.service.codes import job_failed

@@ -7,9 +7,9 @@ from functools import partial
 
 import msgspec
 
-from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE, ChildEnviron
 from suno_cover_cli.base.events import NullSink
 from suno_cover_cli.base.keys import WebhookKey
+from suno_cover_cli.base.providers import WEBHOOK_KEY_VARIABLE, ChildEnviron
 from suno_cover_cli.base.settings import Settings
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.bodies import Headers

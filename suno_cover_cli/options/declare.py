@@ -12,9 +12,8 @@ from typing import Annotated, Any, TypeVar, get_origin
 import typer
 from typer.models import OptionInfo, ParameterInfo
 
-from suno_cover_cli.base.durations import parse_duration_s
 from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.base.settings_table import SETTINGS
+from suno_cover_cli.base.settings_table import SETTINGS, parse_duration_s
 from suno_cover_cli.base.text import clean
 
 T = TypeVar("T")

@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from suno_cover_cli.base.durations import JOB_TIMEOUT_S
-from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE
-from suno_cover_cli.base.providers import PROVIDERS
+from suno_cover_cli.base.providers import PROVIDERS, WEBHOOK_KEY_VARIABLE
+from suno_cover_cli.base.settings_table import JOB_TIMEOUT_S
 from suno_cover_cli.options.declare import CALLBACK, OUTPUT, SERVICE, duration, setting_option
 
 _KEY_VARIABLES = " or ".join(PROVIDERS.key_variables)

@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from suno_cover_cli.base.clock import Clock, SystemClock
-from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.errors import UsageError, explain_bind_error
 from suno_cover_cli.sandbox.callback_sender import CallbackSender
 from suno_cover_cli.sandbox.image_host import IMAGE_PREFIX, ImageHost
 from suno_cover_cli.sandbox.jobs import JobRegistry, SandboxJob, StateFile
@@ -145,11 +145,8 @@ class Sandbox:
             stack.push_async_callback(runner.cleanup)
             try:
                 await web.TCPSite(runner, self._host, self._port).start()
-            except OSError as error:
-                raise UsageError(
-                    f"cannot listen on {self._host}:{self._port}: {error.strerror}",
-                    hint="choose another port, or 0 for any",
-                ) from error
+            except (OSError, OverflowError) as error:
+                raise explain_bind_error(error, self._host, self._port) from error
             self._port = int(runner.addresses[0][1])
             self._service.base_url = self.url
             self._callback_sender.serve_images_from(self.url)

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.environment import ChildEnviron
 from suno_cover_cli.base.errors import TunnelError, UsageError
+from suno_cover_cli.base.providers import ChildEnviron
 from suno_cover_cli.base.settings import is_loopback_url
 from suno_cover_cli.base.text import Secret, clean
 

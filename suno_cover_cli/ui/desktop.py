@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from suno_cover_cli.base.environment import ChildEnviron
+from suno_cover_cli.base.providers import ChildEnviron
 from suno_cover_cli.base.text import clean
 
 _NOTIFY_S = 5.0

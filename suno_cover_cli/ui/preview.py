@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
-from suno_cover_cli.base.environment import ChildEnviron
+from suno_cover_cli.base.providers import ChildEnviron
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.ui.terminal import TerminalFacts
 

@@ -16,10 +16,9 @@ from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.models import Picked
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.web.covers import Cover, Job, JobSource, PickConflictError
-from suno_cover_cli.web.feed import Feed
 from suno_cover_cli.web.guard import PageError
 from suno_cover_cli.web.looks import Look, LookRoom, SavedFileError, are_alike, check_saved
-from suno_cover_cli.web.server import Data, Page
+from suno_cover_cli.web.server import Data, Feed, Page
 
 STORE_EDGE = 3000
 """Pixels that stores ask for (stores.md)."""

@@ -14,9 +14,8 @@ from typing import Any, Literal
 import msgspec
 
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.web.feed import Feed
 from suno_cover_cli.web.guard import PageError
-from suno_cover_cli.web.server import Page
+from suno_cover_cli.web.server import Feed, Page
 
 Headers = tuple[tuple[str, str], ...]
 """Names and values, in order."""

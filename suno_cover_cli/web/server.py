@@ -7,10 +7,9 @@ by its name.
 """
 
 import asyncio
-import errno
 import logging
-import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from importlib.resources import files
 from typing import Any, Self, cast
@@ -20,8 +19,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from suno_cover_cli.base.clock import Clock, within
-from suno_cover_cli.base.errors import SunoCoverError, UsageError
-from suno_cover_cli.web.feed import Feed
+from suno_cover_cli.base.errors import SunoCoverError, explain_bind_error
 from suno_cover_cli.web.guard import SECURITY_HEADERS, Guard, PageError
 
 _SHUTDOWN_S = 0.5
@@ -38,6 +36,82 @@ _TYPES = {
 }
 _LOCKED = "locked.html"
 _FEED = "events"
+
+_MAX_FOLLOWERS = 32
+_MAX_WAITING = 256
+
+
+class Feed:
+    """Hands events to followers, in order. A slow one loses what waits and gets a request to begin anew."""
+
+    def __init__(self) -> None:
+        self._followers: set[_Follower] = set()
+        self._is_closed = False
+
+    def publish(self, name: str, data: object) -> None:
+        """Tell everybody; ``data`` becomes JSON. Never blocks."""
+        if self._followers:
+            event = _event(name, data)
+            for follower in self._followers:
+                follower.put(event)
+
+    def close(self) -> None:
+        """End every follower's stream once it has what waits for it."""
+        self._is_closed = True
+        for follower in self._followers:
+            follower.wake()
+
+    async def follow(self) -> AsyncGenerator[bytes]:
+        """Yield events as they go over the wire, the first one at once, until the feed is closed.
+
+        Raises:
+            PageError: 503: too many follow already.
+        """
+        if len(self._followers) >= _MAX_FOLLOWERS:
+            raise PageError(503, "too_many_pages")
+        follower = _Follower()
+        self._followers.add(follower)
+        try:
+            # The first event makes the browser believe in the stream, and the page read what it may have missed.
+            yield _event("sync", {})
+            while not (self._is_closed and follower.is_idle):
+                yield await follower.take()
+        finally:
+            self._followers.discard(follower)
+
+
+class _Follower:
+    def __init__(self) -> None:
+        self._waiting: deque[bytes] = deque()
+        self._woken = asyncio.Event()
+
+    def put(self, event: bytes) -> None:
+        if len(self._waiting) >= _MAX_WAITING:
+            self._waiting.clear()
+            event = _event("sync", {})
+        self._waiting.append(event)
+        self._woken.set()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._waiting
+
+    async def take(self) -> bytes:
+        """Return all that has come since, as soon as there is something; nothing once the feed is closed."""
+        if not self._waiting:
+            self._woken.clear()
+            await self._woken.wait()
+        waiting = b"".join(self._waiting)
+        self._waiting.clear()
+        return waiting
+
+
+def _event(name: str, data: object) -> bytes:
+    # JSON has no line break in it, so one data line is always enough.
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(data))
 
 
 class Data(msgspec.Struct, frozen=True):
@@ -113,7 +187,7 @@ class PageServer:
             try:
                 await web.TCPSite(runner, "127.0.0.1", self._port).start()
             except (OSError, OverflowError) as error:
-                raise _refuse_port(self._port, error) from None
+                raise explain_bind_error(error, "127.0.0.1", self._port) from None
             self._guard.bind(int(runner.addresses[0][1]))
             stack.push_async_callback(self._finish_writes)
             stack.callback(self._page.feed.close)
@@ -296,15 +370,3 @@ def _load_static() -> dict[str, Data]:
         if kind is not None:
             static[entry.name] = Data(entry.read_bytes(), kind)
     return static
-
-
-def _refuse_port(port: int, error: OSError | OverflowError) -> UsageError:
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.EADDRINUSE:
-        hint = "Choose another --port, leave it out to take a free one, or stop the program that uses this one."
-        return UsageError(f"Port {port} on 127.0.0.1 is in use", code="port_in_use", hint=hint)
-    hint = "Choose another --port, or leave it out to take a free one."
-    if number is None:
-        return UsageError(f"{port} is not a port", code="bad_port", hint=hint)
-    reason = os.strerror(number)
-    return UsageError(f"Port {port} on 127.0.0.1 cannot be used: {reason}", code="port_refused", hint=hint)

@@ -5,20 +5,26 @@ meanwhile.
 """
 
 import asyncio
+import socket
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from suno_cover_cli.base.errors import explain_bind_error
 from suno_cover_cli.base.events import Sink
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.proxies import Proxies
 from suno_cover_cli.base.settings import Settings
+from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import Secret
-from suno_cover_cli.callbacks.binding import refuse_taken
-from suno_cover_cli.options.groups import TunnelOptions
+from suno_cover_cli.journal.rows import OptionValue
+from suno_cover_cli.options.groups import JobCommandOptions, TunnelOptions
 from suno_cover_cli.tunnels.tunnel import Tunnel, TunnelKind, TunnelRequest
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.runner import loading
-from suno_cover_cli.wiring.tunnel_options import tunnel_options
 
 if TYPE_CHECKING:
     from suno_cover_cli.callbacks.listener import CallbackListener
@@ -95,10 +101,25 @@ async def begin_tunnel(
     """
     chosen = choose_tunnel(context, options, settings, is_inside=is_inside)
     # In a thread: the host may be a name, and looking one up can take as long as it likes.
-    await asyncio.to_thread(refuse_taken, options.listen_host, options.listen_port)
+    await asyncio.to_thread(_refuse_taken, options.listen_host, options.listen_port)
     stack.push_async_exit(chosen.tunnel)
     await chosen.tunnel.begin()
     return chosen
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """Look whether an address can be had, before anything is begun that would have to be undone. Blocks.
+
+    Raises:
+        UsageError: It cannot be.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        socket.create_server(address, family=family).close()
+    except (OSError, OverflowError) as error:
+        raise explain_bind_error(error, host, port, option="--listen-port") from error
 
 
 async def open_callbacks(
@@ -195,3 +216,37 @@ def refuse_malformed_proxy(chosen: ChosenTunnel) -> None:
     """
     if chosen.kind.needs_internet:
         Proxies().check("https")
+
+
+def tunnel_options(options: TunnelOptions, settings: Settings) -> dict[str, OptionValue]:
+    """Return the options of listener and tunnel by their names; what is also a setting is taken from there."""
+    names = (field.name for field in fields(TunnelOptions))
+    return {name: getattr(settings if name in SETTINGS else options, name) for name in names}
+
+
+def kept_tunnel_options(options: TunnelOptions, settings: Settings) -> dict[str, OptionValue]:
+    """Return what the journal keeps of them for a restart."""
+    defaults = {field.name: field.default for field in fields(TunnelOptions)}
+    return {name: value for name, value in tunnel_options(options, settings).items() if value != defaults[name]}
+
+
+def restore_tunnel_options(
+    options: JobCommandOptions, settings: Settings, kept: Mapping[str, OptionValue]
+) -> tuple[JobCommandOptions, Settings]:
+    """Put the options of a job's first run in place of a command's own.
+
+    Args:
+        options: Of the command.
+        settings: Merged.
+        kept: From the journal. What this version does not know is left out; a value that an option cannot have
+            gives way to its default, as a damaged row costs no job.
+    """
+    found = {}
+    for field in fields(TunnelOptions):
+        value = kept.get(field.name, field.default)
+        try:
+            found[field.name] = msgspec.convert(value, field.type)
+        except msgspec.ValidationError:
+            found[field.name] = field.default
+    shared = {name: value for name, value in found.items() if name in SETTINGS}
+    return replace(options, **found), msgspec.structs.replace(settings, **shared)

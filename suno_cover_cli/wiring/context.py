@@ -1,24 +1,36 @@
 """What every command starts from: streams, clock, settings, keys."""
 
+import platform
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from suno_cover_cli.base.clock import Clock, SystemClock
-from suno_cover_cli.base.environment import WEBHOOK_KEY_VARIABLE, ChildEnviron, without_secrets
+from suno_cover_cli.base.errors import KeyRefusedError, SunoCoverError
 from suno_cover_cli.base.keys import WebhookKey, hidden_profile_key, load_api_key, load_webhook_key
-from suno_cover_cli.base.providers import PROVIDERS, Provider, Providers
-from suno_cover_cli.base.settings import Settings, Sources, load_provider, load_settings
+from suno_cover_cli.base.providers import (
+    PROVIDERS,
+    WEBHOOK_KEY_VARIABLE,
+    ChildEnviron,
+    Provider,
+    Providers,
+    without_secrets,
+)
+from suno_cover_cli.base.settings import Settings, Sources, load_provider, load_settings, named_provider
 from suno_cover_cli.base.settings_file import config_path, load_config_file
 from suno_cover_cli.base.settings_table import SETTINGS
-from suno_cover_cli.base.text import Secret
+from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.options.groups import ProfileOptions, ProviderOptions, ServiceOptions, WebhookKeyOptions
 from suno_cover_cli.tunnels.kinds import TUNNELS, TunnelKinds
 from suno_cover_cli.ui.output import Output, WarningSink
+from suno_cover_cli.ui.words import HANG_CHARS, Line
 
 if TYPE_CHECKING:
     from suno_cover_cli.journal.database import Database
+
+_PACKAGES = ("suno-cover", "aiohttp", "msgspec", "Pillow", "rich", "typer")
 
 
 def make_user_agent() -> str:
@@ -114,3 +126,130 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         key = load_webhook_key(provider, sources, key_file=options.webhook_key_file, stdin=stdin)
         self.output.redactor.add(key.secret if key is not None else None)
         return key
+
+
+def package_versions(more: Iterable[str]) -> dict[str, str]:
+    """Return the versions of this program and of what it leans on. Blocks: it reads files.
+
+    Args:
+        more: Names of further packages, such as those of the tunnels.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in (*_PACKAGES, *more):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def report_details(context: Context, settings: Settings) -> None:
+    """Say what a report of a fault should start with. Blocks: it reads files."""
+    output = context.output
+    for line in [] if output.is_quiet else _detail_lines(settings, context.tunnels.packages):
+        output.write_words(str(line), hang=HANG_CHARS)
+
+
+def _detail_lines(settings: Settings, packages: Iterable[str]) -> list[Line]:
+    own, *others = (f"{name} {number}" for name, number in package_versions(packages).items())
+    system = f"Python {platform.python_version()} on {platform.system()} {platform.release()}"
+    lines = [Line("version", f"{own}, {system}"), Line("", ", ".join(others))]
+    for setting, declared in SETTINGS.items():
+        value = getattr(settings, setting)
+        if value is not None:
+            key = declared.key or setting.replace("_", "-")
+            shown = clean(getattr(value, "name", value))
+            lines.append(Line("setting", f"{key} = {shown} ({clean(settings.sources[setting])})"))
+    return lines
+
+
+class KeyRing:
+    """Which key opens which service: ``resume`` meets jobs of all that were used. A key is shown to its own only.
+
+    The keys are read once, before the loop starts: files and standard input may block.
+
+    Args:
+        context: Streams.
+        options: Of the command; its key file is for the service the settings name.
+        settings: Merged.
+        sources: Environment and settings file.
+    """
+
+    def __init__(self, context: Context, options: ServiceOptions, settings: Settings, sources: Sources) -> None:
+        self._settings = settings
+        self._keys: dict[str, Secret | SunoCoverError] = {}
+        self._profile_keys: dict[tuple[str, str], Secret] = {}
+        for provider in sources.providers.known:
+            is_current = provider.name == settings.provider.name
+            try:
+                key, _ = load_api_key(
+                    provider,
+                    sources,
+                    key_file=options.api_key_file if is_current else None,
+                    stdin=context.output.streams.stdin,
+                )
+            except SunoCoverError as error:
+                self._keys[provider.name] = error
+            else:
+                self._keys[provider.name] = key
+        for name, values in sources.config.profiles.items():
+            self._read_profile(context, sources, name, values)
+        for found in (*self._keys.values(), *self._profile_keys.values()):
+            if isinstance(found, Secret):
+                context.output.redactor.add(found)
+
+    def _read_profile(self, context: Context, sources: Sources, name: str, values: Mapping[str, Any]) -> None:
+        if "api-key" not in values:
+            return
+        table = {**sources.config.values, **values}
+        try:
+            named = str(table.get("provider", sources.providers.default.name))
+            provider = named_provider(named, name, sources.providers)
+            # The key of the profile is wanted, not the one of the environment that would hide it.
+            environ = {
+                variable: value for variable, value in sources.environ.items() if variable != provider.key_variable
+            }
+            key, _ = load_api_key(
+                provider,
+                msgspec.structs.replace(sources, environ=environ, profile=name),
+                key_file=None,
+                stdin=context.output.streams.stdin,
+            )
+        except SunoCoverError:
+            # A profile that was not asked for may be broken; its jobs then lack a key.
+            return
+        address = str(table.get("base-url", provider.base_url)).strip().rstrip("/")
+        self._profile_keys[address, provider.name] = key
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no key for any service."""
+        return not any(isinstance(found, Secret) for found in (*self._keys.values(), *self._profile_keys.values()))
+
+    def find(self, base_url: str, provider: Provider) -> Secret:
+        """Return the key for a service.
+
+        The current one for the current service, a profile's for the address it names, else the provider's;
+        but not when that is known to belong to another address.
+
+        Raises:
+            KeyRefusedError: There is none.
+            UsageError: What is there cannot be a key.
+        """
+        settings = self._settings
+        is_current = (settings.base_url, settings.provider.name) == (base_url, provider.name)
+        if not is_current and (base_url, provider.name) in self._profile_keys:
+            return self._profile_keys[base_url, provider.name]
+        found = self._keys[provider.name]
+        if isinstance(found, SunoCoverError):
+            raise found
+        is_for_another = provider.name == settings.provider.name and settings.sources.get("base_url") != "default"
+        if is_for_another and not is_current:
+            raise KeyRefusedError(
+                f"the key that is set is for {clean(settings.base_url, 100)}",
+                code="no_key",
+                hint=f"Resume those with SUNO_BASE_URL={clean(base_url, 100)} and the key for it.",
+            )
+        return found

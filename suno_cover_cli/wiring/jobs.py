@@ -23,11 +23,10 @@ from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.ui.choice import ScreenOptions, choose_screen
 from suno_cover_cli.ui.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
 from suno_cover_cli.ui.words import format_count
-from suno_cover_cli.wiring.context import Context
-from suno_cover_cli.wiring.details import report_details
+from suno_cover_cli.wiring.callbacks import kept_tunnel_options
+from suno_cover_cli.wiring.context import Context, report_details
 from suno_cover_cli.wiring.post_actions import PostActions
 from suno_cover_cli.wiring.runner import loading
-from suno_cover_cli.wiring.tunnel_options import kept_tunnel_options
 
 if TYPE_CHECKING:
     from suno_cover_cli.images.downloader import Downloader

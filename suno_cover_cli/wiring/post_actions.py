@@ -1,7 +1,9 @@
 """What follows when the last job has ended: pictures on the terminal, paths, the folder opened, a notification."""
 
 import asyncio
+import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,12 +11,13 @@ from typing import Self
 from suno_cover_cli.base.events import Event, JobEnded, Sink
 from suno_cover_cli.base.models import JobResult
 from suno_cover_cli.ui.desktop import open_folder, send_notification
-from suno_cover_cli.ui.preview import MAX_PICTURES, ShownPicture
+from suno_cover_cli.ui.preview import MAX_PICTURES, ShownPicture, render_pictures
+from suno_cover_cli.ui.terminal import Protocol, ask_terminal
 from suno_cover_cli.ui.words import format_count
 from suno_cover_cli.wiring.context import Context
-from suno_cover_cli.wiring.preview import show_pictures
 
 _PREVIEW_JOBS = 6
+_CLASSIC_SIZE = os.terminal_size((80, 24))
 
 
 class PostActions:
@@ -108,3 +111,44 @@ class PostActions:
 def _pictures_of(result: JobResult) -> list[ShownPicture]:
     song = result.title or result.music_task_id or result.task_id or ""
     return [ShownPicture(path=image.path, caption=f"{n}: {song}") for n, image in enumerate(result.images, 1)]
+
+
+async def show_pictures(context: Context, pictures: Sequence[ShownPicture]) -> bool:
+    """Draw pictures side by side, each above its caption.
+
+    Returns:
+        Whether they are shown; a pipe, a colourless or a dumb terminal is left alone.
+    """
+    output = context.output
+    streams = output.streams
+    if not streams.stderr_is_terminal or output.is_quiet or streams.environ.get("NO_COLOR"):
+        return False
+    descriptor = streams.stderr.fileno()
+    facts = await asyncio.to_thread(ask_terminal, descriptor, streams.environ)
+    if facts.protocol is Protocol.BLOCKS and not streams.stderr.encoding.lower().startswith("utf"):
+        return False
+    size = _size_of(descriptor)
+    drawing = await render_pictures(
+        pictures, facts, columns=size.columns, rows=size.lines, environ=context.child_environ
+    )
+    await asyncio.to_thread(_write_all, descriptor, drawing)
+    return bool(drawing)
+
+
+def _size_of(descriptor: int) -> os.terminal_size:
+    """Return columns and lines of a terminal; one that does not know them is taken for a classic one."""
+    try:
+        size = os.get_terminal_size(descriptor)
+    except OSError:
+        return _CLASSIC_SIZE
+    return size if size.columns and size.lines else _CLASSIC_SIZE
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """Write to a terminal; one that is gone in the meantime loses nothing."""
+    view = memoryview(content)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError:
+        return

@@ -24,11 +24,9 @@ from suno_cover_cli.journal.rows import SANDBOX_SERVICE, Claim, JobOptions, JobR
 from suno_cover_cli.journal.run_locks import RunLocks
 from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.ui.words import format_count
-from suno_cover_cli.wiring.context import Context
-from suno_cover_cli.wiring.details import report_details
+from suno_cover_cli.wiring.callbacks import restore_tunnel_options
+from suno_cover_cli.wiring.context import Context, KeyRing, report_details
 from suno_cover_cli.wiring.jobs import JobStart, LateSink, Unfinished, open_sink, open_workflow
-from suno_cover_cli.wiring.key_ring import KeyRing
-from suno_cover_cli.wiring.tunnel_options import restore_tunnel_options
 
 _NO_CALLBACK = JobOptions(callback="off")
 

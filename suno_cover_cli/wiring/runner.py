@@ -2,6 +2,8 @@
 
 A signal cancels the command, clean-up gets two seconds, and then the process ends by that signal, so that a
 shell sees what happened. A second signal ends it at once.
+
+Before it begins, what runs that were killed left behind is removed, secrets first.
 """
 
 import asyncio
@@ -9,20 +11,25 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from suno_cover_cli.base.clock import SystemClock
-from suno_cover_cli.base.errors import SunoCoverError, describe_unwritten
+from suno_cover_cli.base.errors import SunoCoverError, UsageError, describe_unwritten
 from suno_cover_cli.base.exits import ExitCode, ToldExit
+from suno_cover_cli.base.files import sweep_parts
+from suno_cover_cli.base.folders import state_folder
+from suno_cover_cli.base.settings_file import config_path
 from suno_cover_cli.base.text import clean
+from suno_cover_cli.tunnels.kinds import TunnelKinds
 from suno_cover_cli.ui.output import Output, standard_streams
 from suno_cover_cli.wiring.context import Context
-from suno_cover_cli.wiring.leftovers import sweep_leftovers
 
 _CLEAN_UP_S = 1.8
 _POSIX_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_JOURNAL = "journal.sqlite3"
 
 Command = Callable[[], Coroutine[Any, Any, int]]
 """Does what may block (reads files, standard input, settings) and returns the rest, for the loop."""
@@ -242,3 +249,37 @@ def _report_unexpected(error: BaseException, output: Output) -> int:
         for line in "".join(traceback.format_exception(error)).splitlines():
             output.write_words(clean(line, 1000))
     return ExitCode.FAILURE
+
+
+def sweep_leftovers(environ: Mapping[str, str], tunnels: TunnelKinds) -> None:
+    """Remove what killed runs left. Blocks; raises nothing: the command itself says what is wrong with a folder.
+
+    A file that is being written, and a run itself, holds a lock for as long as it lives: what is not locked is
+    dead. When nothing died, this costs the reading of three small folders.
+    """
+    # Whichever it is that names no folder is reported where it is used.
+    with suppress(OSError, RuntimeError, ValueError, UsageError):
+        config = config_path(environ).resolve()
+        sweep_parts(config.parent, config.name)
+    with suppress(OSError, RuntimeError, ValueError):
+        state = state_folder(environ)
+        if state.is_dir():
+            _sweep_state(state, tunnels)
+
+
+def _sweep_state(state: Path, tunnels: TunnelKinds) -> None:
+    for kind in tunnels.known:
+        with suppress(OSError, RuntimeError):  # a user without a home
+            kind.sweep(state)
+    sweep_parts(state)
+    runs = state / "runs"
+    if not any(runs.glob("*.lock")):
+        return
+    from suno_cover_cli.journal.run_locks import RunLocks
+
+    if RunLocks(runs).sweep():
+        from suno_cover_cli.journal.check import find_begun_folders
+
+        for folder in find_begun_folders(state / _JOURNAL):
+            with suppress(OSError):
+                sweep_parts(folder, with_downloads=True)

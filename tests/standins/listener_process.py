@@ -10,8 +10,8 @@ import sys
 from urllib.parse import urlsplit
 
 from suno_cover_cli.base.clock import SystemClock
-from suno_cover_cli.callbacks.inbox import CallbackInbox
-from suno_cover_cli.callbacks.listener import CallbackListener, Exchange
+from suno_cover_cli.callbacks.exchanges import CallbackInbox, Exchange
+from suno_cover_cli.callbacks.listener import CallbackListener
 
 
 async def main() -> None:

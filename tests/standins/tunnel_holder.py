@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from suno_cover_cli.base.clock import SystemClock
-from suno_cover_cli.base.environment import without_secrets
 from suno_cover_cli.base.errors import TunnelError
+from suno_cover_cli.base.providers import without_secrets
 from suno_cover_cli.tunnels.kinds import TUNNELS
 from suno_cover_cli.tunnels.ngrok.tunnel import NgrokTunnel
 from suno_cover_cli.tunnels.tunnel import TunnelRequest

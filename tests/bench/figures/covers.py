@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
-from suno_cover_cli.base.environment import ChildEnviron
 from suno_cover_cli.base.files import sync_folder
+from suno_cover_cli.base.providers import ChildEnviron
 from suno_cover_cli.images.check import ImageChecker
 from tests.bench.figures.commands import submit
 from tests.bench.lab import BenchError, Lab, Service, read_line

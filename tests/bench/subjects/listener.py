@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from suno_cover_cli.base.clock import SystemClock
-from suno_cover_cli.callbacks.inbox import CallbackInbox
+from suno_cover_cli.callbacks.exchanges import CallbackInbox
 from suno_cover_cli.callbacks.listener import CallbackListener
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from suno_cover_cli.base.environment import ChildEnviron
 from suno_cover_cli.base.errors import ImageError
+from suno_cover_cli.base.providers import ChildEnviron
 from suno_cover_cli.images.check import ImageChecker
 
 _UNIT_BYTES = 1 if sys.platform == "darwin" else 1024

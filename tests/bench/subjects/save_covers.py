@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from suno_cover_cli.base.clock import SystemClock
-from suno_cover_cli.base.environment import ChildEnviron
+from suno_cover_cli.base.providers import ChildEnviron
 from suno_cover_cli.images.downloader import Downloader
 
 
