@@ -127,10 +127,10 @@ def test_install_says_what_it_cannot_do(cli: Cli) -> None:
         ("gener", ["generate"]),
         ("config s", ["show", "set"]),
         ("--ver", ["--version"]),
-        ("generate --call", ["--callback"]),
-        ("generate --callback ", ["auto", "required", "off"]),
-        ("generate --callback=r", ["--callback=required"]),
-        ("generate --callback off --callb", []),
+        ("generate --tun", ["--tunnel"]),
+        ("generate --label ", ["keep", "add"]),
+        ("generate --label=k", ["--label=keep"]),
+        ("generate --label keep --labe", []),
         ("generate --provider k", ["kie"]),
         ("generate --sandbox sandbox-three", ["sandbox-three-images"]),
         ("generate --timeout ", []),
@@ -267,9 +267,9 @@ def test_tab_completes_in_a_real_shell(shell: Shell) -> None:
     """Commands, options, choices, ids, profiles, scenarios and paths complete in bash, zsh and fish alike."""
     made: Callable[[str], str] = shell.complete
     assert made("suno-cover gener") == "suno-cover|generate|"
-    assert made("suno-cover generate --call") == "suno-cover|generate|--callback|"
-    assert made("suno-cover generate --callback req") == "suno-cover|generate|--callback|required|"
-    assert made("suno-cover generate --callback=req") == "suno-cover|generate|--callback=required|"
+    assert made("suno-cover generate --lab") == "suno-cover|generate|--label|"
+    assert made("suno-cover generate --label ke") == "suno-cover|generate|--label|keep|"
+    assert made("suno-cover generate --label=ke") == "suno-cover|generate|--label=keep|"
     assert made("suno-cover generate --sandbox sandbox-three") == (
         "suno-cover|generate|--sandbox|sandbox-three-images|"
     )

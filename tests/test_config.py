@@ -157,7 +157,7 @@ def test_flags_go_before_variables_before_profile_before_file_before_default(tmp
     settings = load_settings(
         {"callback": "required", "output": None}, Sources({"SUNO_COVER_OUTPUT": "variable"}, config, "work")
     )
-    assert (settings.callback, settings.sources["callback"]) == ("required", "--callback")
+    assert (settings.callback, settings.sources["callback"]) == ("required", "--[no-]tunnel")
     assert (settings.output, settings.sources["output"]) == (Path("variable"), "SUNO_COVER_OUTPUT")
     assert (settings.rate, settings.sources["rate"]) == ("2/1s", f"{path} [profiles.work]")
     assert (settings.domain, settings.sources["domain"]) == ("file.example", str(path))

@@ -506,7 +506,7 @@ async def test_a_port_in_use_is_told(doctor: DoctorRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"callback": "off"}, "callback = off"), ({"opens_tunnel": False}, "--no-tunnel")]
+    ("options", "said"), [({"callback": "off"}, "callback = off"), ({"tunnel": False}, "--no-tunnel")]
 )
 async def test_a_tunnel_nobody_wants_is_not_opened(doctor: DoctorRun, options: dict[str, Any], said: str) -> None:
     """With callbacks off, or --no-tunnel, the line says so and no agent is looked for."""

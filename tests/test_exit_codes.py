@@ -36,7 +36,7 @@ SCRIPTS: dict[int, str] = {
     ExitCode.JOB_FAILED: "{program} generate sandbox-failed-501-code {fast}",
     ExitCode.IMAGES_MISSING: "{program} generate sandbox-image-html {fast}",
     ExitCode.PENDING: "{program} generate sandbox-stuck --timeout 0.4 {fast}",
-    ExitCode.NO_TUNNEL: "{program} generate unheard --callback required {fast}",
+    ExitCode.NO_TUNNEL: "{program} generate unheard --tunnel {fast}",
     ExitCode.BAD_SIGNATURE: VERIFY,
     ExitCode.NOT_PICKED: "{program} export undecided",
     ExitCode.REQUIREMENT: "{program} pick decided 1 && {program} export decided --upscale no",

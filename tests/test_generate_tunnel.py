@@ -175,14 +175,13 @@ async def test_each_refusal_is_one_line_and_then_polling(
 
 
 async def test_required_means_no_submit_without_a_tunnel(cli: Cli, ngrok_standin: Make) -> None:
-    """``--callback required`` ends with 9 before anything is submitted."""
+    """``--tunnel`` ends with 9 before anything is submitted."""
     agent = ngrok_standin("session-limit")
     async with Sandbox() as sandbox:
         run = await cli.run_beside(
             "generate",
             "x",
-            "--callback",
-            "required",
+            "--tunnel",
             "--json",
             SUNO_BASE_URL=sandbox.url,
             SUNO_API_KEY=sandbox.api_key,

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from suno_cover_cli.base.models import JobError, JobResult, JobState
+from suno_cover_cli.base.models import JobError, JobResult, JobState, SavedImage
 from suno_cover_cli.base.text import cells_of
-from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
+from suno_cover_cli.journal.rows import JobOptions, JobRow, Pick, RowState
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.ui.history import JobTable
 from tests.cli_fixtures import Cli
@@ -156,6 +156,21 @@ def row(**fields: Any) -> JobRow:
     return JobRow(**made)
 
 
+FOLDER = "/covers/21aee3c3c2a01fa5e030b3799fa4dd56"
+
+
+def saved() -> SavedImage:
+    """Return a saved cover."""
+    return SavedImage(
+        n=1, url="https://x", path="cover_1.png", bytes=1, width=1, height=1, format="png", sha256=""
+    )
+
+
+def pick() -> Pick:
+    """Return the choice of the second cover."""
+    return Pick(n=2, path="cover_2.png", sha256="", picked_at=1e9)
+
+
 REASONS = [
     "\u5bc6\u7801\u4e0d\u6b63\u786e\uff0c\u8bf7\u91cd\u8bd5\u3002" * 9,
     "\U0001f468\u200d\U0001f469\u200d\U0001f467 " * 30,
@@ -166,19 +181,39 @@ REASONS = [
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 120, 200])
 def test_a_table_keeps_its_columns_whatever_it_says(columns: int) -> None:
-    """Chinese, emoji, Hebrew and long ids neither leave the edge nor move the columns behind them."""
+    """Chinese, emoji, Hebrew and long ids neither leave the edge nor lose a character of an id, path or reason."""
     table = JobTable(columns, now=1e9 + 7200, paint=lambda text, _tone: text)
     header = table.header(is_sandbox=False)
     at = header.index("MUSIC TASK")
     for reason in REASONS:
         error = JobError(code="x", message=reason)
         for name in ("short", "5c79be8e10f14bb28a4a5e5fd5b1f3a0", "x" * 128):
-            line = table.line_of(row(music_task_id=name, result=JobResult(state=JobState.FAILED, error=error)))
-            assert cells_of(line) < columns
-            assert line[at:].startswith(name[:5])
-            assert line.startswith("2h    failed      -         ")
-            if columns >= 80:
-                assert line[at:].startswith(name[:31])
+            result = JobResult(state=JobState.FAILED, error=error, images=(saved(),))
+            lines = table.lines_of(row(music_task_id=name, result=result, pick=pick()))
+            assert lines[0].startswith("2h    failed     1 pick 2")
+            whole = [line.strip() for line in lines]
+            assert all(cells_of(line) < columns or line.strip() in {name, FOLDER} for line in lines)
+            assert any(name in line.split() for line in lines)
+            assert any(FOLDER in line.split() for line in lines)
+            assert "".join(reason.split()) in "".join("".join(whole).split())
+            assert all(line[:6].isspace() or len(line.strip()) > columns - 7 for line in lines[1:])
+            if columns >= 80 and len(name) <= 32:
+                assert lines[0][at:].startswith(name)
+
+
+def test_a_wide_terminal_shows_a_job_on_one_line() -> None:
+    """From 105 columns on the folder stands beside the id, and what there is to say below the folder."""
+    table = JobTable(120, now=1e9 + 7200, paint=lambda text, _tone: text, here=Path("/"))
+    header = table.header(is_sandbox=False)
+    result = JobResult(state=JobState.SUCCEEDED, images=(saved(),))
+    (line,) = table.lines_of(row(state=RowState.SUCCEEDED, result=result))
+    assert line.index("covers/21aee3c3c2a01fa5e030b3799fa4dd56") == header.index("WHERE")
+    error = JobError(code="x", message="it took too long")
+    first, second = table.lines_of(row(result=JobResult(state=JobState.FAILED, images=(saved(),), error=error)))
+    assert (first, second.index("it took too long")) == (
+        line.replace("succeeded", "failed   "),
+        header.index("WHERE"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -191,7 +226,7 @@ def test_a_table_keeps_its_columns_whatever_it_says(columns: int) -> None:
 def test_an_age_is_short(seconds: float, age: str) -> None:
     """How long ago a job began takes four characters at most."""
     table = JobTable(80, now=2e12 + seconds, paint=lambda text, _tone: text)
-    assert table.line_of(row(created_at=2e12)).split()[0] == age
+    assert table.lines_of(row(created_at=2e12))[0].split()[0] == age
 
 
 async def test_links_about_to_expire_are_pointed_out(commands: Commands, tmp_path: Path) -> None:

@@ -356,7 +356,7 @@ def test_what_is_not_a_file_hangs_no_command(cli: Cli, make: Callable[[Path], No
     assert made.code == 0, made.stderr
     assert "history is not kept" in made.stderr
     assert "SUNO_COVER_STATE_DIR" in made.stderr
-    for words in (("history",), ("history", "--events"), ("resume",)):
+    for words in (("history",), ("history", "--callbacks"), ("resume",)):
         run = cli.run(*words)
         assert run.code == 1, run.stderr
         assert f"{NAME}{suffix} is a" in run.stderr
@@ -425,7 +425,7 @@ async def run_damaged(cli: Cli, environ: dict[str, str], template: Path, seed: i
     for words in (
         ("history", "--json"),
         ("resume", "--json", *POLL),
-        ("history", "--events"),
+        ("history", "--callbacks"),
         ("doctor", "--offline"),
     ):
         begun = time.monotonic()

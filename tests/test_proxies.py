@@ -168,7 +168,7 @@ def test_commands_name_a_malformed_variable(cli: Cli, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code"), [(("credits",), 5), (("generate", "x", "--callback", "off", "--timeout", "1s"), 8)]
+    ("words", "code"), [(("credits",), 5), (("generate", "x", "--no-tunnel", "--timeout", "1s"), 8)]
 )
 def test_a_dead_proxy_is_named(cli: Cli, words: tuple[str, ...], code: int) -> None:
     """A proxy that does not answer is named by its variable, without its password, and is not tried for ever."""

@@ -307,14 +307,14 @@ async def _record_three(folder: Path) -> None:
 
 
 def test_the_record_can_be_listed(cli: Cli, tmp_path: Path) -> None:
-    """``listen --list`` and ``history --events`` show the same events; as JSON they are event lines."""
+    """``listen --list`` and ``history --callbacks`` show the same, the newest first; as JSON, event lines."""
     asyncio.run(_record_three(tmp_path / "state"))
-    listed, history = cli.run("listen", "--list"), cli.run("history", "--events")
+    listed, history = cli.run("listen", "--list"), cli.run("history", "--callbacks")
     assert (listed.code, history.code) == (0, 0)
-    assert listed.lines == history.lines[::-1]
-    assert [line.split()[0] for line in listed.lines] == ["1", "2", "3"]
+    assert listed.lines == history.lines
+    assert [line.split()[0] for line in listed.lines] == ["3", "2", "1"]
     assert f"{TASK}  200 done" in listed.lines[0]
-    (newest,) = cli.run("history", "--events", "--json", "-n", "1").objects
+    (newest,) = cli.run("history", "--callbacks", "--json", "-n", "1").objects
     assert (newest["type"], newest["n"], newest["images"] != [], newest["answered"]) == ("event", 3, True, None)
     assert newest["body"]["data"]["taskId"] == TASK
 

@@ -330,7 +330,7 @@ async def test_who_insists_on_callbacks_is_left_when_there_is_no_way_in(commands
         (["wait", "a.b", "../x"], "'.'"),
         (["wait", "ok", "-i", "ids.txt"], "line 2"),
         (["history", "--state", "lost"], "succeeded"),
-        (["generate", "--no-wait", "--callback", "required", "x"], "--no-wait"),
+        (["generate", "--no-wait", "--tunnel", "x"], "--no-wait"),
     ],
 )
 def test_bad_input_is_exit_2(cli: Cli, args: list[str], words: str) -> None:

@@ -192,28 +192,43 @@ def test_an_error_is_folded_below_its_text(cli: Cli) -> None:
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_the_list_of_jobs_fits_the_terminal(cli: Cli, columns: int) -> None:
-    """A header, a line a job, each within the edge; from 80 columns on ids are whole. A pipe has all of it."""
+    """A header, then each job within the edge, its id and its folder whole. A pipe has one line a job."""
     music = "5c79be8e10f14bb28a4a5e5fd5b1f3a0"
     assert cli.run("generate", "--sandbox", music, "sandbox-image-404").code == 7
     _, sent, _ = run_on_terminal(cli, "history", columns=columns, streams="012")
     header, *lines = [line.rstrip() for line in strip_escapes(sent).splitlines() if line.strip()]
-    assert header.split() == ["AGE", "STATE", "COVERS", "SANDBOX", "TASK", "WHERE"]
-    assert len(lines) == 2
+    assert header.split()[:5] == ["AGE", "STATE", "COVERS", "SANDBOX", "TASK"]
     assert max(map(len, [header, *lines])) < columns
-    assert all(line[header.index("WHERE") :].startswith("covers/") for line in lines)
-    assert any(music in line for line in lines) == (columns >= 80)
+    words = " ".join(lines).split()
+    assert {
+        music,
+        "sandbox-image-404",
+        *(f"covers/{path.name}" for path in (cli.cwd / "covers").iterdir()),
+    } <= set(words)
+    assert "1 of 2 images could not be saved" in " ".join(words)
     piped = [line.split("\t") for line in cli.run("history").lines]
     assert [len(fields) for fields in piped] == [6, 6]
     assert {fields[2] for fields in piped} == {music, "sandbox-image-404"}
     assert {fields[5] for fields in piped} == {"sandbox"}
 
 
+def test_a_limit_counts_all_jobs_together(cli: Cli) -> None:
+    """``-n 3`` shows the three newest jobs, the sandbox's among them and apart, and how many there are."""
+    shell = "suno-cover generate --sandbox a b >/dev/null 2>&1; suno-cover sandbox -- suno-cover generate c d"
+    assert cli.shell(f"{shell}; suno-cover generate --sandbox e >/dev/null 2>&1").code == 0
+    _, sent, _ = run_on_terminal(cli, "history", "-n", "3", columns=100, streams="012")
+    lines = [line.split() for line in strip_escapes(sent).splitlines() if line.strip()]
+    assert [line[3] for line in lines if line[0] == "now"] in (["d", "c", "e"], ["c", "d", "e"])
+    assert [line[3] for line in lines if line[0] == "AGE"] == ["MUSIC", "SANDBOX"]
+    assert " ".join(lines[-1]) == "The newest 3 of 5 jobs; --limit 0 lists all."
+
+
 def test_verbose_tells_versions_settings_and_every_read(cli: Cli) -> None:
     """-v starts with what a report of a fault needs, and tells each read with the time of the next."""
-    run = cli.run("generate", "--sandbox", "x", "-v", "--callback", "off", "--poll-interval", "0.2")
+    run = cli.run("generate", "--sandbox", "x", "-v", "--no-tunnel", "--poll-interval", "0.2")
     assert run.code == 0
     assert re.search(r"^version    suno-cover \d", run.stderr, re.MULTILINE)
-    assert "setting    callback = off (--callback)" in run.stderr
+    assert "setting    callback = off (--[no-]tunnel)" in run.stderr
     assert run.stderr.count("next check in") >= 2
     assert len(run.lines) == 2
 

@@ -222,8 +222,8 @@ def test_a_login_in_the_address_is_sent_and_not_shown(cli: Cli, receiver: Receiv
 
 
 def test_a_count_with_a_rate_sends_that_many(cli: Cli, receiver: Receiver) -> None:
-    """``--count`` and ``--rate`` send so many, each told on its own line."""
-    run = cli.run("trigger", "success", "--to", str(receiver.port), "--count", "20", "--rate", "1000/1s")
+    """``--times`` and ``--pace`` send so many, each told on its own line."""
+    run = cli.run("trigger", "success", "--to", str(receiver.port), "--times", "20", "--pace", "1000/1s")
     assert run.code == 0, run.stderr
     assert len(receiver.requests) == len(run.lines) == 20
 
@@ -235,7 +235,7 @@ def test_a_count_with_a_rate_sends_that_many(cli: Cli, receiver: Receiver) -> No
         ["success", "--to", "99999"],
         ["no-such", "--to", "3000"],
         ["success", "--to", "3000", "--task-id", "../x"],
-        ["success", "--to", "3000", "--rate", "fast"],
+        ["success", "--to", "3000", "--pace", "fast"],
         ["stale-signature", "--to", "3000"],
     ],
 )

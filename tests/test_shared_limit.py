@@ -37,7 +37,7 @@ async def begin(cli: Cli, service: CountingService, *args: str, state: str = "st
 
 async def begin_generate(cli: Cli, service: CountingService, name: str, *, state: str = "state") -> StartedBeside:
     """Start a batch of its own that polls."""
-    options = ["--callback", "off", "--poll-interval", "0.5", "--json", "--output", name]
+    options = ["--no-tunnel", "--poll-interval", "0.5", "--json", "--output", name]
     return await begin(cli, service, "generate", *ids(name), *options, state=state)
 
 
@@ -90,8 +90,7 @@ async def test_a_process_killed_in_the_middle_of_its_calls_blocks_nobody(cli: Cl
     async with CountingService(LIMIT, WINDOW_S, holds=lambda name: name.startswith("held")) as service:
         sizes = {"held-a": 16, "held-b": LIMIT - 16}
         holders = [
-            await begin(cli, service, "generate", *ids(name, size), "--callback", "off")
-            for name, size in sizes.items()
+            await begin(cli, service, "generate", *ids(name, size), "--no-tunnel") for name, size in sizes.items()
         ]
         await service.wait_arrivals(LIMIT)
         batch = await begin_generate(cli, service, "next")
@@ -111,7 +110,7 @@ async def test_off_shares_nothing(cli: Cli) -> None:
     """With ``--rate off`` no file is made, and all calls start at once."""
     async with CountingService(LIMIT, WINDOW_S) as service:
         run = await cli.begin(
-            "generate", *ids("a", 16), "--no-wait", "--rate", "off", "--callback", "off", **service.environ
+            "generate", *ids("a", 16), "--no-wait", "--rate", "off", "--no-tunnel", **service.environ
         )
         assert (await end(run))[0] == 0
     assert service.moments[15] - service.moments[0] < 0.9

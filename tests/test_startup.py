@@ -91,7 +91,7 @@ def test_help_and_version_load_nothing_heavy(cli: Cli, words: list[str]) -> None
     [
         (["gener"], set()),
         (["generate", "--"], set()),
-        (["generate", "--callback", ""], set()),
+        (["generate", "--label", ""], set()),
         (["generate", "--sandbox", "sandbox-"], set()),
         (["generate", "--profile", ""], set()),
         (["trigger", ""], set()),

@@ -30,9 +30,9 @@ MISTAKES = {
     # options
     "--overwrite generate abc": ("before the command", "suno-cover generate ... --overwrite"),
     "-o out generate abc": ("before the command", "generate"),
-    "status abc --callback off": ("has no option --callback", "generate"),
+    "status abc --tunnel": ("has no option --tunnel", "generate"),
     "history --sandbox": ("has no option --sandbox", "generate"),
-    "generate abc --callbck off": ("Did you mean --callback?",),
+    "generate abc --tunel": ("Did you mean --tunnel?",),
     "generate abc --out-put x": ("Did you mean --output?",),
     "generate abc --colour": ("has no option --colour", "--help"),
     # values
@@ -45,7 +45,6 @@ MISTAKES = {
     "listen --count 0": ("--count", "1 or more"),
     "generate abc --rate 5": ("--rate", "20/10s"),
     "generate abc --provider sono": ("provider", "sunoapi"),
-    "generate abc --callback maybe": ("callback", "required"),
     "trigger nonsense --to 3000": ("no such sample", "success"),
     # too little, too much
     "trigger success": ("--to is missing",),

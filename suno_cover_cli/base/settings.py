@@ -147,7 +147,7 @@ def _find(setting: str, flag: str | Path | None, where: Sources) -> tuple[str, s
     declared = SETTINGS[setting]
     key = declared.key
     for value, source in (
-        (flag, f"--{key}"),
+        (flag, declared.option or f"--{key}"),
         (where.environ.get(declared.variable), declared.variable),
         (where.config.section(where.profile).get(key), where.config.source_of(key, where.profile)),
     ):

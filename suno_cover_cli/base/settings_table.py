@@ -26,6 +26,7 @@ class Setting(NamedTuple):
         variable: Environment variable that holds it; empty for none.
         example: What the starter file shows, when that is not the default.
         note: What the starter file says of it.
+        option: What overrides it on the command line; empty for an option that bears the name of the key.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Setting(NamedTuple):
     variable: str = ""
     example: str = ""
     note: str = ""
+    option: str = ""
 
 
 SETTINGS: dict[str, Setting] = {
@@ -76,6 +78,7 @@ SETTINGS: dict[str, Setting] = {
         "auto",
         "Open a tunnel for the service's callback: try, require, or only poll",
         note="try a tunnel; required: fail without one; off: only poll",
+        option="--[no-]tunnel",
     ),
     "domain": Setting(
         "domain",

@@ -4,8 +4,10 @@ A character as a reader sees it (a grapheme) may be several code points: an emoj
 with its marks. Text is cut and folded between graphemes only; their widths are the library's (wcwidth).
 """
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO, TextIO
 
 _EMOJI = "\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
 # Scripts that spell with joiners: Arabic, the Indic ones, Burmese, Khmer.
@@ -29,6 +31,7 @@ _ESCAPE = re.compile(
     "|(?:\x1b[\\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]{0,2048}(?:\x07|\x1b\\\\|\x9c)?"
     "|\x1b[ -/]{0,4}[0-~]?"
 )
+_USUAL_COLUMNS = 80
 _BLANKS = re.compile(r"[ \t\r\n]+")
 # Below U+0300, and in the punctuation of our own texts, every code point is a grapheme of one column.
 _NARROW = re.compile("[ -~\u00a0-\u02ff\u2010-\u2027\u2030-\u203b]*")
@@ -101,7 +104,8 @@ def fold(text: str, columns: int, indent: str = "") -> list[str]:
     """Break one line at blanks so that a terminal need not break it within a word.
 
     A word without room on a line of its own is broken between graphemes, as Chinese is. Words of ASCII alone (ids,
-    URLs) and paths stay whole: broken, they could not be copied.
+    URLs) and paths stay whole: broken, they could not be copied. One that is too wide for the indentation gets a
+    line that begins farther left.
 
     Args:
         text: Without escape sequences.
@@ -117,9 +121,11 @@ def fold(text: str, columns: int, indent: str = "") -> list[str]:
         glue = " " if n else ""
         for piece in [word] if cells_of(word) <= most else _pieces_of(word):
             cells = cells_of(piece)
-            if used + len(glue) + cells > room and cells <= most and line.strip():
+            if used + len(glue) + cells > room and line.strip():
                 lines.append(line.rstrip())
-                line, used = indent + piece, room - most + cells
+                # From the left edge alone a terminal that has to wrap a word leaves it whole for copying.
+                before = indent[: max(room - cells, 0)]
+                line, used = before + piece, cells_of(before) + cells
             else:
                 line, used = line + glue + piece, used + len(glue) + cells
             glue = ""
@@ -144,6 +150,16 @@ def _pieces_of(word: str) -> list[str]:
             pieces.append(grapheme)
         before = grapheme
     return pieces
+
+
+def columns_of(stream: BinaryIO | TextIO, environ: Mapping[str, str]) -> int:
+    """Return how many columns a terminal has, as it says itself or as ``COLUMNS`` says; 80 where neither does."""
+    if (said := environ.get("COLUMNS", "")).isdecimal() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
+    except (OSError, ValueError):
+        return _USUAL_COLUMNS
 
 
 class Secret:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suno_cover_cli.options.groups import JsonOptions, ProfileOptions
+from suno_cover_cli.options.groups import JsonOptions, PortOptions, ProfileOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GalleryOptions(JsonOptions, ProfileOptions):
+class GalleryOptions(JsonOptions, ProfileOptions, PortOptions):
     """Options of the command."""
 
     task_ids: Annotated[
@@ -30,9 +30,6 @@ class GalleryOptions(JsonOptions, ProfileOptions):
     opens: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser. (default: --open)")
     ] = True
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, metavar="N", help="Port of the page; 0 for any free one.")
-    ] = 0
     once: Annotated[bool, typer.Option("--once", help="End when every job that is shown is decided.")] = False
     read_only: Annotated[bool, typer.Option("--read-only", help="Show covers, take no picks.")] = False
 

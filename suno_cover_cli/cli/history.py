@@ -64,8 +64,9 @@ class HistoryOptions(JsonOptions):
         ),
     ] = None
     paths: Annotated[bool, typer.Option("--paths", help="Print the files of saved covers, one a line.")] = False
-    events: Annotated[
-        bool, typer.Option("--events", help="List recorded callbacks instead; TASK_ID is a cover task's.")
+    callbacks: Annotated[
+        bool,
+        typer.Option("--callbacks", help="List what listen has recorded instead; TASK_ID is a cover task's."),
     ] = False
 
 
@@ -91,9 +92,10 @@ def prepare_history(options: HistoryOptions, context: "Context") -> "Coroutine[A
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.listen.recorded import list_events
 
-    if options.events and (options.prunes or options.paths or options.state is not None):
+    if options.callbacks and (options.prunes or options.paths or options.state is not None):
         raise UsageError(
-            "--events cannot be combined with --state, --paths or --prune", hint="It lists recorded callbacks."
+            "--callbacks cannot be combined with --state, --paths or --prune",
+            hint="It lists recorded requests.",
         )
     if options.paths and (options.prunes or options.json):
         raise UsageError(
@@ -105,11 +107,9 @@ def prepare_history(options: HistoryOptions, context: "Context") -> "Coroutine[A
             f'there is no state "{clean(options.state, 40)}"', hint=f"Use one of {', '.join(states)}."
         )
     settings, _ = context.settings(ProfileOptions())
-    if options.events:
+    if options.callbacks:
         limit = _DEFAULT_LIMIT if options.limit is None and not context.output.is_json else options.limit
-        return list_events(
-            settings.state_dir, context, limit=limit or None, task_id=options.task_id, newest_first=True
-        )
+        return list_events(settings.state_dir, context, limit=limit or None, task_id=options.task_id)
     return _history(options, settings.state_dir, context)
 
 
@@ -184,17 +184,32 @@ async def _print_tables(jobs: "JobHistory", wanted: "RowFilter", limit: int | No
     here = await asyncio.to_thread(_working_folder)
     table = JobTable(output.product_columns, now=context.clock.time(), paint=paint, here=here)
     shown = 0
-    for is_sandbox in (False, True):
+    limits = await _limits_of_kinds(jobs, wanted, limit)
+    for is_sandbox, most in limits.items():
         is_first = True
-        async for row in jobs.find(msgspec.structs.replace(wanted, is_sandbox=is_sandbox), limit=limit):
+        async for row in jobs.find(msgspec.structs.replace(wanted, is_sandbox=is_sandbox), limit=most):
             if is_first and shown:
                 output.write_line("")
             if is_first:
                 output.write_line(table.header(is_sandbox=is_sandbox))
-            output.write_line(table.line_of(row))
+            for line in table.lines_of(row):
+                output.write_line(line)
             is_first = False
             shown += 1
     return shown
+
+
+async def _limits_of_kinds(jobs: "JobHistory", wanted: "RowFilter", limit: int | None) -> "dict[bool, int | None]":
+    """Say how many of the newest so many jobs are real ones, and how many the sandbox's, without keeping any."""
+    from suno_cover_cli.journal.rows import SANDBOX_SERVICE
+
+    if limit is None:
+        return {False: None, True: None}
+    sandboxed = total = 0
+    async for row in jobs.find(wanted, limit=limit):
+        total += 1
+        sandboxed += row.service == SANDBOX_SERVICE
+    return {False: total - sandboxed, True: sandboxed}
 
 
 def _working_folder() -> Path | None:
@@ -239,7 +254,7 @@ async def _print_paths(
 
 async def _show_one(jobs: "JobHistory", wanted: "RowFilter", context: "Context") -> None:
     from suno_cover_cli.base.errors import UsageError
-    from suno_cover_cli.base.text import clean, fold
+    from suno_cover_cli.base.text import clean
     from suno_cover_cli.release.choosing import carried_marks
     from suno_cover_cli.ui.history import facts_of, job_entry
     from suno_cover_cli.ui.output import json_line
@@ -255,8 +270,7 @@ async def _show_one(jobs: "JobHistory", wanted: "RowFilter", context: "Context")
                 output.write_line("")
             facts = [*facts_of(row, now), *(("carries", one.describe()) for one in carried)]
             for name, value in facts:
-                for line in fold(f"{name:<14} {value}", output.product_columns, " " * 15):
-                    output.write_line(line)
+                output.write_row(f"{name:<14} {value}", hang=15)
         is_known = True
     if not is_known:
         raise UsageError(

@@ -59,8 +59,11 @@ def _words() -> list[str]:
 def _run_parser(words: list[str]) -> int:
     """Run the command that is named; return the exit code of what ends without leaving the process itself."""
     from suno_cover_cli.base.exits import ExitCode
-    from suno_cover_cli.options import mistakes
+    from suno_cover_cli.options import mistakes, typed
 
+    words, old_names = typed.renew_names(words)
+    for said in old_names:
+        mistakes.write_line("hint", said)
     try:
         code = build_app()(words, prog_name=PROGRAM, standalone_mode=False)
     except mistakes.ParserError as error:

@@ -72,7 +72,7 @@ def prepare_pick(options: PickOptions, context: "Context") -> "Coroutine[Any, An
     choice = _read_choice(options.choice)
     streams = context.output.streams
     is_asked = not any(ways)
-    if is_asked and not (streams.stdin.isatty() and streams.stderr_is_terminal and not options.json):
+    if is_asked and not (streams.stdin.isatty() and streams.draws and not options.json):
         raise UsageError(
             "there is no terminal to ask on",
             code="not_a_terminal",
@@ -204,7 +204,7 @@ async def _list(task_id: str | None, journal: "CoverJournal", context: "Context"
             continue
         picked = "-" if row.pick is None else str(row.pick.picked)
         path = "" if row.pick is None or row.pick.path is None else f"  {clean(row.pick.path, 400)}"
-        context.output.write_line(f"{picked:<4}  of {len(variants_of(row))}  {name_of(row)}{path}")
+        context.output.write_row(f"{picked:<4}  of {len(variants_of(row))}  {name_of(row)}{path}", hang=6)
     if not count and not context.output.is_json:
         context.output.write_words("No job has covers yet.")
     return ExitCode.OK

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from suno_cover_cli.options.declare import duration
-from suno_cover_cli.options.groups import WebhookKeyOptions
+from suno_cover_cli.options.groups import PortOptions, WebhookKeyOptions
 
 if TYPE_CHECKING:
     from suno_cover_cli.base.keys import WebhookKey
@@ -19,7 +19,7 @@ _BEHAVIOUR = "Behaviour"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SandboxOptions(WebhookKeyOptions):
+class SandboxOptions(WebhookKeyOptions, PortOptions):
     """Options of the command."""
 
     command: Annotated[
@@ -31,10 +31,6 @@ class SandboxOptions(WebhookKeyOptions):
         ),
     ] = None
     list_scenarios: Annotated[bool, typer.Option("--list", help="List the scenarios and exit.")] = False
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="On 127.0.0.1, 0 for any.")
-    ] = 0
-
     generation_s: Annotated[
         float,
         typer.Option(
@@ -65,9 +61,9 @@ class SandboxOptions(WebhookKeyOptions):
             "--image-bytes", min=4096, metavar="N", help="Size of each picture.", rich_help_panel=_BEHAVIOUR
         ),
     ] = None
-    limit: Annotated[
+    throttles: Annotated[
         bool,
-        typer.Option("--limit", help="Refuse more than 20 requests in 10 s.", rich_help_panel=_BEHAVIOUR),
+        typer.Option("--throttle", help="Refuse more than 20 requests in 10 s.", rich_help_panel=_BEHAVIOUR),
     ] = False
     allow_remote_callbacks: Annotated[
         bool,
@@ -138,7 +134,7 @@ async def _serve(
             allow_remote_callbacks=options.allow_remote_callbacks,
             state_file=options.state_file,
             image_bytes=options.image_bytes,
-            enforce_limit=options.limit,
+            enforce_limit=options.throttles,
             clock=context.clock,
         ) as sandbox,
     ):

@@ -58,12 +58,12 @@ class TriggerOptions(WebhookKeyOptions, JsonOptions, ReceiverOptions):
         typer.Option("--image", metavar="URL", help="Image address in the callback; may be repeated."),
     ] = None
     count: Annotated[
-        int, typer.Option("--count", min=1, max=1_000_000, metavar="N", help="How many times to send it.")
+        int, typer.Option("--times", min=1, max=1_000_000, metavar="N", help="How many times to send it.")
     ] = 1
     send_rate: Annotated[
         str | None,
         typer.Option(
-            "--rate", metavar="N/TIME", help="Send at this rate without waiting for answers, such as 20/1s."
+            "--pace", metavar="N/TIME", help="Send at this rate without waiting for answers, such as 20/1s."
         ),
     ] = None
     expected: Annotated[
@@ -111,7 +111,7 @@ def prepare_trigger(options: TriggerOptions, context: "Context") -> "Coroutine[A
     from suno_cover_cli.listen.deliveries import make_sender
 
     sender = make_sender(options, context)
-    limit, window_s = parse_rate(options.send_rate) if options.send_rate is not None else (None, 0.0)
+    limit, window_s = parse_rate(options.send_rate, "--pace") if options.send_rate is not None else (None, 0.0)
     expected = parse_expectation(options.expected) if options.expected is not None else None
     sources = context.sources(options.profile)
     key = context.webhook_key(sources, options)

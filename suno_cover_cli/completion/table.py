@@ -63,7 +63,7 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--open",), kind=None, meaning="Open the folder of the covers at the end"),
             Option(names=("--notify",), kind=None, meaning="Send a desktop notification at the end"),
             Option(
-                names=("--callback",), kind="auto|required|off", meaning="Open a tunnel for the service's callback"
+                names=("--tunnel", "--no-tunnel"), kind=None, meaning="Demand a tunnel for callbacks, or open none"
             ),
             Option(
                 names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
@@ -187,7 +187,7 @@ COMMANDS: dict[str, Command] = {
             ),
             Option(names=("--keep-days",), kind="", meaning="With --prune"),
             Option(names=("--paths",), kind=None, meaning="Print the files of saved covers, one a line"),
-            Option(names=("--events",), kind=None, meaning="List recorded callbacks instead"),
+            Option(names=("--callbacks",), kind=None, meaning="List what listen has recorded instead"),
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
@@ -197,8 +197,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "gallery": Command(
         options=(
+            Option(names=("--port",), kind="", meaning="Serve on this port of 127.0.0.1, 0 for any"),
             Option(names=("--open", "--no-open"), kind=None, meaning="Open the page in a browser"),
-            Option(names=("--port",), kind="", meaning="Port of the page"),
             Option(names=("--once",), kind=None, meaning="End when every job that is shown is decided"),
             Option(names=("--read-only",), kind=None, meaning="Show covers, take no picks"),
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
@@ -319,6 +319,9 @@ COMMANDS: dict[str, Command] = {
                 meaning="-v shows headers and requests to other paths, -vv bodies too",
             ),
             Option(
+                names=("--tunnel", "--no-tunnel"), kind=None, meaning="Demand a tunnel for callbacks, or open none"
+            ),
+            Option(
                 names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
             ),
             Option(names=("--listen-host",), kind="", meaning="Listener's address"),
@@ -331,7 +334,6 @@ COMMANDS: dict[str, Command] = {
                 names=("--new-path",), kind=None, meaning="Make a new secret path instead of that of the last run"
             ),
             Option(names=("--max-age",), kind="", meaning="How old the stamp of a signature may be"),
-            Option(names=("--tunnel", "--no-tunnel"), kind=None, meaning="Open an ngrok tunnel, or none"),
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),
@@ -351,9 +353,9 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--insecure",), kind=None, meaning="Accept any certificate of the receiver"),
             Option(names=("--task-id",), kind="covers", meaning="Cover task id in the callback"),
             Option(names=("--image",), kind="", meaning="Image address in the callback"),
-            Option(names=("--count",), kind="", meaning="How many times to send it"),
+            Option(names=("--times",), kind="", meaning="How many times to send it"),
             Option(
-                names=("--rate",), kind="", meaning="Send at this rate without waiting for answers, such as 20/1s"
+                names=("--pace",), kind="", meaning="Send at this rate without waiting for answers, such as 20/1s"
             ),
             Option(names=("--expect",), kind="", meaning="What the receiver should answer"),
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
@@ -396,14 +398,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "sandbox": Command(
         options=(
+            Option(names=("--port",), kind="", meaning="Serve on this port of 127.0.0.1, 0 for any"),
             Option(names=("--list",), kind=None, meaning="List the scenarios and exit"),
-            Option(names=("--port",), kind="", meaning="On 127.0.0.1, 0 for any"),
             Option(names=("--state-file",), kind="files", meaning="Keep jobs here across restarts"),
             Option(names=("--ready-file",), kind="files", meaning="Write the export lines here once serving"),
             Option(names=("--generation-time",), kind="", meaning="How long a cover takes"),
             Option(names=("--time-scale",), kind="", meaning="Divides every delay"),
             Option(names=("--image-bytes",), kind="", meaning="Size of each picture"),
-            Option(names=("--limit",), kind=None, meaning="Refuse more than 20 requests in 10 s"),
+            Option(names=("--throttle",), kind=None, meaning="Refuse more than 20 requests in 10 s"),
             Option(names=("--allow-remote-callbacks",), kind=None, meaning="Call back other machines too"),
             Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
@@ -422,7 +424,7 @@ COMMANDS: dict[str, Command] = {
             ),
             Option(names=("--verbose", "-v"), kind=None, meaning="Show what passed, one line a check"),
             Option(
-                names=("--callback",), kind="auto|required|off", meaning="Open a tunnel for the service's callback"
+                names=("--tunnel", "--no-tunnel"), kind=None, meaning="Demand a tunnel for callbacks, or open none"
             ),
             Option(
                 names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
@@ -432,9 +434,6 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--domain",), kind="", meaning="Domain of your own for the tunnel"),
             Option(names=("--ngrok-path",), kind="files", meaning="ngrok agent to use"),
             Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
-            Option(
-                names=("--tunnel", "--no-tunnel"), kind=None, meaning="Open a real tunnel and call back through it"
-            ),
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),

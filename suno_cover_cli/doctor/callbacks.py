@@ -42,11 +42,11 @@ async def check_callbacks(subject: Subject, doctor: Doctor) -> None:
         await doctor.check("answer", calls.check_answer, limit_s=ANSWER_S + 1)
         await doctor.check("path", calls.check_path)
         await doctor.check("content", calls.check_content)
-        if subject.settings.callback == "off":
+        if subject.options.tunnel is False:
+            doctor.add("tunnel", skipped("--no-tunnel"))
+        elif subject.settings.callback == "off":
             source = subject.settings.sources["callback"]
             doctor.add("tunnel", skipped(f"turned off: callback = off ({source})"))
-        elif not subject.options.opens_tunnel:
-            doctor.add("tunnel", skipped("--no-tunnel"))
         else:
             await _check_tunnel(subject, doctor, calls, stack)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from suno_cover_cli.options.declare import CALLBACK, OUTPUT
+from suno_cover_cli.options.declare import OUTPUT
 from suno_cover_cli.options.groups import (
     CallbackOptions,
     JsonOptions,
@@ -31,9 +31,3 @@ class DoctorOptions(ServiceOptions, WebhookKeyOptions, CallbackOptions, OutputOp
             rich_help_panel=OUTPUT,
         ),
     ] = 0
-    opens_tunnel: Annotated[
-        bool,
-        typer.Option(
-            "--tunnel/--no-tunnel", help="Open a real tunnel and call back through it.", rich_help_panel=CALLBACK
-        ),
-    ] = True

@@ -11,6 +11,7 @@ from suno_cover_cli.options.groups import (
     OutputOptions,
     RateOptions,
     ServiceOptions,
+    TunnelChoiceOptions,
     TunnelOptions,
     WebhookKeyOptions,
 )
@@ -20,7 +21,9 @@ ANSWERS = "What it answers"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOptions, OutputOptions):
+class ListenOptions(
+    RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOptions, TunnelChoiceOptions, OutputOptions
+):
     """Options of the command."""
 
     command: Annotated[
@@ -128,15 +131,6 @@ class ListenOptions(RateOptions, ServiceOptions, WebhookKeyOptions, TunnelOption
             rich_help_panel=CALLBACK,
         ),
     ] = 300.0
-    tunnel: Annotated[
-        bool | None,
-        typer.Option(
-            "--tunnel/--no-tunnel",
-            help="Open an ngrok tunnel, or none. (default: ngrok, unless the service itself is on this machine)",
-            rich_help_panel=CALLBACK,
-            show_default=False,
-        ),
-    ] = None
     save: Annotated[
         bool,
         typer.Option(

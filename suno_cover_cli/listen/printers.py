@@ -7,6 +7,8 @@ Both streams are therefore written by threads, and what waits for them is bounde
 from collections.abc import Callable
 from typing import TextIO
 
+import msgspec
+
 from suno_cover_cli.ui.choice import Paint
 from suno_cover_cli.ui.output import LineWriter, Output
 from suno_cover_cli.ui.words import LABEL_CHARS, Line
@@ -88,6 +90,7 @@ class WordsPrinter:
 
     def say(self, line: Line) -> None:
         """Print one line, folded where the terminal has no room for it; never blocks."""
+        line = msgspec.structs.replace(line, text=self._output.complete(line.text))
         text = "\n".join(line.folded(self._output.words_columns))
         self._print(f"{self._paint(text[:LABEL_CHARS], line.tone)}{text[LABEL_CHARS:]}")
 

@@ -1,15 +1,14 @@
-"""Recorded events, listed: ``listen --list`` and ``history --events``."""
+"""Recorded events, listed: ``listen --list`` and ``history --callbacks``."""
 
 from pathlib import Path
 
 from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.text import fold
 from suno_cover_cli.journal.recordings import RecordingStore
 from suno_cover_cli.listen.ndjson import ascii_line, recording_line
 from suno_cover_cli.listen.words import describe_recording
 from suno_cover_cli.wiring.context import Context
 
-_INDENT = " " * 7  # under the time, beside the number
+_HANG = 7  # under the time, beside the number
 
 
 async def list_events(
@@ -18,16 +17,14 @@ async def list_events(
     *,
     limit: int | None = None,
     task_id: str | None = None,
-    newest_first: bool = False,
 ) -> ExitCode:
-    """Print what is recorded; under ``--json`` as lines of events.
+    """Print what is recorded, the newest first as jobs are listed; under ``--json`` as lines of events.
 
     Args:
         state_dir: Folder of the journal.
         context: Streams.
         limit: The newest so many, ``None`` for all.
         task_id: Of this cover task alone.
-        newest_first: Otherwise the newest comes last, where a long list ends.
 
     Raises:
         SunoCoverError: The journal cannot be read.
@@ -35,13 +32,11 @@ async def list_events(
     output = context.output
     async with context.open_journal(state_dir) as database:
         recordings = await RecordingStore(database).load_newest(limit, task_id=task_id)
-    for recording in reversed(recordings) if newest_first else recordings:
+    for recording in reversed(recordings):
         if output.is_json:
-            lines = [ascii_line(recording_line(recording))]
+            output.write_line(ascii_line(recording_line(recording)))
         else:
-            lines = fold(describe_recording(recording), output.product_columns, _INDENT)
-        for line in lines:
-            output.write_line(line)
+            output.write_row(describe_recording(recording), hang=_HANG)
     if not recordings and not output.is_json:
         output.write_words("No such event has been recorded. suno-cover listen records what arrives.")
     return ExitCode.OK

@@ -35,13 +35,14 @@ def duration(text: str | float) -> float:
         raise typer.BadParameter(str(error)) from None
 
 
-def setting_option(name: str, *short: str, panel: str) -> OptionInfo:
+def setting_option(name: str, *short: str, panel: str, hidden: bool = False) -> OptionInfo:
     """Return the option that overrides a setting; its field must bear the setting's name.
 
     Args:
         name: Key of :data:`~suno_cover_cli.base.settings_table.SETTINGS`.
         *short: Short spellings, such as ``-o``.
         panel: Of ``--help``.
+        hidden: It is an old spelling that still works.
     """
     setting = SETTINGS[name]
     default = f" (default: {setting.default})" if setting.default else ""
@@ -53,6 +54,7 @@ def setting_option(name: str, *short: str, panel: str) -> OptionInfo:
         help=f"{setting.help}.{default}{variable}",
         show_default=False,
         rich_help_panel=panel,
+        hidden=hidden,
     )
     return found
 

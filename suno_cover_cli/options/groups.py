@@ -73,10 +73,31 @@ class WebhookKeyOptions(ProviderOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CallbackModeOptions:
-    """Whether a tunnel is tried, demanded or left out."""
+class TunnelChoiceOptions:
+    """Whether a tunnel is demanded or left out; ``None`` means that the command decides."""
 
-    callback: Annotated[str | None, setting_option("callback", panel=CALLBACK)] = None
+    tunnel: Annotated[
+        bool | None,
+        typer.Option(
+            "--tunnel/--no-tunnel",
+            help="Demand a tunnel for callbacks, or open none. "
+            "(default: one is tried, unless the service is on this machine)",
+            rich_help_panel=CALLBACK,
+            show_default=False,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallbackModeOptions(TunnelChoiceOptions):
+    """The same for commands that can do without one, where the settings file may say it as well."""
+
+    callback: Annotated[str | None, setting_option("callback", panel=CALLBACK, hidden=True)] = None
+
+    def __post_init__(self) -> None:
+        """Take the choice for the setting's value."""
+        if self.tunnel is not None:
+            object.__setattr__(self, "callback", "required" if self.tunnel else "off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +149,18 @@ class OutputOptions:
     """Where covers go."""
 
     output: Annotated[Path | None, setting_option("output", "-o", panel=OUTPUT)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortOptions:
+    """Where a command serves on this machine."""
+
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port", min=0, max=65535, metavar="PORT", help="Serve on this port of 127.0.0.1, 0 for any."
+        ),
+    ] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

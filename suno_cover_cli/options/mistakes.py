@@ -4,6 +4,7 @@ The parser's own words name its classes and repeat the usage line; here each mis
 sentence that helps: another word for a command, an option that stands before its command or belongs to another.
 """
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import typer
 
-from suno_cover_cli.base.text import clean
+from suno_cover_cli.base.text import clean, columns_of, fold
 from suno_cover_cli.completion.table import COMMANDS
 
 PROGRAM = "suno-cover"
@@ -86,9 +87,18 @@ def explain(error: Exception, words: Sequence[str]) -> UsageMistake:
 
 
 def report(mistake: UsageMistake) -> None:
-    """Write a mistake to stderr; a stderr that is gone changes nothing about the exit code."""
+    """Write a mistake to stderr."""
+    write_line("error", mistake.message)
+    if mistake.hint:
+        write_line("hint", mistake.hint)
+
+
+def write_line(label: str, text: str) -> None:
+    """Write ``label: text`` to stderr; one that is gone changes nothing about the exit code."""
     try:
-        sys.stderr.write(f"error: {mistake.message}\n" + (f"hint: {mistake.hint}\n" if mistake.hint else ""))
+        columns = columns_of(sys.stderr, os.environ) if sys.stderr.isatty() else 0
+        for line in fold(f"{label}: {text}", columns, " " * (len(label) + 2)):
+            sys.stderr.write(f"{line}\n")
     except (OSError, ValueError):
         return
 

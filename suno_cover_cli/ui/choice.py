@@ -53,24 +53,31 @@ def choose_screen(output: Output, options: ScreenOptions, *, clock: Clock) -> Ch
         poll_interval_s=options.poll_interval_s,
         sums_up=not output.is_quiet,
     )
-    if streams.stderr_is_terminal and not output.is_quiet:
+    # Paths that are printed on the same terminal need no lines of their own.
+    shows_product = streams.stdout_is_terminal and streams.stderr_is_terminal and not output.is_json
+    if streams.draws and not output.is_quiet:
         from suno_cover_cli.ui.screen import LiveScreen, make_console
 
         live = LiveScreen(
             make_console(streams.stderr),
             lines,
             clock=clock,
-            redactor=output.redactor,
+            shown=output.shown,
             job_count=options.job_count,
             poll_interval_s=options.poll_interval_s,
             usual_s=options.usual_s,
-            shows_product=streams.stdout_is_terminal and not output.is_json,
+            shows_product=shows_product,
             is_verbose=options.is_verbose,
         )
         # Two writers on one terminal would draw over each other, so there the display prints the paths.
         return ChosenScreen(live, live.write_product if live.shows_product else output.write_line)
     plain = PlainScreen(
-        plain_writer(output), lines, clock=clock, job_count=options.job_count, is_quiet=output.is_quiet
+        plain_writer(output),
+        lines,
+        clock=clock,
+        job_count=options.job_count,
+        is_quiet=output.is_quiet,
+        shows_product=shows_product,
     )
     return ChosenScreen(plain, output.write_line)
 
@@ -98,6 +105,6 @@ def plain_writer(output: Output) -> Callable[[Line], None]:
 
         console = make_console(output.streams.stderr)
         return lambda line: console.print(
-            styled(Line(line.label, output.guarded(output.redactor.redact(line.text)), line.tone)), soft_wrap=True
+            styled(Line(line.label, output.guarded(output.shown(line.text)), line.tone)), soft_wrap=True
         )
     return lambda line: output.write_words(str(line), hang=HANG_CHARS)

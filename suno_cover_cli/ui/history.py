@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from suno_cover_cli.base.models import JobState
-from suno_cover_cli.base.text import clean, cut, pad
+from suno_cover_cli.base.text import cells_of, clean, fold, pad
 from suno_cover_cli.journal.history import links_expire_at
 from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobRow, RowState
 from suno_cover_cli.ui.words import format_count
@@ -14,10 +14,11 @@ from suno_cover_cli.ui.words import format_count
 _DAY_S = 24 * 3600.0
 EXPIRES_SOON_S = 3 * _DAY_S
 _MAX_NOTE_CHARS = 500  # of what the service said; whole for all that has been seen
-_WIDTHS = (4, 10, 8)
+_WIDTHS = (4, 9, 8)
 """Cells of age, state and covers."""
 _ID_CELLS = 32
-_LEAST_CELLS = 12
+_FOLDER_CELLS = len("covers/") + _ID_CELLS
+_GAP = "  "
 _TONES = {
     RowState.SUCCEEDED: "good",
     RowState.PARTIAL: "bad",
@@ -56,7 +57,9 @@ def job_entry(row: JobRow, now: float) -> dict[str, Any]:
 
 
 class JobTable:
-    """The list of jobs as a terminal shows it: a header, then one line a job that fits its columns.
+    """The list of jobs as a terminal shows it: a header, then a line a job, or more where one has no room.
+
+    Ids and paths are what people copy: they are whole, however narrow the terminal is.
 
     Args:
         columns: Of the terminal.
@@ -71,33 +74,39 @@ class JobTable:
         self._now = now
         self._here = here
         self._paint = paint
-        # The music task keeps its whole id where there is room for it: that is what people copy.
-        room = columns - 1 - sum(_WIDTHS) - 2 * (len(_WIDTHS) + 1)
-        self._widths = [*_WIDTHS, min(_ID_CELLS, room - _LEAST_CELLS)]
-        self._widths.append(room - self._widths[-1])
-        if room < 2 * _LEAST_CELLS:
-            # Too narrow for both: where and why are in the facts of the job.
-            self._widths = [*_WIDTHS, max(room + 2, 1)]
+        self._columns = columns
+        left = sum(_WIDTHS) + len(_GAP) * len(_WIDTHS)
+        # Where a job's folder has no room beside its id, it stands below.
+        self._is_wide = not columns or columns - 1 - left - _ID_CELLS - len(_GAP) >= _FOLDER_CELLS
+        self._hang = " " * (left + _ID_CELLS + len(_GAP) if self._is_wide else _WIDTHS[0] + len(_GAP))
 
     def header(self, *, is_sandbox: bool) -> str:
         """Return the line above the jobs."""
         title = "SANDBOX TASK" if is_sandbox else "MUSIC TASK"
-        return self._paint(self._joined("AGE", "STATE", "COVERS", title, "WHERE").rstrip(), "faint")
+        cells = [*self._padded("AGE", "STATE", "COVERS"), pad(title, _ID_CELLS), "WHERE"]
+        return self._paint(_GAP.join(cells if self._is_wide else cells[:-1]).rstrip(), "faint")
 
-    def line_of(self, row: JobRow) -> str:
-        """Return the line of a job. Ids that are cut end with an ellipsis; ``history ID`` has them whole."""
+    def lines_of(self, row: JobRow) -> list[str]:
+        """Return the lines of a job: its state and id, where its covers are, what there is to say of it."""
         covers = str(len(row.result.images)) if row.result is not None and row.result.images else "-"
+        where = self._folder_of(row) if covers != "-" else ""
         if row.pick is not None:
             covers += f" pick {'-' if row.pick.n is None else row.pick.n}"
         name = clean(row.music_task_id or row.task_id or "-", 128)
-        notes = [_links_note(row, self._now), self._folder_of(row) if covers != "-" else "", *_reasons_of(row)]
-        last = "; ".join(filter(None, notes))
-        line = self._joined(_age(self._now - row.created_at), row.state, covers, name, last).rstrip()
-        return line.replace(f" {row.state} ", f" {self._paint(row.state, _TONES[row.state])} ", 1)
+        notes = "; ".join(filter(None, [*_reasons_of(row), _links_note(row, self._now)]))
+        first = _GAP.join([*self._padded(_age(self._now - row.created_at), row.state, covers), name])
+        more = [text for text in (where, notes) if text]
+        if self._is_wide and more and cells_of(first) < len(self._hang):
+            first = pad(first, len(self._hang)) + more.pop(0)
+        lines = [line for text in (first, *(self._hang + text for text in more)) for line in self._fold(text)]
+        lines[0] = lines[0].replace(f" {row.state} ", f" {self._paint(row.state, _TONES[row.state])} ", 1)
+        return lines
 
-    def _joined(self, age: str, state: str, covers: str, name: str, last: str) -> str:
-        cells = zip((age, state, covers, name, last), self._widths, strict=False)
-        return "  ".join(pad(cut(cell, width), width) for cell, width in cells)
+    def _fold(self, text: str) -> list[str]:
+        return fold(text, self._columns, self._hang)
+
+    def _padded(self, *cells: str) -> list[str]:
+        return [pad(cell, width) for cell, width in zip(cells, _WIDTHS, strict=True)]
 
     def _folder_of(self, row: JobRow) -> str:
         return clean(_seen_from(self._here, Path(row.output) / (row.task_id or "")), 4096)

@@ -20,12 +20,11 @@ import msgspec
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import SunoCoverError, describe_unwritten
 from suno_cover_cli.base.events import Event, JobEnded, JobSubmitted, Sink, WarningRaised
-from suno_cover_cli.base.text import Redactor, clean, fold
+from suno_cover_cli.base.text import Redactor, clean, columns_of, fold
 
 _STOP = None
 _WRITTEN_S = 2.0
 _COMMAND = re.compile(r"^([ \t]*)::", re.MULTILINE)
-_USUAL_COLUMNS = 80
 # EINVAL is what Windows says of a pipe whose reader left.
 _READER_LEFT = {errno.EPIPE, errno.ECONNRESET, errno.EINVAL}
 
@@ -38,7 +37,8 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
         stdout: Binary standard output.
         stderr: Text standard error.
         stdout_is_terminal: A person looks at stdout.
-        stderr_is_terminal: A person looks at stderr, and it can be drawn on.
+        stderr_is_terminal: A person looks at stderr.
+        are_one: Both lead to the same place, a terminal or a log, where the order of their lines is seen.
         environ: The environment.
     """
 
@@ -48,6 +48,12 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
     stdout_is_terminal: bool
     stderr_is_terminal: bool
     environ: Mapping[str, str]
+    are_one: bool = False
+
+    @property
+    def draws(self) -> bool:
+        """Whether stderr is a terminal that can be drawn on."""
+        return self.stderr_is_terminal and self.environ.get("TERM") != "dumb"
 
 
 def standard_streams() -> Streams:
@@ -57,19 +63,17 @@ def standard_streams() -> Streams:
         stdout=sys.stdout.buffer,
         stderr=sys.stderr,
         stdout_is_terminal=sys.stdout.isatty(),
-        stderr_is_terminal=sys.stderr.isatty() and os.environ.get("TERM") != "dumb",
+        stderr_is_terminal=sys.stderr.isatty(),
         environ=os.environ,
+        are_one=_are_one(sys.stdout, sys.stderr),
     )
 
 
-def columns_of(stream: BinaryIO | TextIO, environ: Mapping[str, str]) -> int:
-    """Return how many columns a terminal has, as it says itself or as ``COLUMNS`` says; 80 where neither does."""
-    if (said := environ.get("COLUMNS", "")).isdecimal() and int(said):
-        return int(said)
+def _are_one(stdout: TextIO, stderr: TextIO) -> bool:
     try:
-        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
+        return os.path.sameopenfile(stdout.fileno(), stderr.fileno())
     except (OSError, ValueError):
-        return _USUAL_COLUMNS
+        return False
 
 
 class LineWriter:
@@ -125,6 +129,13 @@ class LineWriter:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_WRITTEN_S):
                 await written.wait()
+
+    def drain(self) -> None:
+        """Wait as :meth:`wait_written` does, for what is written elsewhere next. Blocks."""
+        if self.waiting_bytes and not self.is_closed:
+            written = threading.Event()
+            self._lines.put(written.set)
+            written.wait(_WRITTEN_S)
 
     def finish(self, timeout_s: float | None = None) -> None:
         """Wait until everything is written, at most ``timeout_s`` seconds."""
@@ -270,6 +281,7 @@ class Output:
 
     Attributes:
         annotates: Errors are annotations of a GitHub Actions run, too.
+        complete: Completes the commands that a text for people names.
     """
 
     def __init__(self, streams: Streams, *, clock: Clock, is_json: bool = False, is_quiet: bool = False) -> None:
@@ -278,6 +290,7 @@ class Output:
         self.is_json = is_json
         self.is_quiet = is_quiet
         self.redactor = Redactor()
+        self.complete: Callable[[str], str] = lambda text: text
         self.on_closed: Callable[[], None] = lambda: None
         # Whatever the settings say of annotations, the runner of GitHub Actions reads commands from our lines.
         self._is_in_actions = streams.environ.get("GITHUB_ACTIONS") == "true"
@@ -304,6 +317,15 @@ class Output:
     def write_line(self, line: str) -> None:
         """Print one line of the product."""
         self._writer.write_line(self.guarded(self.redactor.redact(line)))
+
+    def write_row(self, line: str, *, hang: int = 0) -> None:
+        """Print one line that people read of the product, folded where a terminal has no room for it."""
+        for part in fold(line, self.product_columns, " " * hang):
+            self.write_line(part)
+
+    def shown(self, text: str) -> str:
+        """Return words for people without secrets, the commands in them as you would have to type them."""
+        return self.redactor.redact(self.complete(text))
 
     def guarded(self, text: str) -> str:
         """Return text that holds no command for the runner of GitHub Actions, where that is what reads it."""
@@ -332,8 +354,11 @@ class Output:
             line: Folded where a terminal has no room for it.
             hang: Blanks before what is folded.
         """
+        if self.streams.are_one:
+            # Two writers of one terminal would overtake each other.
+            self._writer.drain()
         try:
-            for part in fold(self.redactor.redact(line), self.words_columns, " " * hang):
+            for part in fold(self.shown(line), self.words_columns, " " * hang):
                 self.streams.stderr.write(self.guarded(part) + "\n")
             self.streams.stderr.flush()
         except (OSError, ValueError):
@@ -346,7 +371,7 @@ class Output:
     def write_error(self, error: SunoCoverError) -> None:
         """Report an error and the next step to take; under ``--json`` on stdout as well."""
         if self.is_json:
-            self.write_line(json_line(error_object(error)))
+            self.write_line(json_line({**error_object(error), "hint": self.complete(error.hint)}))
         self.write_labelled("error", clean(error.message))
         if error.hint:
             self.write_labelled("hint", error.hint)
@@ -358,7 +383,7 @@ class Output:
             return
         from suno_cover_cli.ui.github import annotation
 
-        text = "\n".join(filter(None, [clean(message), clean(hint)]))
+        text = "\n".join(filter(None, [clean(message), clean(self.complete(hint))]))
         try:
             self.streams.stderr.write(
                 annotation(kind, self.redactor.redact(clean(title, 200)), self.redactor.redact(text)) + "\n"

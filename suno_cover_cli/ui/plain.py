@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.events import Event, JobEnded, JobStarted
+from suno_cover_cli.base.events import Event, ImageSaved, JobEnded, JobStarted
 from suno_cover_cli.base.models import JobState
 from suno_cover_cli.ui.words import EventLines, Line, format_count, format_duration
 
@@ -24,6 +24,7 @@ class PlainScreen:
         clock: Time.
         job_count: Jobs of the command.
         is_quiet: Only what is wrong is said.
+        shows_product: Saved paths are printed on the same terminal.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class PlainScreen:
         clock: Clock,
         job_count: int,
         is_quiet: bool = False,
+        shows_product: bool = False,
     ) -> None:
         self._write = write
         self._lines = lines
         self._clock = clock
         self._job_count = job_count
         self._is_quiet = is_quiet
+        self._shows_product = shows_product
         self._started = clock.monotonic()
         self._running: set[int] = set()
         self._beating: asyncio.Task[None] | None = None
@@ -66,7 +69,10 @@ class PlainScreen:
             self._running.add(event.job)
         elif isinstance(event, JobEnded):
             self._running.discard(event.job)
-        for line in self._lines.lines_of(event):
+        lines = self._lines.lines_of(event)
+        if self._shows_product and isinstance(event, ImageSaved):
+            return
+        for line in lines:
             if not self._is_quiet or line.tone in {"warning", "bad"}:
                 self._write(line)
 

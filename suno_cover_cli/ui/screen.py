@@ -36,7 +36,7 @@ from suno_cover_cli.base.events import (
     TunnelRestored,
 )
 from suno_cover_cli.base.models import JobState
-from suno_cover_cli.base.text import Redactor, cells_of, clean, cut, pad
+from suno_cover_cli.base.text import cells_of, clean, cut, pad
 from suno_cover_cli.ui.words import EventLines, Line, format_bytes, format_duration
 
 _STYLES = {"plain": "", "good": "green", "warning": "yellow", "bad": "red", "faint": "dim"}
@@ -123,7 +123,7 @@ class LiveScreen:
         console: Of stderr.
         lines: Says events in words.
         clock: For elapsed times.
-        redactor: Applied to every line.
+        shown: Makes of every text what may be shown.
         job_count: Jobs of the command; above a handful only counts are drawn.
         poll_interval_s: For the count-down to the first read, in seconds.
         usual_s: How long a job usually takes, or ``None`` where only the documentation says.
@@ -137,7 +137,7 @@ class LiveScreen:
         lines: EventLines,
         *,
         clock: Clock,
-        redactor: Redactor,
+        shown: Callable[[str], str],
         job_count: int,
         poll_interval_s: float,
         usual_s: float | None = None,
@@ -147,7 +147,7 @@ class LiveScreen:
         self._console = console
         self._lines = lines
         self._clock = clock
-        self._redactor = redactor
+        self._shown = shown
         self._job_count = job_count
         self._poll_interval_s = poll_interval_s
         self._usual_s = usual_s
@@ -187,8 +187,8 @@ class LiveScreen:
                 self._print(line)
 
     def _print(self, line: Line) -> None:
-        shown = Line(line.label, self._redactor.redact(line.text), line.tone)
-        self._console.print(styled(shown, self._console.width), soft_wrap=True)
+        text = Line(line.label, self._shown(line.text), line.tone)
+        self._console.print(styled(text, self._console.width), soft_wrap=True)
 
     def write_product(self, line: str) -> None:
         """Print one line of the product above the display: stdout is this very terminal."""

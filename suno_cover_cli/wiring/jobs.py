@@ -199,7 +199,7 @@ async def open_workflow(
 
     Raises:
         UsageError: A port in use, a public URL that cannot be.
-        TunnelError: ``--callback required`` and no tunnel.
+        TunnelError: ``--tunnel`` and no tunnel.
     """
     settings, key = start.settings, start.key
     # Who does not wait is gone before the service can call.

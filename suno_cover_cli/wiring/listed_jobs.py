@@ -64,7 +64,7 @@ def prepare_listed_jobs(
     """
     if options.callback == "required" and options.no_wait:
         raise UsageError(
-            "--no-wait ends before a callback can arrive, so --callback required cannot be met",
+            "--no-wait ends before a callback can arrive, so --tunnel cannot be met",
             hint="Leave one of the two out.",
         )
     if options.no_wait:

@@ -80,7 +80,7 @@ class PostActions:
             Whether ``product`` hears of ends from here, after all of them; otherwise it is yours to call.
         """
         streams = self._context.output.streams
-        if self._shows_pictures and streams.stdout_is_terminal and streams.stderr_is_terminal:
+        if self._shows_pictures and streams.stdout_is_terminal and streams.draws:
             self._product = product
         return self._product is not None
 
@@ -121,7 +121,7 @@ async def show_pictures(context: Context, pictures: Sequence[ShownPicture]) -> b
     """
     output = context.output
     streams = output.streams
-    if not streams.stderr_is_terminal or output.is_quiet or streams.environ.get("NO_COLOR"):
+    if not streams.draws or output.is_quiet or streams.environ.get("NO_COLOR"):
         return False
     descriptor = streams.stderr.fileno()
     facts = await asyncio.to_thread(ask_terminal, descriptor, streams.environ)

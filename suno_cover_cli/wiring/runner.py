@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from suno_cover_cli.base.files import sweep_parts
 from suno_cover_cli.base.folders import state_folder
 from suno_cover_cli.base.settings_file import config_path
 from suno_cover_cli.base.text import clean
+from suno_cover_cli.options.typed import hint_completer
 from suno_cover_cli.tunnels.kinds import TunnelKinds
 from suno_cover_cli.ui.output import Output, standard_streams
 from suno_cover_cli.wiring.context import Context
@@ -64,6 +66,7 @@ def run_command(
         on_interrupt: See :func:`run`.
     """
     output = Output(standard_streams(), clock=SystemClock(), is_json=is_json, is_quiet=is_quiet)
+    output.complete = hint_completer(sys.argv[1:])
     context = Context(output=output)
 
     def begin_swept() -> Coroutine[Any, Any, int]:

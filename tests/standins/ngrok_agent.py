@@ -8,7 +8,7 @@ From a plain shell, in the repository::
 
     python -m tests.standins.install_ngrok /tmp/standin     # prints the export lines:
     export PYNGROK_NGROK_PATH=/tmp/standin/ngrok SSL_CERT_FILE=/tmp/standin/ca.pem NGROK_AUTHTOKEN=...
-    suno-cover generate ... --callback required
+    suno-cover generate ... --tunnel
 
 What it plays is chosen by ``NGROK_STANDIN_VARIANT`` or by ``variant`` in the folder's ``behaviour.json``:
 

@@ -20,7 +20,7 @@ def measure_tunnel(lab: Lab) -> Rounds:
 
         def ours() -> float:
             begun = time.perf_counter()
-            command = lab.program("generate", "--callback", "required", "--events", lab.new_id())
+            command = lab.program("generate", "--tunnel", "--events", lab.new_id())
             with lab.process(command, service.environ | standin.environ) as generate:
                 while json.loads(read_line(generate))["type"] != "job_submitted":
                     pass
@@ -41,7 +41,7 @@ def measure_waiting(lab: Lab) -> Rounds:
     window_s = lab.choose(2.5, _MINUTE_S)
     with lab.serve("--generation-time", "1h") as service:
         standin = StandIn.install(lab.new_folder())
-        command = lab.program("generate", "--callback", "required", "--events", lab.new_id())
+        command = lab.program("generate", "--tunnel", "--events", lab.new_id())
         with lab.process(command, service.environ | standin.environ) as generate:
             while json.loads(read_line(generate))["type"] != "job_submitted":
                 pass

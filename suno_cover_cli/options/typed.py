@@ -1,0 +1,137 @@
+"""The command line read once more, by the table of completions.
+
+Old names of options become the new ones, and commands that a hint names are completed by the options you gave: what is
+printed works as it is typed.
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from suno_cover_cli.completion.shapes import Option
+from suno_cover_cli.completion.table import COMMANDS
+
+RENAMED = {
+    ("history", "--events"): "--callbacks",
+    ("sandbox", "--limit"): "--throttle",
+    ("trigger", "--count"): "--times",
+    ("trigger", "--rate"): "--pace",
+}
+"""Command and the old name of an option -> the new one; each old name meant something else to another command."""
+
+_REPLACED = dict.fromkeys(
+    (("generate", "--callback"), ("doctor", "--callback")),
+    "Write --tunnel for --callback required, --no-tunnel for --callback off",
+)
+"""Command and an option that several take the place of -> what to write."""
+
+_LAST = "the old name goes with the next version"
+_RUN_PROGRAMS = {"listen", "sandbox"}
+_QUIET = {"--quiet", "-q"}
+_CARRIED = {
+    "--profile",
+    "--provider",
+    "--base-url",
+    "--api-key-file",
+    "--webhook-key-file",
+    "--sandbox",
+    "--output",
+}
+_STDIN = "-"
+_NAMED = re.compile(r"\bsuno-cover ([a-z]+)\b((?: --[a-z-]+)*)")
+
+
+class TypedOption(NamedTuple):
+    """One option of a command line.
+
+    Attributes:
+        place: Its place among the words.
+        name: As it was typed, without a value.
+        value: Empty for an option without one.
+        option: What the table knows of it, ``None`` for one that it does not know.
+    """
+
+    place: int
+    name: str
+    value: str
+    option: Option | None
+
+
+def typed_options(words: Sequence[str]) -> Iterator[TypedOption]:
+    """Find the options of a command line.
+
+    Args:
+        words: What follows the program's name; the first one names the command.
+    """
+    command = words[0] if words else ""
+    known = COMMANDS[command].options if command in COMMANDS else ()
+    own = {name: option for option in known for name in option.names}
+    place = 1
+    while place < len(words):
+        word = words[place]
+        if word == "--" or (command in _RUN_PROGRAMS and not word.startswith("-")):
+            return  # the rest is the command line of another program
+        at = place
+        place += 1
+        if not word.startswith("-"):
+            continue
+        name, equals, value = word.partition("=") if word.startswith("--") else (word[:2], word[2:], word[2:])
+        option = own.get(RENAMED.get((command, name), name))
+        if option is not None and option.kind is not None and not equals and place < len(words):
+            value = words[place]
+            place += 1
+        yield TypedOption(at, name, value, option)
+
+
+def renew_names(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Put the new names of options in the place of old ones.
+
+    Returns:
+        The words, and for each old name what is to be said of it.
+    """
+    renewed, said = list(words), []
+    for one in typed_options(words):
+        new = RENAMED.get((words[0], one.name))
+        if new is not None:
+            renewed[one.place] = new + words[one.place].removeprefix(one.name)
+            said.append(f"{one.name} is called {new} now; {_LAST}.")
+        elif (words[0], one.name) in _REPLACED:
+            said.append(f"{_REPLACED[words[0], one.name]}; {_LAST}.")
+    return renewed, said if not _QUIET & set(words) else []
+
+
+def hint_completer(words: Sequence[str]) -> Callable[[str], str]:
+    """Return what completes the commands in a text for people.
+
+    Args:
+        words: The command line after the program's name. Of its options those count that say which account,
+            service and folder are meant; of these each command gets the ones that mean the same to it.
+    """
+    given = dict(_given(words))
+    if not given:
+        return lambda text: text
+
+    def complete(found: re.Match[str]) -> str:
+        known = COMMANDS.get(found[1])
+        if known is None:
+            return found[0]
+        there = set(found[2].split())
+        wanted = [given[one] for option in known.options if (one := _meant(option)) in given]
+        return " ".join([found[0], *(text for text in wanted if text.split()[0] not in there)])
+
+    return lambda text: _NAMED.sub(complete, text)
+
+
+def _given(words: Sequence[str]) -> Iterator[tuple[tuple[object, ...], str]]:
+    """Yield options that go on with the next command, each as it is typed."""
+    for one in typed_options(words):
+        option = one.option
+        if option is not None and _CARRIED & set(option.names) and one.value != _STDIN:
+            typed = option.names[0] if option.kind is None else f"{option.names[0]} {shlex.quote(one.value)}"
+            yield _meant(option), typed
+
+
+def _meant(option: Option) -> tuple[object, ...]:
+    """Return what tells options of one meaning from others: ``export --profile`` takes the name of a store."""
+    return option.names[0], option.kind
