@@ -94,10 +94,10 @@ def test_old_names_go_on_working(cli: Cli) -> None:
     sent = cli.run("trigger", "success", "--to", "9", "--count", "2", "--rate", "100/1s")
     assert (sent.code, len(sent.lines)) == (5, 2)
     assert sent.stderr.count(" is called --") == 2
-    off = cli.run("generate", "--sandbox", "sandbox-instant", "--callback", "off")
+    off = cli.run("generate", "--sandbox", "sandbox-instant", "--poll-interval", "0.2", "--callback", "off")
     assert (off.code, off.stderr.count("hint: ")) == (0, 1)
-    assert "(via polling)" in off.stderr
-    quiet = cli.run("generate", "--sandbox", "sandbox-instant", "--callback", "off", "--quiet")
+    assert "(via poll)" in off.stderr
+    quiet = cli.run("generate", "--sandbox", "sandbox-instant", "--callback", "auto", "--quiet")
     assert (quiet.code, quiet.stderr) == (0, "")
     refused = cli.run("generate", "--sandbox", "x", "--callback", "maybe")
     assert (refused.code, "required" in refused.stderr) == (2, True)
@@ -106,7 +106,7 @@ def test_old_names_go_on_working(cli: Cli) -> None:
 def test_a_tunnel_is_left_out_or_demanded_by_one_name(cli: Cli) -> None:
     """``--no-tunnel`` polls, ``--tunnel`` overrides the settings file; doctor takes both as generate does."""
     Path(cli.environ["SUNO_COVER_CONFIG"]).write_text('callback = "off"\n')
-    polled = cli.run("generate", "--sandbox", "sandbox-instant", "--no-tunnel", "-v")
+    polled = cli.run("generate", "--sandbox", "sandbox-instant", "--poll-interval", "0.2", "--no-tunnel", "-v")
     assert "callback = off (--[no-]tunnel)" in polled.stderr
     called = cli.run("generate", "--sandbox", "called", "--tunnel")
     assert (called.code, "(via callback)" in called.stderr) == (0, True)
