@@ -1,7 +1,7 @@
 """The command line read once more, by the table of completions.
 
-Old names of options become the new ones, and commands that a hint names are completed by the options you gave: what
-is printed works as it is typed.
+Old names of options become the new ones, and commands that a hint names are completed by the options you gave:
+what is printed works as it is typed.
 """
 
 import re
