@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from suno_cover_cli.base.settings_table import FILE_KEYS, KNOWN_KEYS, SETTINGS
+from suno_cover_cli.base.settings_table import FILE_KEYS, KNOWN_KEYS, NUMBER, SETTINGS
 from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.cli.main import build_app
 from suno_cover_cli.completion.scripts import FILE_NAMES, script_of
@@ -30,6 +30,7 @@ _STATES = "unfinished|pending|partial|succeeded|failed|rejected|queued|submittin
 _KINDS = {
     "FILE": "files",
     "FILE|-": "files",
+    NUMBER: "",
     "DIR": "dirs",
     "COMMAND...": "files",
     "MUSIC_TASK_ID": "music",

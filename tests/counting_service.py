@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -121,16 +122,18 @@ class CountingService:
         task_id = request.query["taskId"]
         if (refusal := self._count(task_id)) is not None:
             return refusal
-        is_done = time.monotonic() - self._made[task_id] >= self._generation_s
-        images = [f"{self.url}/image.png"] if is_done else None
+        # One that was made elsewhere has been there for long.
+        is_done = time.monotonic() - self._made.get(task_id, -math.inf) >= self._generation_s
+        images = [f"{self.url}/image.png?of={task_id}"] if is_done else None
         data = {"taskId": task_id, "successFlag": int(is_done), "response": {"images": images}}
         return _answer(200, "success", data)
 
     async def _credit(self, _: web.Request) -> web.Response:
         return self._count("credit") or _answer(200, "success", 12)
 
-    async def _image(self, _: web.Request) -> web.Response:
-        return web.Response(body=PNG)
+    async def _image(self, request: web.Request) -> web.Response:
+        # What follows the picture makes each cover a file of its own.
+        return web.Response(body=PNG + request.query["of"].encode())
 
 
 def _answer(code: int, message: str, data: Any = None, *, status: int = 200) -> web.Response:

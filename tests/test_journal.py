@@ -245,7 +245,9 @@ async def test_jobs_that_ended_long_ago_are_forgotten(tmp_path: Path) -> None:
             row = (await journal.claim(music(name))).row
             state = JobState.PARTIAL if name == "unfinished" else JobState.SUCCEEDED
             await journal.record_end(row, ended(state, f"cover-of-{name}"), None)
-        await journal.database.run(lambda c: c.execute("UPDATE jobs SET updated_at = 1.0 WHERE id < 4"))
+        await journal.database.run(
+            lambda c: c.execute("UPDATE jobs SET created_at = 1.0, updated_at = 1.0 WHERE id < 4")
+        )
         await journal.database.run(
             lambda c: c.execute(
                 "INSERT INTO picks VALUES ('https://service.test', 'cover-of-picked', 1, 'p', 's', 1)"

@@ -6,12 +6,14 @@ import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.settings import Retention
 from suno_cover_cli.callbacks.content import CallbackContent, ReceivedRequest
 from suno_cover_cli.journal.database import Database, DatabaseError
 from suno_cover_cli.journal.recorder import Recordable, Recorder
@@ -52,7 +54,7 @@ class Passing:
 
 
 @asynccontextmanager
-async def open_store(folder: Path, **bounds: int) -> AsyncIterator[RecordingStore]:
+async def open_store(folder: Path, **bounds: Any) -> AsyncIterator[RecordingStore]:
     """Open a record."""
     async with Database(folder / "journal.sqlite3") as database:
         yield RecordingStore(database, **bounds)
@@ -96,7 +98,7 @@ async def test_the_newest_thousand_are_kept(tmp_path: Path) -> None:
 
 async def test_a_crowd_larger_than_the_record_is_numbered_whole(tmp_path: Path) -> None:
     """Events that are displaced in the very commit they came with have their numbers all the same."""
-    async with open_store(tmp_path, keep_events=10) as store:
+    async with open_store(tmp_path, retention=Retention(events=10)) as store:
         assert await store.add([entry() for _ in range(25)]) == 1
         assert [one.n for one in await store.load_newest()] == list(range(16, 26))
         assert await store.add([entry()]) == 26

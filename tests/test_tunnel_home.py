@@ -119,11 +119,6 @@ def test_guard_without_an_agent(tmp_path: Path) -> None:
     assert "cannot be run: No such file" in done.stderr
 
 
-def test_last_words_of_nobody(tmp_path: Path) -> None:
-    """An agent that never wrote to standard error has no last words."""
-    assert AgentHome(tmp_path).last_words() == ""
-
-
 def test_stamp_of_nobody() -> None:
     """A process that is not there has no stamp, one that is keeps its own."""
     assert process_stamp(2**22 + 1) is None

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -80,4 +81,19 @@ async def test_odd_paths(tmp_path: Path) -> None:
     agent.chmod(0o755)
     async with AgentProcess.start(home, [str(agent), "a b", "$c"], os.environ) as process:
         assert [line async for line in process.lines()] == [f"{agent}|a b|$c|"]
-    assert await asyncio.to_thread(home.last_words) == "trouble"
+        assert await process.last_words() == "trouble"
+
+
+async def test_endless_complaints_fill_neither_disk_nor_memory(tmp_path: Path) -> None:
+    """Of 64 MiB that a program writes to standard error, its last words are known and nothing is on the disk."""
+    script = "head -c 67108864 /dev/zero | tr '\\0' x >&2; echo >&2; echo the end >&2"
+    tracemalloc.start()
+    try:
+        async with AgentProcess.start(AgentHome(tmp_path), ["/bin/sh", "-c", script], os.environ) as process:
+            assert [line async for line in process.lines()] == []
+            assert await process.wait() == "ended with exit status 0"
+            assert await process.last_words() == "the end"
+            assert await asyncio.to_thread(os.listdir, tmp_path) == ["agent.pid"]
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
+    finally:
+        tracemalloc.stop()

@@ -28,6 +28,30 @@ GitHubMode = Literal["auto", "off"]
 _DOMAIN = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
 )
+# Above that many, SQLite's own numbers would end.
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the past the journal keeps. Saved covers, and jobs that are unfinished or picked, always stay.
+
+    Attributes:
+        jobs: The newest so many.
+        events: The newest so many requests that ``listen`` received.
+        days: What ended, or arrived, longer ago goes as well.
+    """
+
+    jobs: int = 100_000
+    events: int = 1000
+    days: int = 400
+
+    def oldest(self, now: float) -> float:
+        """Return the moment before which jobs and events are forgotten, in epoch seconds like ``now``."""
+        return now - self.days * 24 * 3600.0
+
+
+USUAL_RETENTION = Retention()
+"""In force where the settings say nothing else."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +68,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         preview: Whether saved covers are shown on a terminal.
         label: Whether the AI label is added to saved covers.
         github: Whether a run in GitHub Actions is annotated and summed up on its page.
+        history_jobs: See :attr:`retention`, like the two that follow.
+        history_events: Newest events that are kept.
+        history_days: Age at which ended jobs and events are forgotten.
         state_dir: Folder of the journal and of run locks.
         sources: Name of each setting -> ``flag``, an environment variable, a file or ``default``.
     """
@@ -58,6 +85,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     preview: PreviewMode = "auto"
     label: LabelMode = "keep"
     github: GitHubMode = "auto"
+    history_jobs: int = USUAL_RETENTION.jobs
+    history_events: int = USUAL_RETENTION.events
+    history_days: int = USUAL_RETENTION.days
     state_dir: Path = Path()
     sources: dict[str, str] = {}
 
@@ -65,6 +95,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def is_loopback(self) -> bool:
         """Whether the service itself is on this machine, as the sandbox is."""
         return is_loopback_url(self.base_url)
+
+    @property
+    def retention(self) -> Retention:
+        """How much of the past the journal keeps."""
+        return Retention(jobs=self.history_jobs, events=self.history_events, days=self.history_days)
 
 
 def is_loopback_url(url: str) -> bool:
@@ -123,6 +158,9 @@ def load_settings(flags: Mapping[str, str | Path | None], where: Sources) -> Set
         preview=msgspec.convert(values.get("preview", SETTINGS["preview"].default), PreviewMode),
         label=msgspec.convert(values.get("label", SETTINGS["label"].default), LabelMode),
         github=msgspec.convert(values.get("github", SETTINGS["github"].default), GitHubMode),
+        history_jobs=int(values.get("history_jobs", SETTINGS["history_jobs"].default)),
+        history_events=int(values.get("history_events", SETTINGS["history_events"].default)),
+        history_days=int(values.get("history_days", SETTINGS["history_days"].default)),
         state_dir=_state_dir(values, sources),
         sources=sources,
     )
@@ -187,6 +225,8 @@ def checked_value(setting: str, value: str, source: str, providers: Providers) -
             parse_rate(value, source)
         case "name":
             NameTemplate(value, source)
+        case "history_jobs" | "history_events" | "history_days":
+            return _number(value, source)
         case _:
             expand_user(value, source)
     return value
@@ -200,6 +240,16 @@ def _word(setting: str, value: str, source: str) -> str:
             f'unknown {setting} mode "{clean(value, 40)}" ({source})', hint=f"Use {', '.join(most)} or {last}."
         )
     return value.strip().lower()
+
+
+def _number(value: str, source: str) -> str:
+    digits = value.strip()
+    if not _NUMBER.fullmatch(digits) or int(digits) == 0:
+        raise UsageError(
+            f'"{clean(value, 40)}" is not a whole number from 1 on ({source})',
+            hint="Write digits alone, such as 1000.",
+        )
+    return digits
 
 
 def _domain(value: str, source: str) -> str:

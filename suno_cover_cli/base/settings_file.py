@@ -18,7 +18,7 @@ import msgspec
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.files import open_plain, read_capped, replace_file
 from suno_cover_cli.base.folders import settings_path
-from suno_cover_cli.base.settings_table import FILE_KEYS, KNOWN_KEYS, SECRET_FILE_KEYS, SETTINGS
+from suno_cover_cli.base.settings_table import FILE_KEYS, KNOWN_KEYS, NUMBER, SECRET_FILE_KEYS, SETTINGS
 from suno_cover_cli.base.text import clean
 
 if TYPE_CHECKING:
@@ -184,7 +184,8 @@ def _check_table(path: Path, table: str, values: Mapping[str, Any]) -> None:
     for key, value in values.items():
         if key not in KNOWN_KEYS:
             raise unknown_key(key, file=f"{path}: ", table=table)
-        if not isinstance(value, str):
+        is_number = type(value) is int and key in FILE_KEYS and SETTINGS[FILE_KEYS[key]].values == NUMBER
+        if not isinstance(value, str) and not is_number:
             raise UsageError(
                 f"{path}: {clean(table, 60)}{key} must be text in quotes, not {_kind_of(value)}",
                 hint=f'Write {key} = "{_usable_text(key, value)}".',

@@ -13,6 +13,9 @@ from suno_cover_cli.base.text import clean
 JOB_TIMEOUT_S = 15 * 60.0
 """How long a whole job may take unless told otherwise: what the providers advise to wait at most."""
 
+NUMBER = "N"
+"""The kind of a setting that is a whole number from 1 on; the settings file takes it without quotes, too."""
+
 
 class Setting(NamedTuple):
     """One setting, secrets aside.
@@ -115,6 +118,27 @@ SETTINGS: dict[str, Setting] = {
         "auto",
         "Annotations and a job summary in GitHub Actions",
         note="annotations and a job summary in GitHub Actions, or off",
+    ),
+    "history_jobs": Setting(
+        "history-jobs",
+        NUMBER,
+        "100000",
+        "How many of the newest jobs history keeps; unfinished and picked ones always stay",
+        note="jobs that history keeps, the newest; unfinished and picked ones, and all covers, always stay",
+    ),
+    "history_events": Setting(
+        "history-events",
+        NUMBER,
+        "1000",
+        "How many of the newest events listen keeps, up to 64 MiB of them",
+        note="events that listen keeps, the newest",
+    ),
+    "history_days": Setting(
+        "history-days",
+        NUMBER,
+        "400",
+        "For how many days history keeps ended jobs and events; picked jobs always stay",
+        note="days after which ended jobs and events are forgotten",
     ),
     "state_dir": Setting("", "DIR", "", "Folder of the journal", variable="SUNO_COVER_STATE_DIR"),
 }

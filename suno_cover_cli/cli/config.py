@@ -160,6 +160,7 @@ def _plain_settings(settings: "Settings") -> list[ShownSetting]:
     for setting, declared in SETTINGS.items():
         key = declared.key or setting.replace("_", "-")
         value = getattr(settings, setting)
+        value = getattr(value, "name", value) if setting == "provider" else value
         source = settings.sources[setting]
         rows.append(
             ShownSetting(

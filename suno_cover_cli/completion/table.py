@@ -493,7 +493,7 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=(
-            "provider|base-url|output|name|callback|domain|rate|preview|label|github|api-key|webhook-key",
+            "provider|base-url|output|name|callback|domain|rate|preview|label|github|history-jobs|history-events|history-days|api-key|webhook-key",
             "setting",
         ),
         repeats=False,
@@ -504,7 +504,9 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
-        arguments=("provider|base-url|output|name|callback|domain|rate|preview|label|github|api-key|webhook-key",),
+        arguments=(
+            "provider|base-url|output|name|callback|domain|rate|preview|label|github|history-jobs|history-events|history-days|api-key|webhook-key",
+        ),
         repeats=False,
         commands={},
     ),
@@ -520,6 +522,9 @@ VALUES: dict[str, str] = {
     "preview": "auto|off",
     "label": "keep|add",
     "github": "auto|off",
+    "history-jobs": "",
+    "history-events": "",
+    "history-days": "",
 }
 SCENARIOS: dict[str, str] = {
     "success": "two covers, one callback",

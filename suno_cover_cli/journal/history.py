@@ -7,22 +7,26 @@ from typing import Any, NamedTuple
 import msgspec
 
 from suno_cover_cli.base.providers import LINKS_LIVE_S
+from suno_cover_cli.base.settings import Retention
 from suno_cover_cli.journal.database import Database
-from suno_cover_cli.journal.opening import JournalConnection
+from suno_cover_cli.journal.opening import JournalConnection, give_back_pages
 from suno_cover_cli.journal.reading import SELECT_JOBS, read_jobs
 from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobRow, RowState
 from suno_cover_cli.journal.run_locks import RunLocks
 
 _PAGE = 500
-_KEEP_ENDED = 100_000
-_KEEP_ENDED_S = 400 * 24 * 3600.0
-# It is done at the end of each run, so a run need not look far: ids grow with time.
-_LOOKED_AT = 500
+# A step that others wait behind, done again and again: what one leaves, the next one takes.
+_FORGOTTEN_AT_ONCE = 1000
+# Ids grow with time, so what is old comes first: what is young ends the search. Picked jobs that are passed on the
+# way cost a look each.
 _FORGET_OLD = (
-    "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs ORDER BY id LIMIT ?)"
+    "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs"
+    " WHERE id < max(coalesce((SELECT id FROM jobs WHERE created_at >= ? ORDER BY id LIMIT 1), 1 << 62),"
+    " (SELECT max(id) FROM jobs) - ? + 1)"
     " AND state IN ('succeeded', 'failed', 'rejected') AND owner IS NULL"
     " AND (updated_at < ? OR id <= (SELECT max(id) FROM jobs) - ?)"
     " AND NOT EXISTS (SELECT 1 FROM picks WHERE task_id = jobs.task_id AND service = jobs.service)"
+    " ORDER BY id LIMIT ?)"
 )
 # Counts commits of other connections (https://www.sqlite.org/pragma.html#pragma_data_version).
 _WRITES = "PRAGMA data_version"
@@ -225,6 +229,14 @@ def links_expire_at(row: JobRow) -> float | None:
     return born + LINKS_LIVE_S
 
 
-def forget_old(now: float, connection: sqlite3.Connection) -> None:
-    """Keep the journal of years bounded: jobs that ended long ago go, none unfinished or picked from."""
-    connection.execute(_FORGET_OLD, (_LOOKED_AT, now - _KEEP_ENDED_S, _KEEP_ENDED))
+def forget_old(now: float, retention: Retention, connection: sqlite3.Connection) -> None:
+    """Keep the journal of years bounded: jobs that ended long ago go, none unfinished or picked from.
+
+    Args:
+        now: Epoch seconds.
+        retention: What stays.
+        connection: In a transaction.
+    """
+    oldest = retention.oldest(now)
+    connection.execute(_FORGET_OLD, (oldest, retention.jobs, oldest, retention.jobs, _FORGOTTEN_AT_ONCE))
+    give_back_pages(connection)

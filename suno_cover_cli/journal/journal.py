@@ -18,6 +18,7 @@ import msgspec
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.events import Sink, WarningRaised
 from suno_cover_cli.base.models import JobResult, JobState
+from suno_cover_cli.base.settings import USUAL_RETENTION, Retention
 from suno_cover_cli.journal.database import Database, DatabaseError
 from suno_cover_cli.journal.history import forget_old
 from suno_cover_cli.journal.journal_file import Operation, T
@@ -29,6 +30,7 @@ from suno_cover_cli.journal.run_locks import RunLocks
 _BUSY_POLL_S = 1.0
 _LEAST_DURATIONS = 3
 _CHUNK = 2000
+_FORGET_EVERY = 200
 
 _FIND_BY_ID = f"{SELECT_JOBS} WHERE id = ?"
 _FIND_BY_MUSIC = f"{SELECT_JOBS} WHERE service = ? AND music_task_id = ? ORDER BY id DESC LIMIT 1"
@@ -58,17 +60,28 @@ class Journal:
         clock: Time.
         sink: Hears warnings.
         required: Whether a journal that cannot be opened is an error.
+        retention: How much of the past is kept.
 
     Raises:
         UsageError: On entering: the file was written by a newer version.
     """
 
-    def __init__(self, state_dir: Path, *, clock: Clock, sink: Sink, required: bool = False) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        clock: Clock,
+        sink: Sink,
+        required: bool = False,
+        retention: Retention = USUAL_RETENTION,
+    ) -> None:
         self.database = Database(state_dir / "journal.sqlite3", clock=clock, sink=sink)
         self._locks = RunLocks(state_dir / "runs")
         self._clock = clock
         self._sink = sink
         self._required = required
+        self._retention = retention
+        self._ended = 0
         self._is_usable = False
         self._told: set[str] = set()
         self._stack = AsyncExitStack()
@@ -108,7 +121,7 @@ class Journal:
         if self._is_usable:
             # Only a courtesy to those who look before the lock file is gone: a dead run owns nothing.
             self.database.post(self._disown_all)
-            self.database.post(partial(forget_old, self._clock.time()))
+            self._forget_old()
         await self._stack.aclose()
 
     # --- claims -----------------------------------------------------------------------------------
@@ -315,7 +328,12 @@ class Journal:
             return _record_images(connection, row.id, result) if result.images else {}
 
         nothing: dict[str, str] = {}
-        return await self._try(operation, nothing) if row.id else nothing
+        same = await self._try(operation, nothing) if row.id else nothing
+        self._ended += 1
+        if self._is_usable and self._ended % _FORGET_EVERY == 0:
+            # A run may last for months.
+            self._forget_old()
+        return same
 
     async def usual_duration_s(self, service: str) -> float | None:
         """Return the median of how many seconds the newest jobs at a service took; ``None`` for too few."""
@@ -339,6 +357,9 @@ class Journal:
             return None if found is None else str(found[0])
 
         return await self._try(operation, None)
+
+    def _forget_old(self) -> None:
+        self.database.post(partial(forget_old, self._clock.time(), self._retention))
 
     def _disown_all(self, connection: JournalConnection) -> None:
         connection.execute("UPDATE jobs SET owner = NULL WHERE owner = ?", (self._locks.run,))

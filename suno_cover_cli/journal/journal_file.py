@@ -25,6 +25,7 @@ from suno_cover_cli.journal.opening import (
     is_damage,
     open_file,
     prepare_file,
+    shrink,
 )
 from suno_cover_cli.journal.repair import Repair, repair
 from suno_cover_cli.journal.schema import has_shape
@@ -217,6 +218,8 @@ class JournalFile:
         """Close the file."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            with suppress(sqlite3.Error, UnicodeDecodeError):
+                shrink(connection)
             with suppress(sqlite3.Error):
                 connection.close()
 

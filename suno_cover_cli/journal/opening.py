@@ -28,6 +28,15 @@ _LOG_PAUSE_S = 0.02
 # What SQLite opens: the database, its log, the memory shared with other processes, their folder.
 _FILES_AT_ONCE = 4
 
+# Room that rows left is used again by the next ones. What is more than this, and more than a quarter of the
+# file, is given back to the system.
+_SPARE_PAGES = 256
+_LOG_KEPT_BYTES = 4 * 1024 * 1024
+_INCREMENTAL = 2
+_GIVE_BACK_S = 0.5
+_GIVEN_BACK_AT_ONCE = 1024
+_REWRITTEN_PAGES = 8192
+
 Identity = tuple[int, int]
 """Device and number of a file: what has the same name may be another one."""
 
@@ -127,17 +136,72 @@ def open_file(path: Path) -> JournalConnection:
         factory=JournalConnection,
     )
     try:
+        prepare_shrinking(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         # macOS: its fsync leaves the data in the drive's cache. Elsewhere this changes nothing.
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT_BYTES}")
         _check_log(path, connection)
         migrate(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def prepare_shrinking(connection: sqlite3.Connection) -> None:
+    """Have a file that is still empty note where each of its pages belongs, so that it can give room back."""
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+
+
+def give_back_pages(connection: sqlite3.Connection) -> bool:
+    """Give room that rows left back to the system, if it is a lot: 4 MiB at most. Tell whether there is more.
+
+    Args:
+        connection: In a transaction, to any file; one that was made without :func:`prepare_shrinking` keeps its
+            size.
+    """
+    if not _has_much_room(connection) or _read_pragma(connection, "auto_vacuum") != _INCREMENTAL:
+        return False
+    for _ in range(_GIVEN_BACK_AT_ONCE):
+        # However many pages are asked for, Python's module goes one step of this statement, which is one page.
+        connection.execute("PRAGMA incremental_vacuum(1)")
+    return _has_much_room(connection)
+
+
+def shrink(connection: sqlite3.Connection) -> None:
+    """Give room back before the file is closed, for half a second at most; never waits for another process.
+
+    A file from before :func:`prepare_shrinking` is written anew, if what is in it is little.
+
+    Raises:
+        sqlite3.Error: It is in use or fails; it is as it was.
+    """
+    connection.execute("PRAGMA busy_timeout = 0")
+    if not _has_much_room(connection):
+        return
+    if _read_pragma(connection, "auto_vacuum") != _INCREMENTAL:
+        held = _read_pragma(connection, "page_count") - _read_pragma(connection, "freelist_count")
+        if held <= _REWRITTEN_PAGES:
+            prepare_shrinking(connection)
+            connection.execute("VACUUM")
+        return
+    until, is_more = time.monotonic() + _GIVE_BACK_S, True
+    while is_more and time.monotonic() < until:
+        connection.execute("BEGIN IMMEDIATE")
+        is_more = give_back_pages(connection)
+        connection.execute("COMMIT")
+
+
+def _has_much_room(connection: sqlite3.Connection) -> bool:
+    free = _read_pragma(connection, "freelist_count")
+    return free > max(_SPARE_PAGES, _read_pragma(connection, "page_count") // 4)
+
+
+def _read_pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def _check_log(path: Path, connection: sqlite3.Connection) -> None:

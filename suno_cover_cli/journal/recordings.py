@@ -12,6 +12,7 @@ import msgspec
 
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.settings import USUAL_RETENTION, Retention
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.content import ReceivedRequest
@@ -20,7 +21,6 @@ from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.opening import JournalConnection
 from suno_cover_cli.journal.reading import DamagedRowError, is_moment, read_rows, set_aside
 
-KEEP_EVENTS = 1000
 KEEP_BYTES = 64 * 1024 * 1024
 """A callback has a few hundred bytes; a thousand hostile ones of 4 MiB each would be gigabytes."""
 
@@ -114,6 +114,8 @@ _ROW = f"({', '.join('?' * len(_COLUMNS))})"
 # One statement for many rows: SQLite's module gives the interpreter lock away once a statement, and under load
 # each return of it costs more than the row. Two sizes, because each statement is parsed once and kept.
 _CHUNKS = (50, 1)
+# Numbers grow with time: the first that is young ends the search. The newest one is always young.
+_FORGET_OLD = "DELETE FROM recordings WHERE n < (SELECT n FROM recordings WHERE ts >= ? ORDER BY n LIMIT 1)"
 _ANSWERED = "UPDATE recordings SET answered = ?, latency_ms = ?, forward = ? WHERE n = ?"
 
 Entry = tuple[ReceivedRequest, RecordedAnswer | None]
@@ -125,15 +127,15 @@ class RecordingStore:
 
     Args:
         database: The journal's, entered.
-        keep_events: Newest events that are kept.
+        retention: How many are kept, and for how long.
         keep_bytes: Bytes of bodies that are kept, roughly.
     """
 
     def __init__(
-        self, database: Database, *, keep_events: int = KEEP_EVENTS, keep_bytes: int = KEEP_BYTES
+        self, database: Database, *, retention: Retention = USUAL_RETENTION, keep_bytes: int = KEEP_BYTES
     ) -> None:
         self._database = database
-        self._keep_events = keep_events
+        self._retention = retention
         self._keep_bytes = keep_bytes
         # What is there already is measured with the first addition.
         self._unmeasured_bytes = keep_bytes
@@ -151,7 +153,9 @@ class RecordingStore:
         Raises:
             DatabaseError: They are not on disk, none of them.
         """
-        kept = entries[-self._keep_events :]
+        keep_events = self._retention.events
+        kept = entries[-keep_events:]
+        oldest = self._retention.oldest(entries[-1][0].ts) if entries else None
         self._unmeasured_bytes += sum(len(request.body) for request, _ in kept)
         self._unmeasured_bytes += sum(len(answer.forward.body_b64) for _, answer in answers if answer.forward)
         measures = self._unmeasured_bytes > self._keep_bytes // 16
@@ -161,7 +165,9 @@ class RecordingStore:
             last = before + len(entries)
             _insert(connection, [_row_of(n, *one) for n, one in enumerate(kept, last - len(kept) + 1)])
             connection.executemany(_ANSWERED, [(*_answer_row(answer), n) for n, answer in answers])
-            connection.execute("DELETE FROM recordings WHERE n <= ?", (last - self._keep_events,))
+            connection.execute("DELETE FROM recordings WHERE n <= ?", (last - keep_events,))
+            if oldest is not None:
+                connection.execute(_FORGET_OLD, (oldest,))
             if measures:
                 self._drop_beyond_room(connection)
             return int(before) + 1
@@ -184,7 +190,7 @@ class RecordingStore:
 
         def operation(connection: JournalConnection) -> list[Recording]:
             query = f"{_SELECT} WHERE ? IS NULL OR task_id = ? ORDER BY n DESC LIMIT ?"
-            values = (task_id, task_id, self._keep_events if limit is None else limit)
+            values = (task_id, task_id, -1 if limit is None else limit)
             return read_rows(connection, query, values, make=_recording_of, repair=_set_aside)[::-1]
 
         return await self._database.run(operation)

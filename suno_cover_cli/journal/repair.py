@@ -16,7 +16,7 @@ import msgspec
 from filelock import FileLock
 
 from suno_cover_cli.base.files import PendingFile, sync_folder
-from suno_cover_cli.journal.opening import LOG_SUFFIXES, Identity, identity_of
+from suno_cover_cli.journal.opening import LOG_SUFFIXES, Identity, identity_of, prepare_shrinking
 from suno_cover_cli.journal.salvage import Cell, Row, SalvagedFile
 from suno_cover_cli.journal.schema import Column, columns_by_table, migrate
 
@@ -140,6 +140,7 @@ def _carry_over(path: Path, kept: Path, new: Path) -> dict[str, int]:
 def _connect(new: Path) -> sqlite3.Connection:
     """Open a file that has no name yet: only we know it, and it is put on the disk as a whole."""
     connection = sqlite3.connect(f"{new.absolute().as_uri()}?nolock=1", uri=True, isolation_level=None)
+    prepare_shrinking(connection)
     connection.execute("PRAGMA journal_mode = MEMORY")
     connection.execute("PRAGMA synchronous = OFF")
     return connection

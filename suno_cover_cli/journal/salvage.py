@@ -23,6 +23,7 @@ _FRAME_HEADER_BYTES = 24
 _LEAF_OF_TABLE = 0x0D
 _OTHER_KINDS = frozenset({0x00, 0x02, 0x05, 0x0A})
 _LEAF_HEADER_BYTES = 8
+_LARGEST_ROOT = slice(52, 56)
 _MAX_ROW_BYTES = 64 * 1024 * 1024
 _INTEGER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 _FIRST_BLOB = 12
@@ -83,11 +84,11 @@ class SalvagedFile:
 
     def rows(self) -> Iterator[Row]:
         """Yield every row that can be read, in the order of the pages; a row may come in an older form as well."""
-        free = self._free_pages()
+        without_rows = self._free_pages() | self._map_pages()
         # The numbers in a damaged log may be anything.
         beyond = sorted(number for number in self._newer if number > self._pages_in_file)
         for number in (*range(1, self._pages_in_file + 1), *beyond):
-            if number not in free:
+            if number not in without_rows:
                 yield from self._rows_of(number)
 
     @property
@@ -116,6 +117,12 @@ class SalvagedFile:
             count = min(count, self._usable_bytes // 4 - 2)
             free.update(struct.unpack(f">{count}I", page[8 : 8 + 4 * count]))
         return free
+
+    def _map_pages(self) -> set[int]:
+        """Return the pages that say where others belong; a file that can give room back has them."""
+        if not int.from_bytes(self._page(1)[_LARGEST_ROOT]):
+            return set()
+        return set(range(2, self._pages_in_file + 1, self._usable_bytes // 5 + 1))
 
     def _rows_of(self, number: int) -> Iterator[Row]:
         page = self._page(number)

@@ -170,7 +170,7 @@ async def _open_record(
         return
     recorder = await stack.enter_async_context(
         Recorder(
-            RecordingStore(database),
+            RecordingStore(database, retention=plan.settings.retention),
             clock=context.clock,
             on_written=log.take_numbers,
             on_trouble=presenter.report_trouble,

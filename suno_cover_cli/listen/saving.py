@@ -1,6 +1,7 @@
 """``listen --save``: each announced job is read with the key, and its covers are saved as by any other command."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -15,6 +16,8 @@ from suno_cover_cli.wiring.jobs import JobStart, Unfinished, kept_options, open_
 
 # Any sender that knows the path can announce jobs that do not exist; each is asked for with the user's key.
 _MAX_JOBS = 200
+# A run may last for months. What is forgotten here is known to the journal.
+_MAX_REMEMBERED = 10_000
 
 
 class CoverSaves:
@@ -46,7 +49,8 @@ class CoverSaves:
         self._unfinished = unfinished
         self._group = group
         self._jobs: dict[str, asyncio.Task[None]] = {}
-        self._codes: dict[str, ExitCode] = {}
+        self._codes: OrderedDict[str, ExitCode] = OrderedDict()
+        self._forgotten_codes: set[ExitCode] = set()
         self._count = 0
 
     def save(self, task_id: str) -> None:
@@ -70,7 +74,7 @@ class CoverSaves:
         """Wait until no job is under way; return 0, the one way in which jobs failed, or 1."""
         while self._jobs:
             await asyncio.wait(set(self._jobs.values()))
-        return ExitCode.of_all(self._codes.values())
+        return ExitCode.of_all([*self._codes.values(), *self._forgotten_codes])
 
     def cancel(self) -> None:
         """End the jobs under way."""
@@ -81,6 +85,8 @@ class CoverSaves:
         request = self._start.request(n, self._kept, task_id=task_id)
         try:
             self._codes[task_id] = (await self._workflow.run_job(request)).exit_code
+            if len(self._codes) > _MAX_REMEMBERED:
+                self._forgotten_codes.add(self._codes.popitem(last=False)[1])
         finally:
             del self._jobs[task_id]
 
@@ -101,7 +107,7 @@ async def open_saves(
     async with AsyncExitStack() as stack:
         told = TeeSink(unfinished, sink)
         journal = await stack.enter_async_context(
-            Journal(start.settings.state_dir, clock=context.clock, sink=told)
+            Journal(start.settings.state_dir, clock=context.clock, sink=told, retention=start.settings.retention)
         )
         workflow = await open_workflow(stack, context, options, start, sink=told, journal=journal)
         group = await stack.enter_async_context(asyncio.TaskGroup())

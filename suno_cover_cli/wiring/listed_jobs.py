@@ -99,7 +99,7 @@ async def _run(
             stack.enter_context(failed_to)
         # The journal first: it knows how long a job usually takes.
         journal = await stack.enter_async_context(
-            Journal(start.settings.state_dir, clock=context.clock, sink=early)
+            Journal(start.settings.state_dir, clock=context.clock, sink=early, retention=start.settings.retention)
         )
         sink = await open_sink(
             stack,

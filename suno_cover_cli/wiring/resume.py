@@ -97,7 +97,13 @@ class _Resumption:
         async with AsyncExitStack() as stack:
             # The journal first: how many jobs there are decides what the screen looks like.
             journal = await stack.enter_async_context(
-                Journal(self._settings.state_dir, clock=self._context.clock, sink=early, required=True)
+                Journal(
+                    self._settings.state_dir,
+                    clock=self._context.clock,
+                    sink=early,
+                    required=True,
+                    retention=self._settings.retention,
+                )
             )
             claims = await journal.claim_unfinished(self._choose)
             rows = [claim.row for claim in claims if not claim.is_busy]

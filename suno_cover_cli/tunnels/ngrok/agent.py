@@ -51,11 +51,6 @@ class AgentHome(msgspec.Struct, frozen=True):
         return self.path / "ngrok.yml"
 
     @property
-    def log(self) -> Path:
-        """The agent's standard error."""
-        return self.path / "agent.log"
-
-    @property
     def pid_file(self) -> Path:
         """Id and stamp of the process started last."""
         return self.path / "agent.pid"
@@ -68,18 +63,6 @@ class AgentHome(msgspec.Struct, frozen=True):
         handle = os.open(self.config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             json.dump({"version": "3", "agent": {"authtoken": token.reveal()}}, stream)
-
-    def last_words(self) -> str:
-        """Return the last line of standard error of the program started last, or an empty string."""
-        try:
-            with self.log.open("rb") as stream:
-                stream.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
-                lines = stream.read().decode("utf-8", "replace").split("\n")
-        except OSError:
-            return ""
-        # The agent frames its message with lines that hold nothing but "ERROR:".
-        shown = [line.removeprefix("ERROR:").strip() for line in lines]
-        return next((line for line in reversed(shown) if line), "")
 
 
 @contextmanager
@@ -153,14 +136,16 @@ class AgentProcess:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._said = b""
+        self._hearing = asyncio.create_task(self._hear(), name="agent-stderr")
 
     @classmethod
     @asynccontextmanager
     async def start(cls, home: AgentHome, command: list[str], environ: Mapping[str, str]) -> AsyncIterator[Self]:
         """Run a program for as long as the block lasts; it ends with this process even when that is killed.
 
-        That holds on Linux; elsewhere the next start ends what a killed run has left. Standard error goes to the
-        log in ``home``.
+        That holds on Linux; elsewhere the next start ends what a killed run has left. Of standard error, the last
+        4 KiB are kept, in memory: a tunnel may be open for months.
 
         Raises:
             OSError: It cannot be started.
@@ -168,21 +153,34 @@ class AgentProcess:
         if os.name == "posix" and sys.executable:
             own = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), str(home.pid_file)]
             command = [*own, *command]
-        with await in_daemon_thread(lambda: home.log.open("wb")) as log:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                # Ctrl-C goes to the whole process group; the agent must outlast it until jobs know.
-                start_new_session=os.name == "posix",
-            )
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Ctrl-C goes to the whole process group; the agent must outlast it until jobs know.
+            start_new_session=os.name == "posix",
+        )
         running = cls(process)
         try:
             yield running
         finally:
             await to_the_end(running._end())
+
+    async def _hear(self) -> None:
+        if self._process.stderr is not None:
+            while chunk := await self._process.stderr.read(_CHUNK_BYTES):
+                self._said = (self._said + chunk)[-_TAIL_BYTES:]
+
+    async def last_words(self) -> str:
+        """Return the last line that a program which has ended wrote to standard error, or an empty string."""
+        # A program that it started may hold the other end.
+        await asyncio.wait({self._hearing}, timeout=_FORCED_S)
+        # The agent frames its message with lines that hold nothing but "ERROR:".
+        lines = self._said.decode("utf-8", "replace").split("\n")
+        shown = [line.removeprefix("ERROR:").strip() for line in lines]
+        return next((line for line in reversed(shown) if line), "")
 
     async def lines(self) -> AsyncIterator[str]:
         """Yield what it prints until it ends or closes its output, line by line, an endless line in pieces."""
@@ -233,6 +231,8 @@ class AgentProcess:
                 await self._process.wait()
                 if self._process.stdout is not None:
                     await self._process.stdout.read()
+                await self._hearing
+        self._hearing.cancel()
 
 
 async def to_the_end(work: Coroutine[Any, Any, _Result]) -> _Result:

@@ -274,7 +274,7 @@ async def fetch_agent(
     Args:
         request: For environment, time and words to people.
         home: Private folder, for the archive and what is in it.
-        run: Runs a command with an environment and hands each line it prints to a function; returns how it ended,
+        run: Runs a command with an environment and hands each line it prints to a function; returns why it failed,
             or an empty string when all went well.
         report_progress: Takes how far it is, such as ``40 %``.
 
@@ -293,13 +293,13 @@ async def fetch_agent(
     reason = ""
     for attempt in range(_MAX_ATTEMPTS):
         await request.clock.sleep(_RETRY_S * attempt)
-        ending = await run(command, environ, lambda line: _read_progress(line, report_progress))
+        failure = await run(command, environ, lambda line: _read_progress(line, report_progress))
         try:
-            if not ending:
+            if not failure:
                 await in_daemon_thread(lambda: _move(home.path / target.name, target))
                 request.notify("The ngrok agent is installed.")
                 return FoundAgent(target, "download")
-            reason = await in_daemon_thread(home.last_words) or f"it {ending}"
+            reason = failure
         except OSError as error:
             reason = reason_of(error)
     way = f" through the proxy in {proxy.source} ({proxy.shown})" if proxy is not None else ""

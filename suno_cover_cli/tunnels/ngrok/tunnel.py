@@ -239,12 +239,12 @@ class _AgentLife:
         environ: Mapping[str, str],
         take: Callable[[str], object] = lambda _: None,
     ) -> str:
-        """Run a program to its end; return an empty string when all went well, else how it ended."""
+        """Run a program to its end; return an empty string when all went well, else why it failed."""
         async with AgentProcess.start(home, command, environ) as process:
             async for line in process.lines():
                 take(line)
             how = await process.wait()
-            return "" if process.is_fine else how
+            return "" if process.is_fine else await process.last_words() or f"it {how}"
 
     async def _open_and_follow(self, agent: FoundAgent, home: AgentHome) -> str:
         command = [str(agent.path), "start", "--none", "--log", "stdout", "--config", str(home.config)]
@@ -254,7 +254,8 @@ class _AgentLife:
             api_url = await self._wait_for_session(lines)
             if api_url is None:
                 # It has ended, or only fallen silent: then the deadline ends it.
-                raise await self._explain_end(await process.wait(), agent, home)
+                how = await process.wait()
+                raise await self._explain_end(how, await process.last_words(), agent, home)
             url = await self._create_endpoint(api_url)
             self.opened.set_result(_Opened(url, api_url))
             await self._follow(lines, _Opened(url, api_url))
@@ -305,9 +306,9 @@ class _AgentLife:
             message = f"the ngrok agent named a public URL that cannot be used: {self.explainer.shown(error)}"
             raise errors.plain_error("ngrok_url", message) from None
 
-    async def _explain_end(self, how: str, agent: FoundAgent, home: AgentHome) -> TunnelError:
+    async def _explain_end(self, how: str, last_words: str, agent: FoundAgent, home: AgentHome) -> TunnelError:
         """Say why an agent has ended before it was connected."""
-        error = self.explainer.end(how, await in_daemon_thread(home.last_words))
+        error = self.explainer.end(how, last_words)
         if error.code == "ngrok_exited":
             if await self._is_old(agent, home):
                 return errors.too_old()
