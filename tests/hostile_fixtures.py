@@ -1,19 +1,27 @@
 """A listener under attack: its process, hostile requests, and the real callback that must get through."""
 
+import asyncio
 import json
 import os
 import random
 import re
+import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from aiohttp import web
 
 from tests.listener_fixtures import callback_body, request_bytes
+from tests.tunnel_fixtures import wait_until
 
 ALLOWED = {100, 200, 400, 404, 405, 413}
 """What a listener without a webhook key may answer; above all nothing from 500 on."""
@@ -23,16 +31,19 @@ _PATIENCE_S = 20.0
 
 
 class Target:
-    """A listener in its own process, and one connection that calls it as the service does."""
+    """A listener in its own process, and one connection that calls it as the service does.
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    Args:
+        process: Its process; ends when its standard input does, or at SIGINT.
+        url: Where it listens, path included.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", url: str) -> None:
         self._process = process
-        if process.stdout is None:
-            raise RuntimeError("the process has no stdout")
-        ready = json.loads(process.stdout.readline())
-        self.path: str = ready["path"]
-        self._address = ("127.0.0.1", int(ready["port"]))
-        self._pid: int = ready["pid"]
+        parts = urlsplit(url)
+        self.path = parts.path
+        self._address = ("127.0.0.1", parts.port or 0)
+        self._pid = process.pid
         self._request = request_bytes(self.path, callback_body("real"))
         self.call_s: list[float] = []
         self.statuses: dict[int, int] = {}
@@ -91,6 +102,12 @@ class Target:
             raise AssertionError(f"the listener ended with {self._process.returncode}: {stderr!r}")
         return stderr
 
+    def interrupt(self) -> bytes:
+        """End a command as Ctrl-C does; return what it wrote to stderr."""
+        self._process.send_signal(signal.SIGINT)
+        _, stderr = self._process.communicate(timeout=_PATIENCE_S)
+        return stderr
+
     def _queued_s(self) -> float:
         """Seconds in which the listener or this process could have run and had no processor (Linux)."""
         files = (Path(f"/proc/{pid}/schedstat") for pid in (self._pid, "self"))
@@ -128,13 +145,61 @@ def run_target() -> Iterator[Target]:
         env=environment,
     ) as process:
         try:
-            target = Target(process)
+            if process.stdout is None:
+                raise RuntimeError("the process has no stdout")
+            ready = json.loads(process.stdout.readline())
+            target = Target(process, f"http://127.0.0.1:{ready['port']}{ready['path']}")
             yield target
             stderr = target.stop()
             if stderr:
                 raise AssertionError(f"the listener wrote to the terminal: {stderr!r}")
         finally:
             process.kill()
+
+
+@contextmanager
+def run_listen(folder: Path) -> Iterator[Target]:
+    """Run all of ``listen``, which records in ``folder`` and forwards to a receiver that answers as it would."""
+    ready = folder / "ready"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    environment |= {"HOME": str(folder), "SUNO_COVER_STATE_DIR": str(folder / "state")}
+    words = ["listen", "--no-tunnel", "--json", "--ready-file", str(ready)]
+    with _receiver() as port, (folder / "lines").open("wb") as lines:
+        command = [sys.executable, "-m", "suno_cover_cli", *words, "--forward-to", str(port)]
+        with subprocess.Popen(command, stdout=lines, stderr=subprocess.PIPE, env=environment) as process:
+            try:
+                wait_until(ready.exists, "the listener to be ready")
+                yield Target(process, ready.read_text().strip())
+            finally:
+                process.kill()
+
+
+@contextmanager
+def _receiver() -> Iterator[int]:
+    """Run a receiver in a thread: whatever it is sent, its answer is the listener's own; yield its port."""
+    began: Future[tuple[int, Callable[[], object]]] = Future()
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        await request.read()
+        return web.Response(body=b'{"status":"received"}', content_type="application/json")
+
+    async def serve() -> None:
+        runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        began.set_result((runner.addresses[0][1], lambda: loop.call_soon_threadsafe(ended.set)))
+        await ended.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    port, end = began.result(_PATIENCE_S)
+    try:
+        yield port
+    finally:
+        end()
+        thread.join(_PATIENCE_S)
 
 
 class Mutator:

@@ -1,15 +1,17 @@
 """Whoever knows the public URL may send anything: the listener stays up, quiet, small and quick."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from suno_cover_cli.callbacks.connections import descriptor_room
-from tests.hostile_fixtures import Mutator, Target, run_target
+from tests.hostile_fixtures import Mutator, Target, run_listen, run_target
 
 MEBIBYTE = 1024 * 1024
 
@@ -43,6 +45,34 @@ def test_the_long_attack() -> None:
         )
         assert peak < 20 * MEBIBYTE
         assert slowest[-1] < 1.0
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("batches", [20, pytest.param(1700, marks=pytest.mark.long)])
+def test_an_attack_while_all_is_recorded_and_forwarded(tmp_path: Path, batches: int) -> None:
+    """``listen`` that records and forwards every hostile request: no 5xx of its own, at most 30 MiB more."""
+    with run_listen(tmp_path) as target:
+        for seed in (1, 2):  # what is loaded and kept once is not growth
+            target.attack([Mutator(target.path, seed).request() for _ in range(60)])
+        start, peak = target.memory_bytes(), 0
+        mutator = Mutator(target.path, 1000)
+        for _ in range(batches):
+            target.attack([mutator.request() for _ in range(60)])
+            peak = max(peak, target.memory_bytes() - start)
+        stderr = target.interrupt()
+    lines = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
+    forwarded = [line["forward"]["status"] for line in lines if line.get("forward")]
+    slowest = sorted(target.call_s)
+    sys.stdout.write(
+        f"\n{60 * batches:,} hostile requests, answers {target.statuses}, {len(forwarded):,} forwarded, "
+        f"memory +{peak / MEBIBYTE:.1f} MiB, real callbacks: median {slowest[len(slowest) // 2] * 1000:.1f} ms, "
+        f"p99 {slowest[len(slowest) * 99 // 100] * 1000:.1f} ms\n"
+    )
+    assert peak < 30 * MEBIBYTE
+    assert set(forwarded) == {200}
+    assert len(forwarded) >= 2 * batches
+    assert b"Traceback" not in stderr
+    assert b"unexpected" not in stderr
 
 
 TOKENS = st.sampled_from(["POST", "GET", "HEAD", "PUT", "CONNECT", "post", "P\x00ST", "", "Ü"])
