@@ -16,7 +16,7 @@ import typer
 from suno_cover_cli.base.settings_table import FILE_KEYS, KNOWN_KEYS, NUMBER, SETTINGS
 from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.cli.main import build_app
-from suno_cover_cli.completion.scripts import FILE_NAMES, script_of
+from suno_cover_cli.completion.scripts import script_of
 from suno_cover_cli.completion.shapes import Command, Option
 from suno_cover_cli.release.profiles import load_profiles
 from suno_cover_cli.sandbox.scenarios import SCENARIOS
@@ -24,6 +24,13 @@ from suno_cover_cli.sandbox.scenarios import SCENARIOS
 ROOT = Path(__file__).parent.parent
 TABLE_FILE = ROOT / "suno_cover_cli" / "completion" / "table.py"
 SCRIPTS_FOLDER = ROOT / "completions"
+FILE_NAMES = {
+    "bash": "suno-cover.bash",
+    "zsh": "_suno-cover",
+    "fish": "suno-cover.fish",
+    "powershell": "suno-cover.ps1",
+}
+"""Shell -> name in ``completions/``; bash and zsh find them by these names."""
 
 _STATES = "unfinished|pending|partial|succeeded|failed|rejected|queued|submitting|submitted"
 # What a placeholder in --help says of the value. A new one fails here until somebody has decided.

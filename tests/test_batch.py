@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.journal.rows import JobOptions
 from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
+from suno_cover_cli.sandbox.image_host import IMAGE_PREFIX
 from suno_cover_cli.wiring.listed_jobs import failed_line
 from tests.cli_fixtures import Cli, InProcess
 from tests.clocks import ScaledClock
@@ -250,6 +252,8 @@ async def test_two_generates_and_one_resume_run_each_job_once(cli: Cli) -> None:
         outputs = await asyncio.wait_for(asyncio.gather(first.communicate(), second.communicate()), 20)
         assert (first.returncode, second.returncode) == (0, 0), outputs
         assert len(outputs[1][0].splitlines()) == 12
-        assert {job.music_task_id: (job.submits, job.image_requests) for job in sandbox.jobs.values()} == (
-            dict.fromkeys(names, (1, 2))
+        assert {job.music_task_id: job.submits for job in sandbox.jobs.values()} == dict.fromkeys(names, 1)
+        fetched = Counter(
+            request.music_task_id for request in sandbox.request_log if request.path.startswith(IMAGE_PREFIX)
         )
+        assert fetched == dict.fromkeys(names, 2)

@@ -13,8 +13,7 @@ import pytest
 
 from suno_cover_cli.completion import table
 from suno_cover_cli.completion.engine import complete
-from suno_cover_cli.completion.scripts import FILE_NAMES, script_of
-from suno_cover_cli.completion.shapes import SHELLS
+from suno_cover_cli.completion.scripts import SCRIPTS, script_of
 from tests import completions
 from tests.cli_fixtures import Cli
 from tests.terminal_fixtures import PLAIN, Terminal
@@ -62,9 +61,9 @@ def test_the_table_is_what_the_application_says() -> None:
 
 def test_the_files_to_copy_are_what_the_program_prints(cli: Cli) -> None:
     """completions/ holds one file a shell, the same that the completion command prints."""
-    assert {path.name for path in completions.SCRIPTS_FOLDER.iterdir()} == set(FILE_NAMES.values())
-    for shell in SHELLS:
-        kept = (completions.SCRIPTS_FOLDER / FILE_NAMES[shell]).read_text("utf-8")
+    assert {path.name for path in completions.SCRIPTS_FOLDER.iterdir()} == set(completions.FILE_NAMES.values())
+    for shell in SCRIPTS:
+        kept = (completions.SCRIPTS_FOLDER / completions.FILE_NAMES[shell]).read_text("utf-8")
         assert kept == script_of(shell), "python -m tests.completions --write"
     assert cli.run("completion", "zsh").stdout == script_of("zsh")
     assert cli.run("completion", "tcsh").code == 2
@@ -255,7 +254,7 @@ def shell(request: pytest.FixtureRequest, cli: Cli, history: dict[str, str]) -> 
         path = f"{folder}{os.pathsep}{history['PATH']}"
         environ = {**history, "PATH": path, "TERM": "xterm", "LANG": "C.UTF-8"}
         cli.start_on(terminal, program, *arguments, streams="012", module="tests.standins.become", **environ)
-        file = completions.SCRIPTS_FOLDER / FILE_NAMES[name]
+        file = completions.SCRIPTS_FOLDER / completions.FILE_NAMES[name]
         # The mark is put together by the shell, so that the echo of the setup is not taken for the prompt.
         typed = setup.format(file=file, folder=completions.SCRIPTS_FOLDER, ready="rea''dy>")
         terminal.type(typed.encode() + b"\r")

@@ -104,7 +104,6 @@ def test_a_source_type_is_read_however_it_is_written(properties: str, attributes
     marks = marks_in(marked("png", packet=xmp(properties, attributes)))
     assert marks.values("digital_source_type") == [AI]
     assert marks.has_source_type
-    assert marks.is_ai_labelled
 
 
 def test_a_source_type_inside_a_structure_speaks_of_something_else() -> None:
@@ -119,7 +118,7 @@ def test_a_source_type_inside_a_structure_speaks_of_something_else() -> None:
     content = marked("png", packet=xmp(inside))
     marks = marks_in(content)
     assert [mark.carrier for mark in marks.found if mark.kind == "digital_source_type"] == ["xmp (nested)"] * 2
-    assert not marks.is_ai_labelled
+    assert not marks.has_source_type
     exported, result = carried(content)
     assert result.added == ["digital_source_type"]
     assert marks_in(exported).has_source_type

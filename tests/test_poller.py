@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
+from suno_cover_cli.base.clock import SuspendAwareClock
 from suno_cover_cli.base.errors import KeyRefusedError, RefusedError, SunoCoverError, UnavailableError
 from suno_cover_cli.base.models import JobRecord, RecordState, Via
 from suno_cover_cli.callbacks.content import CallbackContent, ReceivedRequest
 from suno_cover_cli.callbacks.kinds import CallbackKind
 from suno_cover_cli.jobs.poller import Poller, Timing, WakeUp, spread_s
-from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 from tests.clocks import ManualClock
 
 TASK = "cover-1"

@@ -7,11 +7,10 @@ import pytest
 from PIL import Image
 
 from suno_cover_cli.base.errors import RequirementError, UsageError
-from suno_cover_cli.release.checks import Finding, judge
 from suno_cover_cli.release.export import ExportWishes, plan
 from suno_cover_cli.release.measures import Measures
 from suno_cover_cli.release.pictures import open_picture
-from suno_cover_cli.release.profiles import DEFAULT_PROFILE, Profile, find_profile, load_profiles
+from suno_cover_cli.release.profiles import Finding, Profile, find_profile, judge, load_profiles
 from suno_cover_cli.release.rendering import encode
 from tests.release_fixtures import quarters, save
 
@@ -101,7 +100,7 @@ def test_weight_border_and_resolution_are_judged(ready: dict[int, Path], tmp_pat
 
 def test_the_default_profile_is_what_all_that_take_enlarged_pictures_accept(ready: dict[int, Path]) -> None:
     """A file for ``store`` passes everywhere, but where another size is asked for."""
-    default = PROFILES[DEFAULT_PROFILE]
+    default = PROFILES["store"]
     assert (default.min_side, default.max_side, default.max_bytes) == (3000, 3000, 3_000_000)
     for profile in TAKING.values():
         assert [finding for finding in findings(ready[3000], profile) if not finding.is_met] == []

@@ -297,14 +297,30 @@ async def _faults(name: str, provider: Literal["sunoapi", "kie"]) -> list[str]:
     return [fault for faults in (*answers, *callbacks) for fault in faults]
 
 
+OFF_CONTRACT = {
+    "callback-malformed",
+    "empty-body",
+    "empty-body-always",
+    "garbage-body",
+    "hostile-answer",
+    "hostile-nesting",
+    "loose-types",
+    "poll-flaky",
+    "redirect-307",
+    "truncated-body",
+    "unknown-flag",
+}
+"""Scenarios that break the published contract on purpose."""
+
+
 @pytest.mark.parametrize("provider", ["sunoapi", "kie"])
 async def test_contract(provider: Literal["sunoapi", "kie"]) -> None:
-    """All that a scenario says fits the published contract, unless the scenario is marked as breaking it."""
+    """All that a scenario says fits the published contract, unless the scenario is there to break it."""
     faults = dict(
         zip(SCENARIOS, await asyncio.gather(*(_faults(name, provider) for name in SCENARIOS)), strict=True)
     )
-    assert {name: found for name, found in faults.items() if found and not SCENARIOS[name].off_contract} == {}
-    assert [name for name, found in faults.items() if not found and SCENARIOS[name].off_contract] == []
+    assert {name: found for name, found in faults.items() if found and name not in OFF_CONTRACT} == {}
+    assert [name for name, found in faults.items() if not found and name in OFF_CONTRACT] == []
 
 
 def test_contract_is_valid_openapi() -> None:

@@ -1,6 +1,6 @@
 """Time as a parameter: code that waits or stamps takes a :class:`Clock`, so tests need not wait or patch.
 
-And the two ways to wait no longer than wanted: for what can be cancelled, and for what cannot.
+And how to wait no longer than wanted: for what can be cancelled, for what cannot, and over a sleep of the machine.
 """
 
 import asyncio
@@ -9,7 +9,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-_Result = TypeVar("_Result")
+T = TypeVar("T")
+
+_TICK_S = 5.0
+_TOLERANCE_S = 30.0
+"""A loop that was merely busy, or a small correction of the wall clock, is not a sleep."""
 
 
 class Clock(Protocol):
@@ -44,7 +48,7 @@ class SystemClock:
         await asyncio.sleep(delay_s)
 
 
-async def within(clock: Clock, delay_s: float, work: Awaitable[_Result]) -> _Result:
+async def within(clock: Clock, delay_s: float, work: Awaitable[T]) -> T:
     """Await ``work``, but no longer than ``delay_s`` seconds of ``clock``'s time.
 
     ``work`` is cancelled when time is up, and its clean-up awaited. ``asyncio.timeout`` would count the event
@@ -69,13 +73,13 @@ async def within(clock: Clock, delay_s: float, work: Awaitable[_Result]) -> _Res
             job.exception()  # marks it as seen: what a cancelled job says while it cleans up is not the result
 
 
-async def in_daemon_thread(call: Callable[[], _Result]) -> _Result:
+async def in_daemon_thread(call: Callable[[], T]) -> T:
     """Run what may block for longer than any caller should wait: an abandoned thread delays neither loop nor exit.
 
     ``asyncio.to_thread`` is for what is known to return: the end of the program waits for its threads.
     """
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[_Result] = loop.create_future()
+    future: asyncio.Future[T] = loop.create_future()
 
     def settle(set_outcome: Callable[[], None]) -> None:
         if not future.done():
@@ -95,3 +99,67 @@ async def in_daemon_thread(call: Callable[[], _Result]) -> _Result:
 
     threading.Thread(target=run, name="suno-cover-blocking", daemon=True).start()
     return await future
+
+
+class SuspendAwareClock:
+    """Counts the seconds the machine was awake. :meth:`watch` must run for as long as it is used.
+
+    A laptop that slept through a deadline has not waited: the job gets one read on waking, not a time-out. Some
+    systems stop their monotonic clock during sleep, others do not: it is compared with the wall clock.
+
+    Args:
+        clock: Time.
+        on_wake: Called once after each sleep that was noticed.
+    """
+
+    def __init__(self, clock: Clock, on_wake: Callable[[], None]) -> None:
+        self._clock = clock
+        self._on_wake = on_wake
+        self._asleep_s = 0.0
+        self._last_monotonic = clock.monotonic()
+        self._last_time = clock.time()
+
+    def now(self) -> float:
+        """Return awake seconds since an arbitrary point."""
+        self._observe()
+        return self._last_monotonic - self._asleep_s
+
+    async def run_until(self, deadline: float, work: Awaitable[T]) -> T:
+        """Await work, but not beyond a deadline, which a sleep of the machine puts off.
+
+        Raises:
+            TimeoutError: The deadline came first.
+        """
+        doing = asyncio.ensure_future(work)
+        try:
+            while not doing.done():
+                left_s = deadline - self.now()
+                if left_s <= 0:
+                    raise TimeoutError
+                sleeping = asyncio.ensure_future(self._clock.sleep(left_s))
+                try:
+                    await asyncio.wait({doing, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    sleeping.cancel()
+            return doing.result()
+        finally:
+            if not doing.done():
+                doing.cancel()
+                await asyncio.wait({doing})
+
+    async def watch(self) -> None:
+        """Look at both clocks every few seconds, until cancelled."""
+        while True:
+            await self._clock.sleep(_TICK_S)
+            self._observe()
+
+    def _observe(self) -> None:
+        monotonic, wall = self._clock.monotonic(), self._clock.time()
+        passed_s, wall_passed_s = monotonic - self._last_monotonic, wall - self._last_time
+        self._last_monotonic, self._last_time = monotonic, wall
+        if passed_s > _TICK_S + _TOLERANCE_S:
+            # The monotonic clock ran on during the sleep: what it counted was not waiting.
+            self._asleep_s += passed_s - _TICK_S
+            self._on_wake()
+        elif wall_passed_s - passed_s > _TOLERANCE_S:
+            self._on_wake()

@@ -58,7 +58,6 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-_LINE_BREAKS = set("\r\n\0")
 _NOTHING_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _BODILESS_METHODS = {"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"}
 

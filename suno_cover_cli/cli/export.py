@@ -171,7 +171,7 @@ async def _check_one(word: str, wishes: "ExportWishes", journal: "CoverJournal",
 
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.base.text import clean
-    from suno_cover_cli.release.checks import check_picture
+    from suno_cover_cli.release.profiles import check_picture
     from suno_cover_cli.ui.output import json_line
 
     source = await journal.find_source(word)

@@ -116,14 +116,6 @@ SCRIPTS = {
     "powershell": _POWERSHELL,
 }
 
-FILE_NAMES = {
-    "bash": "suno-cover.bash",
-    "zsh": "_suno-cover",
-    "fish": "suno-cover.fish",
-    "powershell": "suno-cover.ps1",
-}
-"""Shell -> name in ``completions/``; bash and zsh find them by these names."""
-
 _MARK = "# suno-cover completion"
 
 

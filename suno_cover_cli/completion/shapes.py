@@ -5,8 +5,6 @@ from typing import NamedTuple
 VARIABLE = "_SUNO_COVER_COMPLETE"
 """Holds the name of the shell that asks."""
 
-SHELLS = ("bash", "zsh", "fish", "powershell")
-
 
 class Option(NamedTuple):
     """One option.

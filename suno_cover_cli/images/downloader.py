@@ -177,7 +177,8 @@ class Downloader:
 
         try:
             async with turn or nullcontext():
-                image = await repeat(lambda: self._attempt(transfer, target), go_on, worth_repeating=AttemptError)
+                attempt = functools.partial(self._attempt, transfer, target)
+                image = await repeat(attempt, go_on, worth_repeating=AttemptError)
             if transfer.is_named:
                 await target.wait_durable()
         except BaseException:

@@ -19,7 +19,6 @@ _CONTAINER_BRANDS = frozenset({b"mif1", b"msf1", b"miaf"})
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"})
 
 _RESUME = "Run suno-cover resume in a while; the image host answers with something else at the moment."
-_LOOK = f"Open the address in a browser to see what it says. {_RESUME}"
 _BY_HAND = "Covers are saved as PNG, JPEG, WebP or AVIF. Open the address in a browser to save this one by hand."
 
 _FOREIGN_PICTURES = (

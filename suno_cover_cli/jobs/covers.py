@@ -222,29 +222,24 @@ class CoverSaver:
         in_time: InTime,
     ) -> dict[int, SavedImage | ImageError]:
         turn = asyncio.Semaphore(_AT_ONCE_OF_MANY if len(urls) > _MANY else _AT_ONCE)
-        ends: dict[int, SavedImage | ImageError] = {}
-
-        async def save_one(n: int, url: str) -> None:
-            stem = stem_of(n)
-            try:
-                ends[n] = await in_time(
-                    self._save_one(job, task_id, n, url, folder=folder, stem=stem, options=options, turn=turn)
-                )
-            except ImageError as error:
-                ends[n] = error
-            except TimeoutError:
+        fetched = [n for n in urls if n <= _MAX_IMAGES]
+        save = partial(self._save_one, job, task_id, folder=folder, options=options, turn=turn)
+        saves = [in_time(save(n, urls[n], stem=stem_of(n))) for n in fetched]
+        # Each to its end, whatever becomes of the others.
+        outcomes = await asyncio.gather(*saves, return_exceptions=True)
+        too_many = ImageError(f"a job has at most {_MAX_IMAGES} images that are fetched")
+        ends: dict[int, SavedImage | ImageError] = dict.fromkeys(urls, too_many)
+        for n, outcome in zip(fetched, outcomes, strict=True):
+            if isinstance(outcome, SavedImage | ImageError):
+                ends[n] = outcome
+            elif isinstance(outcome, TimeoutError):
                 ends[n] = ImageError(
                     "it was not here when the time was up",
                     code="deadline",
                     hint="Run suno-cover resume; --timeout gives a run more time.",
                 )
-
-        async with asyncio.TaskGroup() as group:
-            for n, url in urls.items():
-                if n <= _MAX_IMAGES:
-                    group.create_task(save_one(n, url))
-                else:
-                    ends[n] = ImageError(f"a job has at most {_MAX_IMAGES} images that are fetched")
+            else:
+                raise outcome
         return ends
 
     async def _save_one(

@@ -5,6 +5,7 @@ from typing import TypedDict
 
 import msgspec
 
+from suno_cover_cli.base.clock import SuspendAwareClock
 from suno_cover_cli.base.errors import AccountError, JobFailedError, RefusedError, SunoCoverError
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.models import JobError, JobRecord, JobResult, JobState, RecordState, Via
@@ -12,7 +13,6 @@ from suno_cover_cli.base.text import clean
 from suno_cover_cli.jobs.covers import SavedCovers
 from suno_cover_cli.jobs.poller import WakeUp
 from suno_cover_cli.jobs.ports import Inbox
-from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 from suno_cover_cli.journal.rows import Claim, JobOptions, JobRow, RowState
 
 _CODE_OK = 200

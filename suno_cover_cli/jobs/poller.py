@@ -9,14 +9,13 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from suno_cover_cli.base.clock import Clock, within
+from suno_cover_cli.base.clock import Clock, SuspendAwareClock, within
 from suno_cover_cli.base.errors import RefusedError, SunoCoverError, UnavailableError
 from suno_cover_cli.base.models import JobRecord, RecordState, Via
 from suno_cover_cli.base.settings_table import JOB_TIMEOUT_S
 from suno_cover_cli.callbacks.content import CallbackContent, ReceivedRequest
 from suno_cover_cli.callbacks.kinds import CallbackKind
 from suno_cover_cli.jobs.ports import Inbox
-from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 
 _CODE_OK = 200
 _LAG_FIRST_S = 1.0

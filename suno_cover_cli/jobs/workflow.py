@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.clock import Clock, SuspendAwareClock
 from suno_cover_cli.base.errors import AccountError, RefusedError, SunoCoverError
 from suno_cover_cli.base.events import (
     CallbackReceived,
@@ -33,7 +33,6 @@ from suno_cover_cli.jobs.covers import CoverSaver, InTime, SavedCovers
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest, JobRun
 from suno_cover_cli.jobs.poller import Poller, Timing, WakeUp, spread_s
 from suno_cover_cli.jobs.ports import AddLabel, Channel, CoverService, ImageSaver, Inbox, JobJournal
-from suno_cover_cli.jobs.suspend_aware_clock import SuspendAwareClock
 from suno_cover_cli.journal.rows import Claim, JobRow, RowState
 from suno_cover_cli.service.codes import job_failed
 

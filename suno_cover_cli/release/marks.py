@@ -18,7 +18,7 @@ from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.release.containers import RawMarks, read_raw_marks
 from suno_cover_cli.release.exif import ExifError, read_origin
-from suno_cover_cli.release.xmp import XmpError, is_trained_algorithmic, parse_xmp
+from suno_cover_cli.release.xmp import XmpError, parse_xmp
 
 Kind = Literal["digital_source_type", "aigc", "xmp", "exif", "iptc", "c2pa"]
 """What a mark is: the words of ``marks`` in JSON."""
@@ -73,15 +73,6 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
     def has_source_type(self) -> bool:
         """Whether a source type speaks of the picture itself; then none is added."""
         return any(mark.kind == "digital_source_type" and mark.carrier == "xmp" for mark in self.found)
-
-    @property
-    def is_ai_labelled(self) -> bool:
-        """Whether the file says in a way that programs read that a model made it."""
-        return any(
-            mark.kind == "aigc" or (mark.kind == "digital_source_type" and is_trained_algorithmic(mark.value))
-            for mark in self.found
-            if mark.carrier != "xmp (nested)"
-        )
 
     def values(self, kind: Kind) -> list[str]:
         """Return the values of all marks of a kind."""

@@ -61,7 +61,6 @@ class PictureFacts(msgspec.Struct, frozen=True, kw_only=True):
         width: Pixels, as the picture is seen.
         height: The same.
         colour: In words: ``RGB``, ``CMYK``, ``greyscale``, ``palette``, ``16-bit greyscale`` ...
-        has_profile: A colour profile is embedded.
         is_srgb: Its colours are sRGB: by its profile, or because it has none.
         has_alpha: Parts of it may be transparent.
         is_animated: It has more than one frame.
@@ -77,7 +76,6 @@ class PictureFacts(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     height: int
     colour: str
-    has_profile: bool
     is_srgb: bool
     has_alpha: bool
     is_animated: bool
@@ -212,7 +210,6 @@ def open_picture(path: Path) -> Iterator[OpenPicture]:
                 width=image.height if is_across else image.width,
                 height=image.width if is_across else image.height,
                 colour="16-bit greyscale" if image.mode in _DEEP_GREY else _COLOURS.get(image.mode, image.mode),
-                has_profile="icc_profile" in image.info,
                 is_srgb=_is_srgb(image),
                 has_alpha=image.mode in _ALPHA or "transparency" in image.info,
                 is_animated=getattr(image, "n_frames", 1) > 1,

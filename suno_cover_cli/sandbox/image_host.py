@@ -64,7 +64,6 @@ class ImageHost:
         if entry is None:
             return web.Response(status=404, text="Not Found")
         job = entry.job
-        job.image_requests += 1
         steps = job.scenario.pictures[entry.n]
         step = steps[0] if len(steps) == 1 else step_at(steps, job.count_hit(entry.n))
         server = self._servers.get(step)

@@ -54,7 +54,6 @@ class SandboxJob:
         record_ends_s: When record-info admits it.
         submits: Submits seen for the music task, this job's first one included.
         reads: Reads of record-info.
-        image_requests: Requests for its images.
         callbacks: Tries to call back, oldest first.
         settled: How many of the scenario's deliveries are over.
         edition: Counts how often the image addresses were renewed.
@@ -73,7 +72,6 @@ class SandboxJob:
     record_ends_s: float
     submits: int = 0
     reads: int = 0
-    image_requests: int = 0
     callbacks: list[CallbackAttempt] = field(default_factory=list)
     settled: int = 0
     edition: int = 0

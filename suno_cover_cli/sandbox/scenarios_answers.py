@@ -137,7 +137,6 @@ _OUTAGES = (
         summary="the submit is redirected to a foreign host",
         exit_code=ExitCode.REFUSED,
         submits=(Answer(status=307, raw=b"", headers=(("Location", "https://evil.invalid/collect"),)),),
-        off_contract=True,
     ),
 )
 
@@ -163,26 +162,22 @@ _LOST = (
         name="truncated-body",
         summary="half an answer; the next one is whole",
         submits=(Answer(makes_job=True, names_job=True, ending=Ending.SHORT), _ACCEPTED),
-        off_contract=True,
     ),
     Scenario(
         name="empty-body",
         summary="200 without a body; the next answer is whole",
         submits=(Answer(makes_job=True, raw=b""), _ACCEPTED),
-        off_contract=True,
     ),
     Scenario(
         name="empty-body-always",
         summary="200 without a body, every time",
         exit_code=ExitCode.UNAVAILABLE,
         submits=(Answer(makes_job=True, raw=b""),),
-        off_contract=True,
     ),
     Scenario(
         name="garbage-body",
         summary="200 with HTML; the next answer is whole",
         submits=(Answer(makes_job=True, raw=_HTML, content_type="text/html"), _ACCEPTED),
-        off_contract=True,
     ),
     Scenario(
         name="no-task-id",
@@ -194,14 +189,12 @@ _LOST = (
         summary="the answer to the submit never ends",
         exit_code=ExitCode.UNAVAILABLE,
         submits=(Answer(makes_job=True, ending=Ending.ENDLESS),),
-        off_contract=True,
     ),
     Scenario(
         name="hostile-nesting",
         summary="the answer to the submit is 20,000 arrays deep",
         exit_code=ExitCode.UNAVAILABLE,
         submits=(Answer(makes_job=True, raw=_NESTED),),
-        off_contract=True,
     ),
 )
 
@@ -217,7 +210,6 @@ _READS = (
             Answer(raw=b""),
             _RECORD,
         ),
-        off_contract=True,
     ),
     Scenario(name="poll-busy", summary="the first two reads are too fast", reads=(_BUSY, _BUSY, _RECORD)),
     Scenario(

@@ -111,13 +111,11 @@ _RECORDS = (
         name="loose-types",
         summary="numbers as text, unknown fields, no msg",
         record_style=RecordStyle.LOOSE,
-        off_contract=True,
     ),
     Scenario(
         name="unknown-flag",
         summary="an unknown flag while it runs",
         record_style=RecordStyle.UNKNOWN_FLAG,
-        off_contract=True,
     ),
     Scenario(
         name="early-error-message",
@@ -175,7 +173,6 @@ _CALLBACKS = (
             Delivery(claim=Claim.NOT_JSON, is_retried=False),
             Delivery(claim=Claim.WRONG_SHAPE, is_retried=False),
         ),
-        off_contract=True,
     ),
     Scenario(
         name="callback-forged",

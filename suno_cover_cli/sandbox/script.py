@@ -182,7 +182,6 @@ class Scenario:
         image_urls: Addresses announced instead of those of ``pictures``.
         music_title: Title of the piece of music, ``{id}`` standing for its id; ``None``: no record of it.
         hostile_id: The cover task id is a path out of the folder.
-        off_contract: Something in it breaks the published contract on purpose.
     """
 
     name: str
@@ -201,7 +200,6 @@ class Scenario:
     image_urls: tuple[str, ...] | None = None
     music_title: str | None = "Music {id}"
     hostile_id: bool = False
-    off_contract: bool = False
 
     @property
     def succeeds(self) -> bool:
