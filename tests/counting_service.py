@@ -28,6 +28,7 @@ class CountingService:
     Attributes:
         arrivals: Moment and music or cover task id of every call, in order.
         refused: How many calls were refused.
+        keys: Cover task id -> the key it was read with last.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class CountingService:
         self._changed = asyncio.Event()
         self.arrivals: list[tuple[float, str]] = []
         self.refused = 0
+        self.keys: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
         app = web.Application()
@@ -120,6 +122,7 @@ class CountingService:
 
     async def _record(self, request: web.Request) -> web.Response:
         task_id = request.query["taskId"]
+        self.keys[task_id] = request.headers["Authorization"].removeprefix("Bearer ")
         if (refusal := self._count(task_id)) is not None:
             return refusal
         # One that was made elsewhere has been there for long.

@@ -5,6 +5,7 @@ Wire structs keep the service's camelCase; nothing outside this module does. Dec
 string-typed numbers, epoch times beside ISO text, ``null`` where a number is promised, extra fields.
 """
 
+import json
 import re
 from enum import StrEnum
 from typing import Any, Literal
@@ -29,6 +30,18 @@ def is_device_name(name: str) -> bool:
     https://learn.microsoft.com/windows/win32/fileio/naming-a-file
     """
     return _DEVICE.fullmatch(name.partition(".")[0].rstrip(" ")) is not None
+
+
+def json_text(value: Any) -> str:
+    """Encode a value as JSON on one line.
+
+    A path that is not UTF-8, as Linux allows, has lone surrogates in it (:func:`os.fsdecode`). They are escaped,
+    as Python's own ``json`` does and reads.
+    """
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value), separators=(",", ":"))
 
 
 # --- the package's own words -------------------------------------------------------------------------

@@ -32,6 +32,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
         task_id: Set for a job that is known by its cover task id.
         row_id: Of the journal's row when an earlier run began the job, else 0.
         typed: What the user typed, where that is not the id the job is asked for by.
+        key_mark: Of the key the job is run with; see :mod:`suno_cover_cli.journal.key_marks`.
     """
 
     n: int
@@ -44,6 +45,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     task_id: str | None = None
     row_id: int = 0
     typed: str = ""
+    key_mark: str | None = None
 
     @property
     def name(self) -> str:
@@ -61,6 +63,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
             state=RowState.SUBMITTING if self.task_id is None else RowState.SUBMITTED,
             output=self.absolute_output,
             options=self.options,
+            key_mark=self.key_mark,
         )
 
 

@@ -1,5 +1,6 @@
 """Whether the journal is sound, looked at without a change; and repaired when it is not. Blocks."""
 
+import os
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -111,9 +112,9 @@ def find_begun_folders(path: Path) -> list[Path]:
     except (sqlite3.Error, OSError, UnicodeDecodeError):
         return []
     return [
-        Path(output) / task_id
+        Path(os.fsdecode(output)) / task_id
         for output, task_id in found
-        if isinstance(output, str) and isinstance(task_id, str) and is_safe_task_id(task_id)
+        if isinstance(output, str | bytes) and isinstance(task_id, str) and is_safe_task_id(task_id)
     ]
 
 

@@ -17,14 +17,23 @@ import msgspec
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.events import Sink, WarningRaised
-from suno_cover_cli.base.models import JobResult, JobState
+from suno_cover_cli.base.models import JobResult, JobState, json_text
 from suno_cover_cli.base.settings import USUAL_RETENTION, Retention
 from suno_cover_cli.journal.database import Database, DatabaseError
 from suno_cover_cli.journal.history import forget_old
 from suno_cover_cli.journal.journal_file import Operation, T
 from suno_cover_cli.journal.opening import JournalConnection
 from suno_cover_cli.journal.reading import PICK_COLUMNS, SELECT_JOBS, pick_of, read_jobs
-from suno_cover_cli.journal.rows import Claim, JobRow, Pick, Recorded, RowState, json_text, options_text
+from suno_cover_cli.journal.rows import (
+    Claim,
+    JobRow,
+    Pick,
+    Recorded,
+    RowState,
+    folder_cell,
+    options_text,
+    record_images,
+)
 from suno_cover_cli.journal.run_locks import RunLocks
 
 _BUSY_POLL_S = 1.0
@@ -161,8 +170,17 @@ class Journal:
             now = self._clock.time()
             state = RowState.SUBMITTING if row.state is RowState.QUEUED else row.state
             connection.execute(
-                "UPDATE jobs SET owner = ?, state = ?, output = ?, options = ?, updated_at = ? WHERE id = ?",
-                (self._locks.run, state, wanted.output, options_text(wanted.options), now, row.id),
+                "UPDATE jobs SET owner = ?, state = ?, output = ?, options = ?, key_mark = coalesce(?, key_mark),"
+                " updated_at = ? WHERE id = ?",
+                (
+                    self._locks.run,
+                    state,
+                    folder_cell(wanted.output),
+                    options_text(wanted.options),
+                    wanted.key_mark,
+                    now,
+                    row.id,
+                ),
             )
             ours = msgspec.structs.replace(
                 row,
@@ -198,19 +216,20 @@ class Journal:
         made = msgspec.structs.replace(row, created_at=now, updated_at=now, owner=self._locks.run)
         cursor = connection.execute(
             "INSERT INTO jobs (service, provider, music_task_id, task_id, state, output, options, owner,"
-            " created_at, submitted_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " created_at, submitted_at, updated_at, key_mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 made.service,
                 made.provider,
                 made.music_task_id,
                 made.task_id,
                 made.state,
-                made.output,
+                folder_cell(made.output),
                 options_text(made.options),
                 made.owner,
                 made.created_at,
                 made.submitted_at,
                 made.updated_at,
+                made.key_mark,
             ),
         )
         return msgspec.structs.replace(made, id=cursor.lastrowid or 0)
@@ -325,7 +344,7 @@ class Journal:
                         row.id,
                     ),
                 )
-            return _record_images(connection, row.id, result) if result.images else {}
+            return record_images(connection, row.id, result) if result.images else {}
 
         nothing: dict[str, str] = {}
         same = await self._try(operation, nothing) if row.id else nothing
@@ -394,21 +413,3 @@ class Journal:
             self._sink.emit(
                 WarningRaised(code="journal_unavailable", message=message, hint=f"{consequence} {hint}")
             )
-
-
-def _record_images(connection: JournalConnection, job_id: int, result: JobResult) -> dict[str, str]:
-    connection.execute("DELETE FROM images WHERE job_id = ?", (job_id,))
-    connection.executemany(
-        "INSERT INTO images (job_id, n, path, sha256) VALUES (?, ?, ?, ?)",
-        [(job_id, n, image.path, image.sha256) for n, image in result.variants.items()],
-    )
-    same: dict[str, str] = {}
-    for image in result.images:
-        found = connection.execute(
-            "SELECT jobs.task_id FROM images JOIN jobs ON jobs.id = images.job_id"
-            " WHERE images.sha256 = ? AND jobs.task_id <> ? LIMIT 1",
-            (image.sha256, result.task_id),
-        ).fetchone()
-        if found is not None:
-            same[image.sha256] = found[0]
-    return same

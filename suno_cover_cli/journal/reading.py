@@ -3,6 +3,7 @@
 What is set aside or repaired is kept as it was in the table ``damaged_rows``, the newest of it only.
 """
 
+import json
 import os
 import re
 import sqlite3
@@ -78,6 +79,7 @@ _COLUMNS: dict[str, Callable[[Any], bool]] = {
     "submitted_at": _or_none(is_moment),
     "completed_at": _or_none(is_moment),
     "updated_at": is_moment,
+    "key_mark": _or_none(_is_word),
 }
 _CHECKS = tuple(_COLUMNS.values())
 
@@ -109,6 +111,7 @@ def _row_of(found: tuple[Any, ...]) -> JobRow:
             submitted_at=found[11],
             completed_at=found[12],
             updated_at=found[13],
+            key_mark=found[14],
             pick=pick,
         )
     except (ValueError, RecursionError) as error:
@@ -117,9 +120,24 @@ def _row_of(found: tuple[Any, ...]) -> JobRow:
 
 def _result_of(text: str, pick: Pick | None) -> JobResult:
     """Read a job object; what was chosen since it was written counts."""
-    result = _RESULT.decode(text)
+    result = read_result(text)
     picked = None if pick is None else pick.picked
     return result if result.picked == picked else msgspec.structs.replace(result, picked=picked)
+
+
+def read_result(text: str) -> JobResult:
+    """Read a job object.
+
+    Raises:
+        ValueError: It holds something that no suno-cover has written.
+    """
+    try:
+        return _RESULT.decode(text)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        # Paths that are not UTF-8 are escaped in a way that only Python's own module reads.
+        return msgspec.convert(json.loads(text), JobResult)
 
 
 def pick_of(found: tuple[Any, ...]) -> Pick | None:
@@ -292,7 +310,7 @@ def _repair_job(connection: JournalConnection, job_id: int) -> None:
 
 def _faults_of(cells: dict[str, Any]) -> set[str]:
     faults = {name for name, is_sound in _COLUMNS.items() if not is_sound(cells[name])}
-    for name, read in (("options", read_options), ("result", _RESULT.decode)):
+    for name, read in (("options", read_options), ("result", read_result)):
         try:
             if name not in faults and cells[name]:
                 read(cells[name])

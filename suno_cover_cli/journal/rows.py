@@ -1,11 +1,13 @@
 """What the journal keeps of a job, and in which states a restart may find it."""
 
+import os
+import sqlite3
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from suno_cover_cli.base.models import JobResult, Picked
+from suno_cover_cli.base.models import JobResult, Picked, json_text
 from suno_cover_cli.base.settings import CallbackMode, LabelMode
 
 SANDBOX_SERVICE = "sandbox"
@@ -93,7 +95,8 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Times are epoch seconds; ``output`` is the absolute folder that receives the folder of the job.
     ``completed_at`` is the service's own word; ``updated_at`` is when the row last changed. ``pick`` belongs to
-    the cover task, so every row of it has it; ``result.picked`` is always what ``pick`` says.
+    the cover task, so every row of it has it; ``result.picked`` is always what ``pick`` says. ``key_mark`` is of
+    the key that the last run of the job had; see :mod:`suno_cover_cli.journal.key_marks`.
     """
 
     id: int
@@ -110,6 +113,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     submitted_at: float | None = None
     completed_at: float | None = None
     updated_at: float = 0.0
+    key_mark: str | None = None
     pick: Pick | None = None
 
 
@@ -167,6 +171,29 @@ def options_text(options: JobOptions) -> str:
     return json_text({**own.pop("tunnel", {}), **own})
 
 
-def json_text(value: Any) -> str:
-    """Encode what goes into a text column."""
-    return msgspec.json.encode(value).decode()
+def folder_cell(folder: str) -> str | bytes:
+    """Return a path as its column takes it: as bytes where it is not UTF-8, as Linux allows."""
+    try:
+        folder.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(folder)
+    return folder
+
+
+def record_images(connection: sqlite3.Connection, job_id: int, result: JobResult) -> dict[str, str]:
+    """Write down which files a job has; return SHA-256 -> cover task id of another job with the same picture."""
+    connection.execute("DELETE FROM images WHERE job_id = ?", (job_id,))
+    connection.executemany(
+        "INSERT INTO images (job_id, n, path, sha256) VALUES (?, ?, ?, ?)",
+        [(job_id, n, folder_cell(image.path), image.sha256) for n, image in result.variants.items()],
+    )
+    same: dict[str, str] = {}
+    for image in result.images:
+        found = connection.execute(
+            "SELECT jobs.task_id FROM images JOIN jobs ON jobs.id = images.job_id"
+            " WHERE images.sha256 = ? AND jobs.task_id <> ? LIMIT 1",
+            (image.sha256, result.task_id),
+        ).fetchone()
+        if found is not None:
+            same[image.sha256] = found[0]
+    return same

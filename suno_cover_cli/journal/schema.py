@@ -94,6 +94,10 @@ _MIGRATIONS = (
     ALTER TABLE recordings ADD COLUMN forward TEXT;
     UPDATE recordings SET stage = CASE code WHEN 200 THEN 'complete' ELSE 'error' END;
     """,
+    # Jobs from before count as submitted with whatever key there is.
+    """
+    ALTER TABLE jobs ADD COLUMN key_mark TEXT;
+    """,
 )
 
 SCHEMA_VERSION = len(_MIGRATIONS)

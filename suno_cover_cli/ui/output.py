@@ -20,6 +20,7 @@ import msgspec
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import SunoCoverError, describe_unwritten
 from suno_cover_cli.base.events import Event, JobEnded, JobSubmitted, Sink, WarningRaised
+from suno_cover_cli.base.models import json_text
 from suno_cover_cli.base.text import Redactor, clean, columns_of, fold
 
 _STOP = None
@@ -110,7 +111,7 @@ class LineWriter:
         if not self._is_started:
             self._is_started = True
             self._thread.start()
-        raw = line.encode("utf-8", "backslashreplace") + b"\n"
+        raw = _encoded(line) + b"\n"
         self._queued_bytes += len(raw)
         self._lines.put(raw)
 
@@ -254,9 +255,17 @@ class TeeSink:
             sink.emit(event)
 
 
+def _encoded(line: str) -> bytes:
+    """Encode a line; the bytes of a path that is not UTF-8, as Linux allows, come out as they are on the disk."""
+    try:
+        return line.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return line.encode("utf-8", "backslashreplace")
+
+
 def json_line(value: Any) -> str:
     """Encode a value as JSON on one line."""
-    return msgspec.json.encode(value).decode()
+    return json_text(value)
 
 
 def error_object(error: SunoCoverError) -> dict[str, Any]:

@@ -228,6 +228,11 @@ class KeyRing:
         """Whether there is no key for any service."""
         return not any(isinstance(found, Secret) for found in (*self._keys.values(), *self._profile_keys.values()))
 
+    def find_all(self, base_url: str, provider: Provider) -> tuple[Secret, ...]:
+        """Return every key for a service: the one of :meth:`find`, which see, and that of a profile."""
+        key = self.find(base_url, provider)
+        return key, self._profile_keys.get((base_url, provider.name), key)
+
     def find(self, base_url: str, provider: Provider) -> Secret:
         """Return the key for a service.
 

@@ -18,6 +18,7 @@ from suno_cover_cli.jobs.job_run import JobRequest
 from suno_cover_cli.jobs.poller import Timing
 from suno_cover_cli.jobs.workflow import CoverWorkflow
 from suno_cover_cli.journal.journal import Journal
+from suno_cover_cli.journal.key_marks import KeyMarks
 from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobOptions
 from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.ui.choice import ScreenOptions, choose_screen
@@ -98,11 +99,15 @@ class LateSink:
 
 
 class JobStart(msgspec.Struct, frozen=True, kw_only=True):
-    """What jobs start from: settings and keys; no ``key`` for the built-in sandbox, which makes one up."""
+    """What jobs start from: settings and keys; no ``key`` for the built-in sandbox, which makes one up.
+
+    ``key_mark`` tells the jobs of this key from those of others; see :mod:`suno_cover_cli.journal.key_marks`.
+    """
 
     settings: Settings
     key: Secret | None
     webhook_key: WebhookKey | None
+    key_mark: str | None = None
 
     @property
     def service(self) -> str:
@@ -137,6 +142,7 @@ class JobStart(msgspec.Struct, frozen=True, kw_only=True):
             music_task_id=music_task_id,
             task_id=task_id,
             typed=typed,
+            key_mark=self.key_mark,
         )
 
 
@@ -156,10 +162,12 @@ def prepare_jobs(context: Context, options: JobCommandOptions) -> JobStart:
             settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return JobStart(settings=settings, key=None, webhook_key=None)
     find_proxy(settings.base_url)  # a malformed one is reported before an agent starts in vain
+    key = context.api_key(settings, sources, options)
     return JobStart(
         settings=settings,
-        key=context.api_key(settings, sources, options),
+        key=key,
         webhook_key=context.webhook_key(sources, options),
+        key_mark=KeyMarks.open(settings.state_dir).mark(settings.base_url, key),
     )
 
 

@@ -1,7 +1,8 @@
 """``resume``: finish every unfinished job of the journal, with the folder and options of its first run."""
 
+import asyncio
 from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,12 +15,13 @@ from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.settings import Settings, checked_value, named_provider
 from suno_cover_cli.base.task_ids import collect_task_ids
-from suno_cover_cli.base.text import clean
+from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.jobs.workflow import CoverWorkflow
 from suno_cover_cli.journal.history import JobHistory
 from suno_cover_cli.journal.journal import Journal
+from suno_cover_cli.journal.key_marks import KeyMarks
 from suno_cover_cli.journal.rows import SANDBOX_SERVICE, Claim, JobOptions, JobRow
 from suno_cover_cli.journal.run_locks import RunLocks
 from suno_cover_cli.options.groups import JobCommandOptions
@@ -32,10 +34,19 @@ _NO_CALLBACK = JobOptions(callback="off")
 
 
 class _Account(msgspec.Struct, frozen=True):
-    """The account that jobs belong to: those of one account share one set of parts."""
+    """The account that jobs belong to: those of one account share one set of parts.
+
+    Attributes:
+        service: Base URL, or ``sandbox``.
+        provider: Its name.
+        key_mark: Of the key they are run with; ``None`` without one, or where keys cannot be told apart.
+        is_foreign: They were submitted with another key.
+    """
 
     service: str
     provider: str
+    key_mark: str | None = None
+    is_foreign: bool = False
 
 
 def prepare_resumption(
@@ -82,6 +93,8 @@ class _Resumption:
         self._ring = ring
         self._webhook_key = webhook_key
         self._sink: Sink = NullSink()
+        self._marks = KeyMarks(None)
+        self._keys: dict[_Account, Secret] = {}
         self._workflows: dict[_Account, CoverWorkflow] = {}
         self._codes: list[ExitCode] = []
         self._left: list[JobRow] = []
@@ -105,6 +118,7 @@ class _Resumption:
                     retention=self._settings.retention,
                 )
             )
+            self._marks = await asyncio.to_thread(KeyMarks.open, self._settings.state_dir)
             claims = await journal.claim_unfinished(self._choose)
             rows = [claim.row for claim in claims if not claim.is_busy]
             self._sink = await open_sink(
@@ -125,7 +139,7 @@ class _Resumption:
             if not claims and not self._left and not self._ids:
                 self._context.output.write_words("Nothing to resume: every job of the journal has ended.")
             ready: list[JobRow] = []
-            for account, group in _grouped(rows).items():
+            for account, group in self._grouped(rows).items():
                 ready += await self._open_account(stack, journal, account, group)
             self._unfinished.job_count = len(ready)
             batch = BatchRunner(self._run_job, concurrency=self._options.concurrency)
@@ -153,18 +167,38 @@ class _Resumption:
         if self._options.sandbox or (self._ring.is_empty and not real):
             return sandboxed
         # Without any key each of them says which one it lacks.
-        return real if self._ring.is_empty else [row for row in real if self._has_key(row)]
+        return real if self._ring.is_empty else [row for row in real if self._is_own(row)]
 
     def _is_named(self, row: JobRow) -> bool:
         return row.music_task_id in self._ids or row.task_id in self._ids
 
-    def _has_key(self, row: JobRow) -> bool:
-        try:
-            provider = named_provider(row.provider, "the journal", self._context.providers)
-            self._ring.find(row.service, provider)
-        except SunoCoverError:
-            return False
-        return True
+    def _is_own(self, row: JobRow) -> bool:
+        """Tell whether the key that a job was submitted with is here, as far as that is known."""
+        account = self._account_of(row)
+        return account in self._keys and not account.is_foreign
+
+    def _account_of(self, row: JobRow) -> _Account:
+        """Return the account of a job, and keep the key for it if there is one: its own, else its service's."""
+        keys: tuple[Secret, ...] = ()
+        with suppress(SunoCoverError):
+            if row.service != SANDBOX_SERVICE:
+                provider = named_provider(row.provider, "the journal", self._context.providers)
+                keys = self._ring.find_all(row.service, provider)
+        own = [key for key in keys if not self._marks.is_foreign(row.key_mark, row.service, key)]
+        if not keys:
+            return _Account(row.service, row.provider)
+        key = (own or keys)[0]
+        account = _Account(
+            row.service, row.provider, self._marks.mark(row.service, key), is_foreign=not own and not self._ids
+        )
+        self._keys[account] = key
+        return account
+
+    def _grouped(self, rows: list[JobRow]) -> dict[_Account, list[JobRow]]:
+        groups: dict[_Account, list[JobRow]] = {}
+        for row in rows:
+            groups.setdefault(self._account_of(row), []).append(row)
+        return groups
 
     async def _report_ended(self, journal: Journal, claims: list[Claim]) -> None:
         """Say of each job that was named what there is to say, should there be nothing left to do.
@@ -188,7 +222,7 @@ class _Resumption:
             self._sink.emit(NoteRaised(code="job_ended", message=f"{task_id} has ended: {row.state}"))
 
     def _report_left(self) -> None:
-        for account, rows in _grouped(self._left).items():
+        for account, rows in self._grouped(self._left).items():
             jobs = format_count(len(rows), "job")
             if account.service == SANDBOX_SERVICE:
                 note = NoteRaised(
@@ -196,13 +230,18 @@ class _Resumption:
                     message=f"Skipped {jobs} of the sandbox",
                     hint="Resume them with: suno-cover resume --sandbox",
                 )
+            elif account.is_foreign:
+                note = NoteRaised(
+                    code="jobs_skipped",
+                    message=f"Skipped {jobs} submitted with another key: {_host_of(account)}",
+                    hint="Resume them with that key, or by their ids: suno-cover resume TASK_ID",
+                )
             else:
-                host = clean(urlsplit(account.service).netloc or account.service, 100)
                 variable = _key_variable(account.provider, self._context)
                 address = clean(account.service, 100)
                 note = NoteRaised(
                     code="jobs_skipped",
-                    message=f"Skipped {jobs} of another service: {host}",
+                    message=f"Skipped {jobs} of another service: {_host_of(account)}",
                     hint=f"Resume them with: SUNO_BASE_URL={address} and its key in {variable}",
                 )
             self._sink.emit(note)
@@ -249,7 +288,8 @@ class _Resumption:
             known = self._context.providers
             provider = named_provider(account.provider, "the journal", known)
             base_url = checked_value("base_url", account.service, "the journal", known)
-            key = self._ring.find(base_url, provider)
+            # Without one, the ring says what is missing.
+            key = self._keys.get(account) or self._ring.find(base_url, provider)
             settings = msgspec.structs.replace(settings, provider=provider, base_url=base_url)
         settings = msgspec.structs.replace(settings, callback=kept.callback)
         options, settings = restore_tunnel_options(self._options, settings, kept.tunnel)
@@ -257,7 +297,8 @@ class _Resumption:
         return await open_workflow(stack, self._context, options, start, sink=self._sink, journal=journal)
 
     async def _run_job(self, request: JobRequest) -> JobOutcome:
-        return await self._workflows[_Account(request.service, request.provider)].run_job(request)
+        account = _Account(request.service, request.provider, request.key_mark)
+        return await self._workflows[account].run_job(request)
 
     def _requests(self, rows: list[JobRow]) -> Iterator[JobRequest]:
         for n, row in enumerate(rows, 1):
@@ -272,6 +313,7 @@ class _Resumption:
                 task_id=row.task_id,
                 row_id=row.id,
                 typed=row.task_id if row.task_id is not None and row.task_id in self._ids else "",
+                key_mark=self._account_of(row).key_mark,
             )
 
     def _report_busy(self, count: int) -> None:
@@ -298,11 +340,8 @@ def _key_variable(provider_name: str, context: Context) -> str:
     return provider.key_variable if provider is not None else "its variable"
 
 
-def _grouped(rows: list[JobRow]) -> dict[_Account, list[JobRow]]:
-    groups: dict[_Account, list[JobRow]] = {}
-    for row in rows:
-        groups.setdefault(_Account(row.service, row.provider), []).append(row)
-    return groups
+def _host_of(account: _Account) -> str:
+    return clean(urlsplit(account.service).netloc or account.service, 100)
 
 
 def _wants_callback(row: JobRow) -> bool:
