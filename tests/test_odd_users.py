@@ -1,9 +1,12 @@
 """Users and machines as containers have them: no home, no name, nowhere to write. The job runs all the same."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -82,3 +85,41 @@ def test_no_command_calls_such_a_place_unexpected(cli: Cli, place: str, words: s
     if words in {"history", "resume", "listen --list"}:
         assert run.code == 1
         assert "SUNO_COVER_STATE_DIR" in run.stderr
+
+
+class RawRun(NamedTuple):
+    """A finished run, whose output may be no text."""
+
+    code: int
+    raw: bytes
+    stderr: str
+
+
+def raw_run(cli: Cli, *args: str) -> RawRun:
+    """Run the program and keep what it prints as bytes."""
+    with cli.start(*args) as started:
+        stdout, stderr = started.communicate(60.0)
+        return RawRun(started.wait(), stdout, stderr.decode())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name is Unicode")
+def test_a_folder_whose_name_is_not_text(cli: Cli) -> None:
+    """In a folder whose name is not UTF-8 commands work, and print the path that is on the disk."""
+    cli.cwd /= os.fsdecode(b"caf\xe9")
+    cli.cwd.mkdir()
+    (task_id,) = cli.run("generate", "--sandbox", "--no-wait", "my-song").lines
+    resumed = raw_run(cli, "resume", "--poll-interval", "0.3")
+    assert resumed.code == 0, resumed.stderr
+    saved = [Path(os.fsdecode(line)) for line in resumed.raw.splitlines()]
+    assert [(cli.cwd / path).stat().st_size > 0 for path in saved] == [True, True]
+    again = raw_run(cli, "generate", "--sandbox", "my-song", "--write-metadata", "--json")
+    assert again.code == 0, again.stderr
+    images = json.loads(again.raw)["images"]
+    assert [(cli.cwd / image["path"]).exists() for image in images] == [True, True]
+    picked = raw_run(cli, "pick", task_id, "2")
+    assert picked.code == 0, picked.stderr
+    assert os.fsdecode(picked.raw.rstrip(b"\n")).endswith(f"{task_id}/cover_2.png")
+    for words in ("history --json", "history", "pick --list", f"export {task_id} --upscale lanczos"):
+        done = raw_run(cli, *words.split())
+        assert (done.code, "unexpected" in done.stderr) == (0, False), (words, done.stderr)
+        assert done.raw, words

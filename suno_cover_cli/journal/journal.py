@@ -30,8 +30,8 @@ from suno_cover_cli.journal.rows import (
     Pick,
     Recorded,
     RowState,
-    folder_cell,
     options_text,
+    path_cell,
     record_images,
 )
 from suno_cover_cli.journal.run_locks import RunLocks
@@ -175,7 +175,7 @@ class Journal:
                 (
                     self._locks.run,
                     state,
-                    folder_cell(wanted.output),
+                    path_cell(wanted.output),
                     options_text(wanted.options),
                     wanted.key_mark,
                     now,
@@ -223,7 +223,7 @@ class Journal:
                 made.music_task_id,
                 made.task_id,
                 made.state,
-                folder_cell(made.output),
+                path_cell(made.output),
                 options_text(made.options),
                 made.owner,
                 made.created_at,

@@ -26,7 +26,7 @@ from suno_cover_cli.base.models import Picked
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.reading import PICK_COLUMNS, pick_of
-from suno_cover_cli.journal.rows import JobRow, Pick
+from suno_cover_cli.journal.rows import JobRow, Pick, path_cell
 
 _RECORD = (
     "INSERT OR REPLACE INTO picks (service, task_id, picked_at, n, path, sha256)"
@@ -95,7 +95,8 @@ class PickStore:
         return await self._record(row, Pick(n=None, picked_at=self._clock.time()), was)
 
     async def _record(self, row: JobRow, pick: Pick, was: Picked | EllipsisType) -> Pick:
-        values = (row.service, row.task_id, pick.picked_at, pick.n, pick.path, pick.sha256)
+        path = None if pick.path is None else path_cell(pick.path)
+        values = (row.service, row.task_id, pick.picked_at, pick.n, path, pick.sha256)
 
         def operation(connection: sqlite3.Connection) -> bool:
             _refuse_overtaken(connection, row, was)

@@ -150,9 +150,10 @@ def pick_of(found: tuple[Any, ...]) -> Pick | None:
     if picked_at is None:
         return None
     is_sound = is_moment(picked_at) and (n is None or (isinstance(n, int) and n > 0))
-    if not is_sound or not all(cell is None or _is_text(cell) for cell in (path, sha256)):
+    is_path = path is None or isinstance(path, bytes) or _is_text(path)
+    if not is_sound or not is_path or not (sha256 is None or _is_text(sha256)):
         raise DamagedRowError
-    return Pick(n=n, path=path, sha256=sha256, picked_at=picked_at)
+    return Pick(n=n, path=None if path is None else os.fsdecode(path), sha256=sha256, picked_at=picked_at)
 
 
 # --- reading ---------------------------------------------------------------------------------------------

@@ -171,13 +171,13 @@ def options_text(options: JobOptions) -> str:
     return json_text({**own.pop("tunnel", {}), **own})
 
 
-def folder_cell(folder: str) -> str | bytes:
+def path_cell(path: str) -> str | bytes:
     """Return a path as its column takes it: as bytes where it is not UTF-8, as Linux allows."""
     try:
-        folder.encode()
+        path.encode()
     except UnicodeEncodeError:
-        return os.fsencode(folder)
-    return folder
+        return os.fsencode(path)
+    return path
 
 
 def record_images(connection: sqlite3.Connection, job_id: int, result: JobResult) -> dict[str, str]:
@@ -185,7 +185,7 @@ def record_images(connection: sqlite3.Connection, job_id: int, result: JobResult
     connection.execute("DELETE FROM images WHERE job_id = ?", (job_id,))
     connection.executemany(
         "INSERT INTO images (job_id, n, path, sha256) VALUES (?, ?, ?, ?)",
-        [(job_id, n, folder_cell(image.path), image.sha256) for n, image in result.variants.items()],
+        [(job_id, n, path_cell(image.path), image.sha256) for n, image in result.variants.items()],
     )
     same: dict[str, str] = {}
     for image in result.images:
