@@ -10,12 +10,13 @@ import struct
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
 from PIL import Image, ImageChops, ImageStat
 
+from suno_cover_cli.base.text import cells_of
 from tests.starter import Started
 
 Answerer = Callable[[bytes], bytes]
@@ -123,6 +124,26 @@ def strip_escapes(text: str) -> str:
         r"\x1b(?:[_P\]X^].*?(?:\x1b\\|\x07)|\[[0-?]*[ -/]*[@-~]|[0-9A-Za-z=>])", "", text, flags=re.DOTALL
     )
     return text.replace("\r\n", "\n")
+
+
+def cut_words(shown: str, columns: int, copied: Iterable[str]) -> list[str]:
+    """Find what is wrong with what a terminal shows to somebody who wants to copy from it.
+
+    Args:
+        shown: Its lines, without escape sequences.
+        columns: Its width.
+        copied: Ids, paths, addresses and commands that have to be there, each whole on a line.
+
+    Returns:
+        Lines that leave the edge, unless they are one word from the left edge alone, and what is not whole.
+    """
+    lines = [line.rstrip() for line in shown.splitlines()]
+    wrong = [line for line in lines if cells_of(line) > columns and (" " in line or line.strip() != line)]
+    words = " ".join(f" {line} " for line in lines)
+    wrong += [word for word in copied if re.search(rf"(?<![\w/-]){re.escape(word)}(?![\w/-])", words) is None]
+    return wrong + [
+        line for line in lines if re.search(r"\[/?(?:bold|dim|red|green|yellow|link|on)\b[^\]]*\]", line)
+    ]
 
 
 # --- what a terminal answers ----------------------------------------------------------------------------------

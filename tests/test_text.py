@@ -140,6 +140,24 @@ def test_folding_stands_below_the_text() -> None:
     assert fold("\u5bd2\u5bd2 \u5bd2\u5bd2", 9) == ["\u5bd2\u5bd2", "\u5bd2\u5bd2"], "wide ones take two columns"
 
 
+def test_a_command_to_type_stays_on_one_line() -> None:
+    """What follows a colon is one line where there is room for it; in running text it is folded as words are."""
+    hint = "Without one, for this machine alone: suno-cover listen --no-tunnel; or get one."
+    assert fold(hint, 50) == ["Without one, for this machine alone:", "suno-cover listen --no-tunnel; or get one."]
+    assert fold("Go on with: suno-cover wait abc", 24) == ["Go on with:", "suno-cover wait abc"]
+    assert fold("Run suno-cover resume in a while.", 20) == ["Run suno-cover", "resume in a while."]
+    narrow = fold("so: suno-cover wait 3bd4984085841fdeedebe6d710a971c7", 24)
+    assert narrow == ["so: suno-cover wait", "3bd4984085841fdeedebe6d710a971c7"]
+
+
+def test_a_word_without_room_begins_at_the_left_edge() -> None:
+    """An address that is wider than the rest of a line stands below, as far left as it needs to be whole."""
+    address = "https://example.com/0123456789"
+    assert fold(f"ready      {address}", 40, " " * 11) == ["ready", " " * 9 + address]
+    assert fold(f"ready      {address}", 30, " " * 11) == ["ready", address]
+    assert fold(f"see {address} now", 20, "  ") == ["see", address, "  now"]
+
+
 def test_a_secret_shows_itself_nowhere() -> None:
     """str, repr and formatting of a secret give three stars."""
     secret = Secret("hunter2-very-secret")

@@ -36,6 +36,7 @@ _BLANKS = re.compile(r"[ \t\r\n]+")
 # Below U+0300, and in the punctuation of our own texts, every code point is a grapheme of one column.
 _NARROW = re.compile("[ -~\u00a0-\u02ff\u2010-\u2027\u2030-\u203b]*")
 # Categories of punctuation: a line does not begin with the first ones, nor end with the second.
+_PROGRAM, _STOPS = "suno-cover", ".;,)"
 _CLOSING = frozenset({"Pe", "Pf", "Po"})
 _OPENING = frozenset({"Ps", "Pi"})
 
@@ -104,8 +105,8 @@ def fold(text: str, columns: int, indent: str = "") -> list[str]:
     """Break one line at blanks so that a terminal need not break it within a word.
 
     A word without room on a line of its own is broken between graphemes, as Chinese is. Words of ASCII alone (ids,
-    URLs) and paths stay whole: broken, they could not be copied. One that is too wide for the indentation gets a
-    line that begins farther left.
+    URLs) and paths stay whole: broken, they could not be copied. So does a command of ours behind a colon. A word
+    that is too wide for the indentation gets a line that begins farther left.
 
     Args:
         text: Without escape sequences.
@@ -117,7 +118,7 @@ def fold(text: str, columns: int, indent: str = "") -> list[str]:
         return [text]
     lines, line, used = [], "", 0
     most = room - cells_of(indent)
-    for n, word in enumerate(text.split(" ")):
+    for n, word in enumerate(_words_of(text, most)):
         glue = " " if n else ""
         for piece in [word] if cells_of(word) <= most else _pieces_of(word):
             cells = cells_of(piece)
@@ -130,6 +131,24 @@ def fold(text: str, columns: int, indent: str = "") -> list[str]:
                 line, used = line + glue + piece, used + len(glue) + cells
             glue = ""
     return [*lines, line]
+
+
+def _words_of(text: str, cells: int) -> list[str]:
+    """Divide a text at its blanks. A command to type, behind a colon, is one word where a line has room for it."""
+    words = text.split(" ")
+    if _PROGRAM not in words:
+        return words
+    found: list[str] = []
+    start = 0
+    while start < len(words):
+        end = start + 1
+        if words[start] == _PROGRAM and found and found[-1].endswith(":"):
+            while end < len(words) and words[end] and words[end - 1][-1] not in _STOPS:
+                end += 1
+        command = " ".join(words[start:end])
+        found += [command] if cells_of(command) <= cells else words[start:end]
+        start = end
+    return found
 
 
 def _pieces_of(word: str) -> list[str]:

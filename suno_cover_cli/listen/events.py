@@ -91,6 +91,7 @@ class EventLog:
         record: Takes events for the record, or ``None``: then they are numbered from 1.
         record_answer: Takes the answer to an event that was recorded before it was given.
         save: Begins to save the covers of a task, or ``None``.
+        report_stranger: Told of what is for no open path, or ``None``.
         counts: ``events``, ``duplicates``, ``refused``, ``late``.
         strangers: Why something was not a callback -> how many.
     """
@@ -99,6 +100,7 @@ class EventLog:
         self.record: Callable[[ListenEvent], None] | None = None
         self.record_answer: Callable[[int, RecordedAnswer], None] | None = None
         self.save: Callable[[str], None] | None = None
+        self.report_stranger: Callable[[Exchange], None] | None = None
         self.counts: Counter[str] = Counter()
         self.strangers: Counter[str] = Counter()
         self._view = view
@@ -134,6 +136,8 @@ class EventLog:
             self.strangers[exchange.reason] += 1
             self._view.show_stranger(exchange)
             self._view.flush()
+            if self.report_stranger is not None:
+                self.report_stranger(exchange)
             return
         event.exchange = exchange
         if event.is_shown:

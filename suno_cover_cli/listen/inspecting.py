@@ -67,7 +67,7 @@ async def open_inspector(
     Args:
         context: Time.
         presenter: Says where the page is.
-        senders: Entered, by what the page calls them: ``listener`` and ``forward``.
+        senders: Entered, by what the page calls them: ``listener``, ``forward``, ``forward 2`` and so on.
 
     Raises:
         UsageError: No port can be had.

@@ -13,7 +13,7 @@ from itertools import islice
 import msgspec
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.text import clean, fold
+from suno_cover_cli.base.text import cells_of, clean, fold
 from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, is_too_deep, read_body
 from suno_cover_cli.callbacks.delivery import Delivery
 from suno_cover_cli.callbacks.exchanges import Exchange
@@ -36,6 +36,7 @@ _INDENT = " " * 13
 _SECRET_NAME = re.compile(r"auth|cookie|token|secret|password|api-?key", re.IGNORECASE)
 _AUTH_SCHEME = re.compile(r"(?:basic|bearer|digest|negotiate)(?= )", re.IGNORECASE)
 _MAX_STRANGERS_PER_S = 10
+_LEAST_QUOTED_CELLS = 16
 _MAX_BODY_LINES = 400
 _MAX_SAID_BYTES = 500
 
@@ -119,13 +120,14 @@ class LinesView:
     def _show_request(self, event: ListenEvent, exchange: Exchange, number: str) -> None:
         if not self._may_show_stranger():
             return
-        cells, said = self._room(event), describe_arrival(event)
-        if event.delivery is None:
-            said = describe_request(event, exchange)
-        line = cut_at_word(f"{number} {said}", cells) if cells else f"{number} {said}"
-        stamp = time.strftime("%H:%M:%S", time.localtime(event.request.ts))
-        self._lines.append(self._paint(f"{stamp} --> {line}", "faint"))
+        said = describe_arrival(event) if event.delivery is not None else describe_request(event, exchange)
+        self._add_dim(event.request.ts, number, said)
         self._add_details(event.request.headers, event.request.body)
+
+    def _add_dim(self, ts: float, number: str, text: str) -> None:
+        stamp = time.strftime("%H:%M:%S", time.localtime(ts))
+        lines = fold(f"{stamp} --> {number} {text}", self._columns(), _INDENT)
+        self._lines += [self._paint(line, "faint") for line in lines]
 
     def _room(self, event: ListenEvent) -> int:
         """Return the columns a line has for its text, 0 where there is no edge."""
@@ -147,7 +149,7 @@ class LinesView:
             self._lines += [_INDENT + line for line in body_lines(body, headers)]
 
     def _delivery_details(self, delivery: Delivery) -> Iterator[str]:
-        """Yield what is wrong with the receiver's answer, and what it said; one line where lines have an edge."""
+        """Yield what is wrong with the receiver's answer, and of what it said as much as a line has room for."""
         trouble = describe_trouble(delivery)
         if not trouble:
             return
@@ -155,8 +157,10 @@ class LinesView:
         said = [line for line in said if line]
         columns = self._columns()
         if columns and not self._verbosity:
-            quoted = f": {said[0]}" if said else ""
-            yield cut_at_word(f"{_INDENT}{trouble}{quoted}", columns - 1)
+            *more, last = fold(f"{_INDENT}{trouble}", columns, _INDENT)
+            room = columns - 1 - cells_of(last) - 2
+            yield from more
+            yield f"{last}: {cut_at_word(said[0], room)}" if said and room >= _LEAST_QUOTED_CELLS else last
             return
         yield f"{_INDENT}{delivery.url}: {trouble}"
         for line in said:

@@ -142,8 +142,7 @@ async def open_session(
         if options.inspect:
             own = Target(listener.local_url + path)
             named = {"listener": await last.enter_async_context(_make_sender(own, plan, context))}
-            if senders:
-                named["forward"] = senders[0]
+            named |= {f"forward {n}" if n > 1 else "forward": sender for n, sender in enumerate(senders, 1)}
             view.inspector = await last.enter_async_context(open_inspector(context, presenter, named))
         endpoint = Endpoint(local=listener.local_url, path=path, targets=tuple(senders))
         yield ListenSession(

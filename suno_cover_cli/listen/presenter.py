@@ -1,6 +1,7 @@
 """The presenter of ``listen``: what stdout is, what stderr says, in each way of running it."""
 
 import asyncio
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -8,6 +9,7 @@ from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import SunoCoverError, TunnelError
 from suno_cover_cli.base.events import Event, JobEnded, JobPolled, JobStarted
 from suno_cover_cli.base.text import clean
+from suno_cover_cli.callbacks.exchanges import Exchange
 from suno_cover_cli.listen.events import EventLog, EventView
 from suno_cover_cli.listen.lines import LinesView
 from suno_cover_cli.listen.ndjson import EndLine, JsonView, PageLine, ReadyLine, ReconnectingLine, ascii_line
@@ -16,6 +18,8 @@ from suno_cover_cli.listen.printers import MAX_WORDS_BYTES, ProductPrinter, Word
 from suno_cover_cli.ui.choice import choose_paint
 from suno_cover_cli.ui.output import Output, error_object
 from suno_cover_cli.ui.words import EventLines, Line
+
+_MAX_PATHS = 10
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +58,7 @@ class ListenPresenter:
         self._output = output
         self._clock = clock
         self._was_ready = False
+        self._elsewhere = WrongPaths()
         # --save may find any number of jobs, so each line names its own.
         self._lines = EventLines(2, sums_up=False)
         streams = output.streams
@@ -108,6 +113,7 @@ class ListenPresenter:
             first = ascii_line(ReadyLine(url=ready.url, local=ready.local, inspector=ready.inspector))
         elif self._options.print_url and is_new:
             self._output.write_line(ready.url)
+        self._elsewhere.path = urlsplit(ready.local).path
         self._words.say(Line("ready", ready.url, "good"))
         if before is None:
             self._report_start(ready)
@@ -150,6 +156,12 @@ class ListenPresenter:
     def report_waiting(self, text: str) -> None:
         """A sign of life where nothing is drawn."""
         self._say("waiting", text)
+
+    def report_stranger(self, exchange: Exchange) -> None:
+        """Something came to another path, or was no request: the first to each path is worth a line."""
+        shows_all = self._options.verbosity and not self._options.json
+        if not shows_all and (text := self._elsewhere.describe(exchange)):
+            self._say("elsewhere", text, "faint")
 
     def report_trouble(self, error: SunoCoverError) -> None:
         """Something is wrong that stops nothing."""
@@ -197,6 +209,35 @@ class ListenPresenter:
                 hint="suno-cover listen --list shows what was recorded.",
             )
         )
+
+
+class WrongPaths:
+    """Says of the first request to each wrong path where it went and where it should have gone.
+
+    Of so many paths at most. What begins as the open path does is more likely a slip than a scan: both have room
+    of their own.
+
+    Attributes:
+        path: The open one; until it is known nothing is said.
+    """
+
+    def __init__(self) -> None:
+        self.path = ""
+        self._slips: set[str] = set()
+        self._scans: set[str] = set()
+
+    def describe(self, exchange: Exchange) -> str:
+        """Return what is to be said of a request to another path; mostly nothing."""
+        path = exchange.path.partition("?")[0]
+        begins_so = path.startswith(f"/{self.path[1:].partition('/')[0]}")
+        known = self._slips if begins_so else self._scans
+        if not (self.path and exchange.method and exchange.status) or path in known or len(known) > _MAX_PATHS:
+            return ""
+        known.add(path)
+        if len(known) > _MAX_PATHS:
+            return "requests to further paths are only counted"
+        method, status = clean(exchange.method, 20), exchange.status
+        return f"{method} {clean(path, 200)}: nothing is received there ({status}); the path is {self.path}"
 
 
 def describe_counts(log: EventLog) -> str:

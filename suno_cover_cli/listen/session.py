@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
 
-from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.base.clock import Clock, within
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.callbacks.delivery import CallbackSender
@@ -19,6 +20,7 @@ from suno_cover_cli.ui.words import format_duration
 from suno_cover_cli.wiring.ready_file import ReadyFile
 
 _LIFE_SIGN_S = 60.0
+_OPENING_S = 0.5
 
 T = TypeVar("T")
 
@@ -138,13 +140,19 @@ class ListenSession:
         if channel is None:
             url = await self._announce(None)
             return await first_of(self._serve(url), self._give_life_signs())
-        if self._endpoint.opens_tunnel:
-            self._presenter.report_opening()
-        base = await channel.wait_open()
+        base = await self._wait_open(channel)
         if base is None:
             raise _failure_of(channel)
         url = await self._announce(base)
         return await first_of(self._serve(url), self._follow(channel), self._give_life_signs())
+
+    async def _wait_open(self, channel: CallbackChannel) -> str | None:
+        """Wait for the way in; without a token nothing is opened, and nothing said of it."""
+        if self._endpoint.opens_tunnel:
+            with suppress(TimeoutError):
+                return await within(self._clock, _OPENING_S, channel.wait_open())
+            self._presenter.report_opening()
+        return await channel.wait_open()
 
     async def _serve(self, url: str) -> End:
         if self._run_command is not None:

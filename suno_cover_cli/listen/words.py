@@ -1,7 +1,6 @@
 """What ``listen`` says of events, in words: what came, what it was answered, what is recorded."""
 
 import time
-from collections.abc import Sequence
 
 from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.text import cells_of, clean, cut
@@ -17,6 +16,7 @@ from suno_cover_cli.service.codes import CODE_OK, describe_code
 from suno_cover_cli.ui.words import format_bytes, format_count, format_duration
 
 _MAX_MESSAGE_CHARS = 120
+_USUAL_CELLS = 60  # of a line's text, on a terminal of 80 columns
 # What the provider's pages say of the codes that callbacks of other kinds than covers come with.
 _SISTER_MEANINGS = {
     400: "the request was refused",
@@ -35,7 +35,7 @@ def describe_arrival(event: ListenEvent, cells: int = 0) -> str:
 
     Args:
         event: A callback or not.
-        cells: Columns of one line; what is worth least is left out where a line has no room for it. 0: no limit.
+        cells: Columns of one line, 0 for any: long words of the service are cut for it. Nothing else is.
     """
     request = event.request
     query, size = clean(request.query, 200), format_bytes(len(request.body))
@@ -45,14 +45,13 @@ def describe_arrival(event: ListenEvent, cells: int = 0) -> str:
         return f"{method}{f' ?{query}' if query else ''}, {size}{why}"
     content = request.content
     what = f"{content.task_id} {describe_content(content)}, {size}"
-    extras = [content.packing, f"?{query}" if query else ""]
     said = clean(content.message, _MAX_MESSAGE_CHARS) if content.code != CODE_OK else ""
     if said:
-        # A failure takes two lines, and its words get what is left of them.
-        room = max(2 * cells - cells_of(what) - 8, 20) if cells else len(said) + _MAX_MESSAGE_CHARS
+        # A failure takes two lines of a usual terminal, and the service's words get what is left of them.
+        lines = 2 if cells >= _USUAL_CELLS else 3
+        room = max(lines * cells - cells_of(what) - 8, 20) if cells else len(said) + _MAX_MESSAGE_CHARS
         what += f', "{cut_at_word(said, room)}"'
-        cells *= 2
-    return _with_what_fits(what, extras, cells)
+    return ", ".join(filter(None, [what, content.packing, f"?{query}" if query else ""]))
 
 
 def describe_content(content: CallbackContent) -> str:
@@ -87,7 +86,7 @@ def describe_answer(event: ListenEvent, exchange: Exchange, cells: int = 0) -> s
     Args:
         event: It.
         exchange: The answer.
-        cells: See :func:`describe_arrival`.
+        cells: Columns of one line, 0 for any: that a signature was not checked gets no line of its own.
     """
     request = event.request
     parts = [f"in {_describe_latency(exchange.latency_ms)}"]
@@ -95,21 +94,24 @@ def describe_answer(event: ListenEvent, exchange: Exchange, cells: int = 0) -> s
         parts.append("but the answer did not get through")
     if request.duplicate_of is not None:
         parts.append("a duplicate" if event.duplicate_of is None else f"a duplicate of {event.duplicate_of}")
-    extras: list[str] = []
+    unchecked = ""
     if request.content is not None:
-        is_checked = request.signature is not SignatureState.UNCHECKED
-        (parts if is_checked else extras).append(f"signature {request.signature}")
+        if request.signature is SignatureState.UNCHECKED:
+            unchecked = f", signature {request.signature}"
+        else:
+            parts.append(f"signature {request.signature}")
         parts += [request.signature_reason] if request.signature_reason else []
-    extras += [] if request.signature_reason else [request.id]
-    rest, by = ", ".join(parts), ""
+    by = ""
     if event.delivery is not None and event.delivery.status is not None:
-        room = max(cells - cells_of(rest) - 10, 20) if cells else len(event.delivery.url)
-        by = f"from {cut(event.delivery.url, room)} "
-    return _with_what_fits(f"{exchange.status} {by}{rest}", extras, cells)
+        by = f"from {event.delivery.url} "
+    said = f"{exchange.status} {by}{', '.join(parts)}"
+    if cells and cells_of(f"{said}{unchecked}, {request.id}") > cells:
+        unchecked = ""
+    return f"{said}{unchecked}, {request.id}"
 
 
 def describe_request(event: ListenEvent, exchange: Exchange) -> str:
-    """Say on one line what is not a callback, and what it was answered."""
+    """Say what is not a callback, and what it was answered."""
     lost = ", but that did not get through" if exchange.is_answer_lost else ""
     return f"{describe_arrival(event)}; {exchange.status} in {_describe_latency(exchange.latency_ms)}{lost}"
 
@@ -186,11 +188,3 @@ def _describe_latency(latency_ms: float) -> str:
     if latency_ms < 10:  # noqa: PLR2004 -- below ten, tenths are news
         return f"{latency_ms:.1f} ms"
     return f"{latency_ms:.0f} ms" if latency_ms < 1000 else format_duration(latency_ms / 1000)  # noqa: PLR2004
-
-
-def _with_what_fits(text: str, extras: Sequence[str], cells: int) -> str:
-    """Add what is worth knowing, the last first, as long as there is room."""
-    wanted = [extra for extra in extras if extra]
-    while cells and wanted and cells_of(", ".join([text, *wanted])) > cells:
-        wanted.pop(0)
-    return ", ".join([text, *wanted])

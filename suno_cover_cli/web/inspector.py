@@ -9,7 +9,7 @@ import asyncio
 import binascii
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -90,7 +90,7 @@ class ReplayWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a browser posts: which request to send again, where to, and what is changed; ``None`` is unchanged."""
 
     id: int
-    to: Literal["listener", "forward"]
+    to: str
     method: str | None = None
     query: str | None = None
     headers: list[tuple[str, str]] | None = None
@@ -101,7 +101,7 @@ ReadText = Callable[[bytes, Headers], str | None]
 """Says what a body says: unpacked and decoded; ``None`` where it is not text. Blocks."""
 
 SendAgain = Callable[[str, Again], Awaitable[Answer]]
-"""Sends a request to ``listener`` or ``forward``; whatever goes wrong is in the answer."""
+"""Sends a request to one of the targets, by its name; whatever goes wrong is in the answer."""
 
 
 class Inspector:
@@ -110,7 +110,8 @@ class Inspector:
     Args:
         send_again: See :data:`SendAgain`.
         read_text: See :data:`ReadText`.
-        targets: What ``listener`` and ``forward`` are; no ``forward`` where nothing is sent on.
+        targets: Name -> address: ``listener``, and each receiver that requests are sent on to, the first one as
+            ``forward``.
         max_requests: Kept at most.
         max_bytes: Of their bodies and headers.
 
