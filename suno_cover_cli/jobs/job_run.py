@@ -211,6 +211,26 @@ class JobRun:
             error=error,
         )
 
+    def ended_with(self, covers: SavedCovers) -> JobOutcome:
+        """Say what was saved of a job that the service has done."""
+        if not covers.failed and covers.saved:
+            return JobOutcome(result=self.result(JobState.SUCCEEDED, covers), exit_code=ExitCode.OK)
+        if not covers.failed:
+            error = JobError(
+                code="no_images",
+                message="the service says the job is done but names no images",
+                hint=f"Try again later with: {self.resume_command}",
+            )
+        else:
+            error = JobError(
+                code="images_missing",
+                message=f"{len(covers.failed)} of {len(covers.failed) + len(covers.saved)} images could not be "
+                f"saved: {covers.failed[0].error}",
+                hint=covers.hint or f"Try again with: {self.resume_command}",
+            )
+        result = self.result(JobState.PARTIAL, covers, error)
+        return JobOutcome(result=result, exit_code=ExitCode.IMAGES_MISSING)
+
     def at_deadline(self, last_fault: str) -> JobOutcome:
         """Say that the time is up, which ends nothing at the service; ``last_fault`` may be empty."""
         time = f"{self._timeout_s:g} s"

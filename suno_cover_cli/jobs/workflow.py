@@ -25,11 +25,11 @@ from suno_cover_cli.base.events import (
     WokenUp,
 )
 from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.models import JobError, JobRecord, JobResult, JobState, RecordState, Submission, Via
+from suno_cover_cli.base.models import JobRecord, JobResult, JobState, RecordState, Submission, Via
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.content import ReceivedRequest
 from suno_cover_cli.jobs.batch import SubmitGate
-from suno_cover_cli.jobs.covers import CoverSaver, InTime, SavedCovers
+from suno_cover_cli.jobs.covers import CoverSaver, SavedCovers
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest, JobRun
 from suno_cover_cli.jobs.poller import Poller, Timing, WakeUp, spread_s
 from suno_cover_cli.jobs.ports import AddLabel, Channel, CoverService, ImageSaver, Inbox, JobJournal
@@ -142,13 +142,21 @@ class CoverWorkflow:
     async def _finish(self, run: JobRun) -> JobOutcome:
         if (covers := await self._find_saved(run)) is not None:
             run.end_with(JobRecord(task_id=run.known_task_id, state=RecordState.SUCCEEDED), Via.EXISTING)
-            return JobOutcome(result=run.result(JobState.SUCCEEDED, covers), exit_code=ExitCode.OK)
+            return run.ended_with(covers)
         record, via = await self._poll(run)
         run.end_with(record, via)
         if record.state is RecordState.FAILED:
             raise job_failed(record.error_code, record.message)
         until = max(run.deadline, self._awake.now() + _SAVE_GRACE_S)
-        return await self._save(run, record, partial(self._awake.run_until, until))
+        covers = await self._covers.save(
+            run.request.n,
+            record,
+            run.request.output,
+            row=run.known_row,
+            options=run.request.options,
+            in_time=partial(self._awake.run_until, until),
+        )
+        return run.ended_with(covers)
 
     # --- steps ------------------------------------------------------------------------------------
 
@@ -266,33 +274,6 @@ class CoverWorkflow:
         folder = run.request.output / run.known_task_id
         may_be_over = not run.is_new or await asyncio.to_thread(folder.exists)
         return await poller.wait_until_terminal(0.0 if may_be_over else self._timing.poll_interval_s)
-
-    async def _save(self, run: JobRun, record: JobRecord, in_time: InTime) -> JobOutcome:
-        covers = await self._covers.save(
-            run.request.n,
-            record,
-            run.request.output,
-            row=run.known_row,
-            options=run.request.options,
-            in_time=in_time,
-        )
-        if not covers.failed and covers.saved:
-            return JobOutcome(result=run.result(JobState.SUCCEEDED, covers), exit_code=ExitCode.OK)
-        if not covers.failed:
-            error = JobError(
-                code="no_images",
-                message="the service says the job is done but names no images",
-                hint=f"Try again later with: {run.resume_command}",
-            )
-        else:
-            error = JobError(
-                code="images_missing",
-                message=f"{len(covers.failed)} of {len(record.image_urls)} images could not be saved: "
-                f"{covers.failed[0].error}",
-                hint=covers.hint or f"Try again with: {run.resume_command}",
-            )
-        result = run.result(JobState.PARTIAL, covers, error)
-        return JobOutcome(result=result, exit_code=ExitCode.IMAGES_MISSING)
 
     def _warn_of_same(self, result: JobResult, same: dict[str, str]) -> None:
         for image in result.images:
