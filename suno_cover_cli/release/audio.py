@@ -9,10 +9,16 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import BinaryIO
 
-from suno_cover_cli.release.audio_containers import OGG_HEAD_BYTES, codec_of, hash_mp4, hash_ogg, is_protected
+from suno_cover_cli.release.audio_containers import (
+    OGG_HEAD_BYTES,
+    codec_of,
+    hash_mp4,
+    hash_ogg,
+    hash_part,
+    is_protected,
+)
 
 HEAD_BYTES = 64
-_BLOCK_BYTES = 1024 * 1024
 _ID3_HEAD_BYTES = 10
 _MAX_TAGS = 16
 _MAX_CHUNKS = 100_000
@@ -191,16 +197,6 @@ def hash_sound(file: BinaryIO, audio_format: AudioFormat) -> str:
     return digest.hexdigest()
 
 
-def _hash_part(file: BinaryIO, digest: "hashlib._Hash", start: int, size: int) -> None:
-    file.seek(start)
-    while size:
-        block = file.read(min(size, _BLOCK_BYTES))
-        if not block:
-            raise ValueError("it is cut off")
-        digest.update(block)
-        size -= len(block)
-
-
 def _skip_id3(file: BinaryIO) -> int:
     """Return where the tags in front of the sound end (ID3v2.4 structure, 3.1)."""
     start = 0
@@ -227,7 +223,7 @@ def _hash_mp3(file: BinaryIO, digest: "hashlib._Hash") -> None:
         end = shorter
     if end <= start:
         raise ValueError("there is no sound in it")
-    _hash_part(file, digest, start, end - start)
+    hash_part(file, digest, start, end - start)
 
 
 def _tag_before(file: BinaryIO, end: int) -> int:
@@ -255,14 +251,14 @@ def _hash_flac(file: BinaryIO, digest: "hashlib._Hash") -> None:
             raise ValueError("it is cut off")
         size = int.from_bytes(head[1:])
         if head[0] & 0x7F == 0:
-            _hash_part(file, digest, at + 4, size)
+            hash_part(file, digest, at + 4, size)
         at += 4 + size
         if head[0] & 0x80:
             break
     end = file.seek(0, 2)
     if at >= end:
         raise ValueError("there is no sound in it")
-    _hash_part(file, digest, at, end - at)
+    hash_part(file, digest, at, end - at)
 
 
 def _chunks(file: BinaryIO, order: str) -> Iterator[tuple[bytes, int, int]]:
@@ -286,6 +282,6 @@ def _hash_chunks(file: BinaryIO, digest: "hashlib._Hash", kinds: set[bytes], *, 
         if kind in kinds:
             found.add(kind)
             digest.update(kind)
-            _hash_part(file, digest, start, size)
+            hash_part(file, digest, start, size)
     if found != kinds:
         raise ValueError("there is no sound in it")

@@ -71,7 +71,7 @@ def hash_mp4(file: BinaryIO, digest: "hashlib._Hash") -> None:
             _hash_fragment(_read(file, start, stop - start), kind, fragment_start, digest)
         elif kind == b"mdat" and has_samples:
             # Fragments lie in front of the samples that they describe.
-            _hash_part(file, start, stop - start, digest)
+            hash_part(file, digest, start, stop - start)
     for table in tables:
         has_samples = _hash_track(file, table, digest) or has_samples
     if not has_samples:
@@ -89,7 +89,7 @@ def _hash_track(file: BinaryIO, table: dict[bytes, bytes], digest: "hashlib._Has
         offsets.byteswap()
     for offset, size in zip(offsets, _chunk_sizes(table[b"stsc"], table[b"stsz"], len(offsets)), strict=True):
         digest.update(size.to_bytes(8))
-        _hash_part(file, offset, size, digest)
+        hash_part(file, digest, offset, size)
     return len(offsets) > 0
 
 
@@ -152,7 +152,12 @@ def _read(file: BinaryIO, start: int, size: int) -> bytes:
     return data
 
 
-def _hash_part(file: BinaryIO, start: int, size: int, digest: "hashlib._Hash") -> None:
+def hash_part(file: BinaryIO, digest: "hashlib._Hash", start: int, size: int) -> None:
+    """Feed a checksum with a part of a file.
+
+    Raises:
+        ValueError: The file ends before it.
+    """
     file.seek(start)
     while size:
         block = file.read(min(size, _BLOCK_BYTES))
