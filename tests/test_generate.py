@@ -278,3 +278,37 @@ def test_paths_are_printed_in_the_order_of_the_variants(cli: Cli) -> None:
     run = cli.run("generate", "--sandbox", "sandbox-many-images", "--preview", "off")
     assert run.code == 0, run.stderr
     assert [Path(line).stem for line in run.lines] == [f"cover_{n}" for n in range(1, 13)]
+
+
+def test_a_callback_that_a_wrong_key_refuses_is_told(cli: Cli, tmp_path: Path) -> None:
+    """``--events`` and ``-v`` say that a callback was refused with 401 and why; the job is polled to its end."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.write_text("the-key-that-we-expect")
+    theirs.write_text("the-key-that-they-use")
+    words = ("sandbox", "--provider", "kie", "--webhook-key-file", str(theirs), "--generation-time", "0.2", "--")
+    generate = (*cli.command("generate"), "x", "--webhook-key-file", str(ours), "--poll-interval", "1")
+    run = cli.run(*words, *generate, "--events")
+    assert run.code == 0, run.stderr
+    refused = [event for event in run.objects if event.get("type") == "callback_refused"]
+    assert refused
+    assert refused[0]["signature"] == "bad"
+    assert refused[0]["music_task_id"] == "x"
+    assert refused[0]["task_id"] == run.objects[-1]["task_id"]
+    assert "refused" not in run.stderr
+    assert run.objects[-1]["via"] == "poll"
+    told = cli.run(*words, *generate, "-v", "--overwrite", "-o", "again")
+    (line, *_) = [line for line in told.stderr.splitlines() if "refused" in line]
+    assert line.startswith("callback   refused with 401, signature bad: ")
+
+
+def test_every_event_of_a_job_bears_both_ids(cli: Cli) -> None:
+    """From the submit on, each line of ``--events`` that belongs to a job names its music and its cover task."""
+    run = cli.run("generate", "--sandbox", "sandbox-instant", "--events")
+    assert run.code == 0
+    events = [event for event in run.objects if "job" in event and "n" in event]
+    assert {event["type"] for event in events} == {"image_progressed", "image_saved"}
+    assert {event["music_task_id"] for event in events} == {"sandbox-instant"}
+    assert {event["task_id"] for event in events} == {run.objects[-1]["task_id"]}
+    again = cli.run("generate", "--sandbox", "sandbox-instant", "--events")
+    found = [event for event in again.objects if event.get("type") == "image_saved"]
+    assert {event["music_task_id"] for event in found} == {"sandbox-instant"}

@@ -21,6 +21,7 @@ from suno_cover_cli.base.models import JobRecord, RecordState, SavedImage, Submi
 from suno_cover_cli.base.naming import NameTemplate
 from suno_cover_cli.base.providers import SUNOAPI
 from suno_cover_cli.jobs.covers import CoverSaver
+from suno_cover_cli.jobs.ports import JobIds
 from suno_cover_cli.journal.rows import JobOptions, JobRow, RowState
 from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
@@ -269,7 +270,8 @@ async def test_a_title_the_service_refuses_is_said_once_a_job(tmp_path: Path) ->
     )
     urls = ("https://i.example/1", "https://i.example/2")
     record = JobRecord(task_id="t", state=RecordState.SUCCEEDED, image_urls=urls)
-    saved = await covers.save(1, record, tmp_path, row=row, options=options, in_time=at_leisure)
+    ids = JobIds(job=1, music_task_id="m", task_id="t")
+    saved = await covers.save(ids, record, tmp_path, row=row, options=options, in_time=at_leisure)
     assert len(saved.saved) == 2
     assert sorted(saver.stems) == ["m 1", "m 2"]
     (warning,) = (event for event in sink.events if isinstance(event, WarningRaised))

@@ -44,6 +44,7 @@ class QueueInbox:
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[ReceivedRequest] = asyncio.Queue()
+        self.on_refused: Callable[[ReceivedRequest], None] = lambda _: None
 
     async def receive(self) -> ReceivedRequest:
         """Return the next one."""

@@ -78,6 +78,16 @@ class CallbackRejected(JobEvent, frozen=True, kw_only=True, tag="callback_reject
     reason: str
 
 
+class CallbackRefused(JobEvent, frozen=True, kw_only=True, tag="callback_refused"):
+    """A callback came whose signature is not right: it was answered with 401 and wakes nothing.
+
+    ``signature``: ``missing``, ``bad`` or ``stale``; ``reason`` says what is wrong with it. Of a job, ten at most.
+    """
+
+    signature: str
+    reason: str
+
+
 class ImageProgressed(JobEvent, frozen=True, kw_only=True, tag="image_progressed"):
     """Bytes of one image so far. ``total_bytes`` is null when the server does not say."""
 

@@ -125,12 +125,14 @@ class CallbackInbox:
     Attributes:
         path: Where callbacks for this inbox arrive, ``/callback/<token>`` unless chosen.
         is_read: A job waits at :meth:`receive`: any POST wakes it. Otherwise nothing is kept for that.
+        on_refused: Told of each callback that a signature refused.
     """
 
     def __init__(self, path: str, *, on_close: Callable[[], object], is_read: bool = True) -> None:
         self.path = path
         self._on_close = on_close
         self.is_read = is_read
+        self.on_refused: Callable[[ReceivedRequest], None] = lambda _: None
         self._count = 0
         self._ids = _random_ids()
         # A plain dict finds its first key the slower the more were taken from its front.

@@ -281,6 +281,8 @@ class CallbackListener:
             answer = await self._responder(received, answer)
         if wakes:
             inbox.deliver(received)
+        elif received.is_refused:
+            inbox.on_refused(received)
         return received, answer
 
     def _remote_of(self, request: web.BaseRequest) -> str:

@@ -18,7 +18,7 @@ from suno_cover_cli.base.models import FailedImage, JobRecord, SavedImage, is_sa
 from suno_cover_cli.base.naming import NameTemplate, plain_part
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.jobs.metadata import metadata_of, write_metadata
-from suno_cover_cli.jobs.ports import AddLabel, CoverService, ImageSaver
+from suno_cover_cli.jobs.ports import AddLabel, CoverService, ImageSaver, JobIds
 from suno_cover_cli.journal.rows import JobOptions, JobRow
 
 _AT_ONCE = 4
@@ -76,7 +76,7 @@ class CoverSaver:
 
     async def save(
         self,
-        job: int,
+        ids: JobIds,
         record: JobRecord,
         output: Path,
         *,
@@ -87,7 +87,7 @@ class CoverSaver:
         """Save what can be saved; one image's failure does not lose the others.
 
         Args:
-            job: Its number in the command.
+            ids: Its number in the command and its ids, for events.
             record: Of the finished job.
             output: Folder that receives the folder of the job.
             row: What the journal knows of it.
@@ -108,24 +108,21 @@ class CoverSaver:
             return template.stem(n=n, task_id=record.task_id, music_task_id=music_task_id, title=title)
 
         urls = dict(enumerate(record.image_urls, 1))
-        save_all = partial(
-            self._save_all, job, record.task_id, folder, stem_of=stem_of, options=options, in_time=in_time
-        )
+        save_all = partial(self._save_all, ids, folder, stem_of=stem_of, options=options, in_time=in_time)
         ends = await save_all(urls)
         gone = {n for n, end in ends.items() if isinstance(end, ImageError) and end.code == CODE_GONE}
         if gone:
             fresh = await self._fetch_fresh(record.task_id, urls, gone, in_time)
             urls |= fresh
             ends |= await save_all(fresh)
-        covers = self._sum_up(job, record.task_id, urls, ends, title=clean(title, 200) if title else None)
+        covers = self._sum_up(ids, urls, ends, title=clean(title, 200) if title else None)
         if options.write_metadata:
             await self._write_metadata(folder, record, row, covers, title)
         return covers
 
     def _sum_up(
         self,
-        job: int,
-        task_id: str,
+        ids: JobIds,
         urls: dict[int, str],
         ends: dict[int, SavedImage | ImageError],
         *,
@@ -140,7 +137,7 @@ class CoverSaver:
             hint = hint or end.hint
             url = clean(urls[n], _MAX_SHOWN_URL_CHARS)
             failed.append(FailedImage(url=url, error=error))
-            self._sink.emit(ImageFailed(job=job, task_id=task_id, n=n, url=url, error=error))
+            self._sink.emit(ImageFailed(**ids, n=n, url=url, error=error))
         return SavedCovers(saved=tuple(saved), failed=tuple(failed), hint=hint, title=title)
 
     async def _fetch_title(self, music_task_id: str | None, in_time: InTime) -> str | None:
@@ -186,7 +183,7 @@ class CoverSaver:
             )
 
     async def find_all(
-        self, job: int, task_id: str, images: tuple[SavedImage, ...], output: Path
+        self, ids: JobIds, task_id: str, images: tuple[SavedImage, ...], output: Path
     ) -> SavedCovers | None:
         """Return the covers an earlier run saved, if every one of them is still there and whole."""
         found: list[SavedImage] = []
@@ -196,7 +193,7 @@ class CoverSaver:
                 return None
             found.append(msgspec.structs.replace(there, n=image.n or n))
         for image in found:
-            self._sink.emit(ImageSaved(job=job, task_id=task_id, n=image.n, image=image, is_existing=True))
+            self._sink.emit(ImageSaved(**ids, n=image.n, image=image, is_existing=True))
         return SavedCovers(saved=tuple(found), failed=())
 
     async def _fetch_fresh(
@@ -212,8 +209,7 @@ class CoverSaver:
 
     async def _save_all(
         self,
-        job: int,
-        task_id: str,
+        ids: JobIds,
         folder: Path,
         urls: dict[int, str],
         *,
@@ -223,7 +219,7 @@ class CoverSaver:
     ) -> dict[int, SavedImage | ImageError]:
         turn = asyncio.Semaphore(_AT_ONCE_OF_MANY if len(urls) > _MANY else _AT_ONCE)
         fetched = [n for n in urls if n <= _MAX_IMAGES]
-        save = partial(self._save_one, job, task_id, folder=folder, options=options, turn=turn)
+        save = partial(self._save_one, ids, folder=folder, options=options, turn=turn)
         saves = [in_time(save(n, urls[n], stem=stem_of(n))) for n in fetched]
         # Each to its end, whatever becomes of the others.
         outcomes = await asyncio.gather(*saves, return_exceptions=True)
@@ -244,8 +240,7 @@ class CoverSaver:
 
     async def _save_one(
         self,
-        job: int,
-        task_id: str,
+        ids: JobIds,
         n: int,
         url: str,
         *,
@@ -259,14 +254,10 @@ class CoverSaver:
         def report_progress(received_bytes: int, total_bytes: int | None) -> None:
             nonlocal is_existing
             is_existing = False
-            self._sink.emit(
-                ImageProgressed(
-                    job=job, task_id=task_id, n=n, received_bytes=received_bytes, total_bytes=total_bytes
-                )
-            )
+            self._sink.emit(ImageProgressed(**ids, n=n, received_bytes=received_bytes, total_bytes=total_bytes))
 
         def report_retry(reason: str) -> None:
-            self._sink.emit(ImageRetried(job=job, task_id=task_id, n=n, reason=clean(reason, 200)))
+            self._sink.emit(ImageRetried(**ids, n=n, reason=clean(reason, 200)))
 
         # The saver looks for itself whether the image is there; then no byte of it arrives.
         saved = await self._saver.save(
@@ -281,7 +272,7 @@ class CoverSaver:
         if options.label == "add":
             saved = await self._label(saved)
         image = msgspec.structs.replace(saved, n=n)
-        self._sink.emit(ImageSaved(job=job, task_id=task_id, n=n, image=image, is_existing=is_existing))
+        self._sink.emit(ImageSaved(**ids, n=n, image=image, is_existing=is_existing))
         return image
 
     async def _label(self, image: SavedImage) -> SavedImage:

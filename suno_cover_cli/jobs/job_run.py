@@ -1,7 +1,6 @@
 """One job: what is asked for, what is known of it while it runs, what came of it."""
 
 from pathlib import Path
-from typing import TypedDict
 
 import msgspec
 
@@ -12,7 +11,7 @@ from suno_cover_cli.base.models import JobError, JobRecord, JobResult, JobState,
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.jobs.covers import SavedCovers
 from suno_cover_cli.jobs.poller import WakeUp
-from suno_cover_cli.jobs.ports import Inbox
+from suno_cover_cli.jobs.ports import Inbox, JobIds
 from suno_cover_cli.journal.rows import Claim, JobOptions, JobRow, RowState
 
 _CODE_OK = 200
@@ -81,14 +80,6 @@ class JobOutcome(msgspec.Struct, frozen=True, kw_only=True):
     is_lasting: bool = False
 
 
-class JobIds(TypedDict):
-    """What every event of a job says: its number in the command, and its ids as far as they are known."""
-
-    job: int
-    music_task_id: str | None
-    task_id: str | None
-
-
 class JobRun:
     """What is known of one job while it runs.
 
@@ -107,6 +98,7 @@ class JobRun:
         is_existing: Asked for by its music task, and made before.
         wake_up: Asks for a read outside the interval.
         inbox: Where its callbacks arrive, while they can.
+        refused_count: Callbacks that a signature refused.
         state: What the last read said.
         record: What the service says of the job that has ended.
         via: How that was learnt.
@@ -127,6 +119,7 @@ class JobRun:
         self.is_existing = False
         self.wake_up = WakeUp()
         self.inbox: Inbox | None = None
+        self.refused_count = 0
         self.state: RecordState | None = None
         self.record: JobRecord | None = None
         self.via: Via | None = None

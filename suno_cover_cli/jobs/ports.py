@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from suno_cover_cli.base.models import JobRecord, JobResult, SavedImage, Submission
 from suno_cover_cli.callbacks.content import ReceivedRequest
@@ -28,14 +28,24 @@ class CoverService(Protocol):
         ...
 
 
+class JobIds(TypedDict):
+    """What every event of a job says: its number in the command, and its ids as far as they are known."""
+
+    job: int
+    music_task_id: str | None
+    task_id: str | None
+
+
 class Inbox(Protocol):
     """Where the callbacks of one job arrive; see :mod:`suno_cover_cli.callbacks.exchanges`.
 
     Attributes:
         path: Secret path of its own on the listener.
+        on_refused: Told of each callback that a signature refused.
     """
 
     path: str
+    on_refused: Callable[[ReceivedRequest], None]
 
     async def receive(self) -> ReceivedRequest:
         """Return the next request that wakes the job, a callback or not."""

@@ -14,6 +14,7 @@ from suno_cover_cli.base.clock import Clock, SuspendAwareClock
 from suno_cover_cli.base.errors import AccountError, RefusedError, SunoCoverError
 from suno_cover_cli.base.events import (
     CallbackReceived,
+    CallbackRefused,
     CallbackRejected,
     JobEnded,
     JobFound,
@@ -39,6 +40,7 @@ from suno_cover_cli.service.codes import job_failed
 PLACEHOLDER_URL = "https://example.com/noop"
 """``callBackUrl`` is mandatory but need not work (recorded); what is posted here reaches no inbox."""
 
+_MAX_REFUSED = 10
 _SAVE_GRACE_S = 15.0
 """What saving may still take at the deadline: covers that are ready are not left lying."""
 
@@ -149,7 +151,7 @@ class CoverWorkflow:
             raise job_failed(record.error_code, record.message)
         until = max(run.deadline, self._awake.now() + _SAVE_GRACE_S)
         covers = await self._covers.save(
-            run.request.n,
+            run.ids,
             record,
             run.request.output,
             row=run.known_row,
@@ -210,7 +212,14 @@ class CoverWorkflow:
             return PLACEHOLDER_URL
         # The inbox is there before the service hears of it: its callback may come before its answer.
         run.inbox = self._make_inbox()
+        run.inbox.on_refused = partial(self._report_refused, run)
         return public_url + run.inbox.path
+
+    def _report_refused(self, run: JobRun, request: ReceivedRequest) -> None:
+        run.refused_count += 1
+        if run.refused_count <= _MAX_REFUSED:
+            signature, reason = request.signature, request.signature_reason
+            self._sink.emit(CallbackRefused(**run.ids, signature=signature, reason=reason))
 
     async def _submit_once(self, row: JobRow, music_task_id: str, url: str) -> Submission:
         try:
@@ -237,9 +246,7 @@ class CoverWorkflow:
         ) == (wanted.output, wanted.options.name, wanted.options.write_metadata, wanted.options.label)
         if not is_same_wish or wanted.options.overwrite or not earlier.result.images:
             return None
-        return await self._covers.find_all(
-            run.request.n, run.known_task_id, earlier.result.images, run.request.output
-        )
+        return await self._covers.find_all(run.ids, run.known_task_id, earlier.result.images, run.request.output)
 
     async def _poll(self, run: JobRun) -> tuple[JobRecord, Via]:
         def report_read(record: JobRecord, next_s: float | None) -> None:

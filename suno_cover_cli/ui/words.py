@@ -7,6 +7,7 @@ import msgspec
 
 from suno_cover_cli.base.events import (
     CallbackReceived,
+    CallbackRefused,
     CallbackRejected,
     Event,
     ImageFailed,
@@ -192,12 +193,8 @@ class EventLines:
                 return [
                     Line("state", f"{self._name_of(event)} is {_STATE_WORDS.get(event.state, event.state)}{then}")
                 ]
-            case CallbackReceived():
-                return [self._line("callback", event, f"received (code {event.code}); asking the service")]
-            case CallbackRejected() | WokenUp():
-                what = "odd" if isinstance(event, CallbackRejected) else "not readable"
-                text = f"{what} ({clean(event.reason)}); asking the service"
-                return [self._line("callback", event, text, "warning")]
+            case CallbackReceived() | CallbackRejected() | CallbackRefused() | WokenUp():
+                return self._callback_lines(event)
             case ImageRetried():
                 text = f"image {event.n}: {clean(event.reason)}; trying again"
                 return [self._line("retry", event, text, "warning")]
@@ -206,6 +203,17 @@ class EventLines:
                 text = f"{event.image.path} ({describe_image(event.image)}{known})"
                 return [self._line("saved", event, text, "good")]
         return []
+
+    def _callback_lines(
+        self, event: CallbackReceived | CallbackRejected | CallbackRefused | WokenUp
+    ) -> list[Line]:
+        if isinstance(event, CallbackReceived):
+            return [self._line("callback", event, f"received (code {event.code}); asking the service")]
+        if isinstance(event, CallbackRefused):
+            text = f"refused with 401, signature {event.signature}: {clean(event.reason)}"
+            return [self._line("callback", event, text, "warning")] if self._is_verbose else []
+        what = "odd" if isinstance(event, CallbackRejected) else "not readable"
+        return [self._line("callback", event, f"{what} ({clean(event.reason)}); asking the service", "warning")]
 
     def _name_of(self, event: JobEvent) -> str:
         return self._names.get(event.job, "") or clean(event.music_task_id or event.task_id or "job", 128)
