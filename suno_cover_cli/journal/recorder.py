@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self
@@ -17,7 +17,10 @@ _MAX_WAITING_BYTES = 32 * 1024 * 1024
 # A commit costs nearly the same for one event as for many. The larger the crowd that came, the longer the next one
 # is let gather: by a millisecond an event, which goes unnoticed until there are hundreds.
 _GATHER_S_PER_EVENT = 0.001
-_LONGEST_GATHER_S = 0.5
+_LONGEST_GATHER_S = 0.1
+# Answers go out on the same loop, under the same lock of the interpreter: what is made of thousands of events at
+# once, they would wait for.
+_MAX_SLICE = 32
 _LEAVING_S = 1.0
 
 
@@ -131,24 +134,37 @@ class Recorder:
             self._news.clear()
             batch, self._waiting, self._waiting_bytes = list(self._waiting), deque(), 0
             answers, self._answers, self._answers_bytes = list(self._answers.items()), OrderedDict(), 0
-            # Taken here: the thread that writes must not look at what changes meanwhile.
-            rows = [(entry.request, entry.answer) for entry in batch]
-            first = None
+            await self._write(batch, answers)
+            if not self._waiting and not self._answers:
+                self._idle.set()
+                continue
+            gather_s = min(_GATHER_S_PER_EVENT * len(batch), _LONGEST_GATHER_S)
+            with suppress(TimeoutError):
+                await within(self._clock, gather_s, self._leaving.wait())
+
+    async def _write(self, batch: Sequence[Recordable], answers: Sequence[tuple[int, RecordedAnswer]]) -> None:
+        rows: list[tuple[ReceivedRequest, RecordedAnswer | None]] = []
+        first: int | None = None
+        told = 0
+        try:
+            for part in _slices(batch):
+                # Taken here: the thread that writes must not look at what changes meanwhile.
+                rows += [(entry.request, entry.answer) for entry in part]
+                await asyncio.sleep(0)
             try:
                 first = await self._store.add(rows, answers)
             except DatabaseError as error:
                 self._tell(error)
-            finally:
-                # Cancelled here, the batch may be on disk or not: it is reported as if it were not.
-                self._on_written(batch, first)
-            if first is not None:
-                self._catch_up(batch, rows, first)
-            if not self._waiting and not self._answers:
-                self._idle.set()
-            else:
-                gather_s = min(_GATHER_S_PER_EVENT * len(batch), _LONGEST_GATHER_S)
-                with suppress(TimeoutError):
-                    await within(self._clock, gather_s, self._leaving.wait())
+            for part in _slices(batch):
+                self._on_written(part, None if first is None else first + told)
+                told += len(part)
+                await asyncio.sleep(0)
+        finally:
+            # Cancelled before the write came back, it may be on disk or not: it is reported as if it were not.
+            if told < len(batch):
+                self._on_written(batch[told:], None if first is None else first + told)
+        if first is not None:
+            self._catch_up(batch, rows, first)
 
     def _catch_up(
         self,
@@ -165,6 +181,10 @@ class Recorder:
         if error.message not in self._told:
             self._told.add(error.message)
             self._on_trouble(error)
+
+
+def _slices(batch: Sequence[Recordable]) -> Iterator[Sequence[Recordable]]:
+    return (batch[start : start + _MAX_SLICE] for start in range(0, len(batch), _MAX_SLICE))
 
 
 def _size_of(answer: RecordedAnswer) -> int:
