@@ -3,16 +3,18 @@
 import itertools
 import sqlite3
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
 from tests.bench.lab import Lab, end_of_input, read_line, wait_for
 from tests.bench.load import LoadReport, call_once, callback_requests, send_callbacks
-from tests.bench.rows import Figure, Goal, Rounds, Row, Unit, at_most, ratio_at_least
+from tests.bench.processes import usage_of
+from tests.bench.rows import Figure, Goal, Rounds, Row, Unit, at_most, ratio_at_least, ratio_at_most
 from tests.bench.samples import Samples
 
 _BARE = "a bare aiohttp handler"
@@ -26,32 +28,67 @@ _REST_S = 1.5
 # What is recorded is on the disk half a second later, or never, where more came than the disk took.
 _PATIENCE_S = 0.7
 _LOOK_EVERY_S = 0.02
-# Only in the long form: what few rounds tell of a hundredth differs from run to run by half.
-_SHARES = (0.5, 0.99)
+_MIB = 1024 * 1024
 
 
 def measure_callbacks(lab: Lab) -> Rounds:
     """The listener as ``generate`` uses it."""
     with lab.process(lab.subject("listener")) as ours:
         goal = ratio_at_least(0.9)
-        yield from _compare(lab, read_line(ours), "recording off", goal, count=lab.choose(1000, 4000))
+        yield from _compare(
+            lab, lab.baseline("handler"), read_line(ours), "recording off", goal, count=lab.choose(1000, 4000)
+        )
 
 
 def measure_recorded_callbacks(lab: Lab) -> Rounds:
     """All of ``listen``: each callback is numbered, written down, and printed as a line of JSON."""
-    ready = lab.new_folder() / "ready"
-    command = lab.program("listen", "--no-tunnel", "--json", "--ready-file", str(ready))
-    with lab.process(command, reads_stdout=False) as ours:
-        wait_for(ready.exists, ours)
-        yield from _compare(
+    with _listening(lab) as (ours, url, journal):
+        for rows in _compare(
             lab,
-            ready.read_text().strip(),
+            lab.baseline("handler"),
+            url,
             "recording on (`listen --json`)",
             ratio_at_least(0.8),
-            # Long against the half second by which the record may be behind, which the baseline must not pay for.
+            slowest=ratio_at_most(3.0),
+            # Long against the tenth of a second that the record may be behind: the baseline must not pay for it.
             count=lab.choose(6000, 30_000),
-            is_done=partial(_is_recorded, Path(lab.environ["SUNO_COVER_STATE_DIR"]) / "journal.sqlite3"),
-        )
+            is_done=partial(_is_recorded, journal),
+        ):
+            peak = Row(
+                figure="\N{HORIZONTAL ELLIPSIS} most memory `listen --json` took",
+                unit=Unit.BYTES,
+                samples=Samples(ours=(float(usage_of(ours.pid).peak_bytes),)),
+                goal=at_most(80 * _MIB),
+            )
+            yield [*rows, peak]
+
+
+def measure_forwarded_callbacks(lab: Lab) -> Rounds:
+    """``listen --forward-to``: each callback is recorded, printed, and answered as the receiver behind it does."""
+    with lab.process(lab.baseline("handler")) as receiver:
+        address = read_line(receiver)
+        with _listening(lab, "--forward-to", address) as (_, url, journal):
+            yield from _compare(
+                lab,
+                lab.baseline("forwarder", address),
+                url,
+                "recording and forwarding (`listen --forward-to`)",
+                ratio_at_least(0.8),
+                count=lab.choose(1500, 8000),
+                bare="a bare aiohttp handler that forwards with an aiohttp session",
+                is_done=partial(_is_recorded, journal),
+            )
+
+
+@contextmanager
+def _listening(lab: Lab, *options: str) -> Iterator[tuple["subprocess.Popen[str]", str, Path]]:
+    """Run ``listen``; yield its process, its address and its record, which is empty."""
+    folder = lab.new_folder()
+    ready = folder / "ready"
+    command = lab.program("listen", "--no-tunnel", "--json", "--ready-file", str(ready), *options)
+    with lab.process(command, {"SUNO_COVER_STATE_DIR": str(folder)}, reads_stdout=False) as ours:
+        wait_for(ready.exists, ours)
+        yield ours, ready.read_text().strip(), folder / "journal.sqlite3"
 
 
 def _is_recorded(database: Path, count: int) -> bool:
@@ -61,19 +98,31 @@ def _is_recorded(database: Path, count: int) -> bool:
 
 
 def _compare(
-    lab: Lab, url: str, what: str, goal: Goal, *, count: int, is_done: Callable[[int], bool] = lambda _: True
+    lab: Lab,
+    baseline: Sequence[str],
+    url: str,
+    what: str,
+    goal: Goal,
+    *,
+    count: int,
+    slowest: Goal | None = None,
+    bare: str = _BARE,
+    is_done: Callable[[int], bool] = lambda _: True,
 ) -> Rounds:
     """Send so many callbacks to one and to the other, again and again.
 
     Args:
         lab: For the baseline's process.
+        baseline: Its command line; it prints its address.
         url: Of ours.
         what: For the name of the row.
         goal: Of the rate.
         count: Callbacks in a round, of which the first only warms up.
+        slowest: Goal of the slowest hundredth.
+        bare: What the baseline is.
         is_done: Whether ours has finished with so many; until then, or :data:`_PATIENCE_S`, it is let alone.
     """
-    with lab.process(lab.baseline("handler")) as theirs:
+    with lab.process(baseline) as theirs:
         urls = url, read_line(theirs)
         taken: list[tuple[LoadReport, LoadReport]] = []
         for n in itertools.count(1):
@@ -83,11 +132,18 @@ def _compare(
                 time.sleep(_LOOK_EVERY_S)
             taken.append((mine, send_callbacks(urls[1], count)))
             if len(taken) > 1:
-                yield list(_rows_of(taken[1:], what, goal, lab.choose((), _SHARES)))
+                shares = (
+                    {0.99: slowest} if lab.is_short and slowest else lab.choose({}, {0.5: None, 0.99: slowest})
+                )
+                yield list(_rows_of(taken[1:], what, goal, shares, bare))
 
 
 def _rows_of(
-    taken: Sequence[tuple[LoadReport, LoadReport]], what: str, goal: Goal, shares: Iterable[float]
+    taken: Sequence[tuple[LoadReport, LoadReport]],
+    what: str,
+    goal: Goal,
+    shares: Mapping[float, Goal | None],
+    bare: str,
 ) -> Iterator[Row]:
     """Rate and latencies of what was sent to ours and to the other."""
     yield Row(
@@ -97,10 +153,10 @@ def _rows_of(
             ours=tuple(mine.per_second for mine, _ in taken),
             baseline=tuple(other.per_second for _, other in taken),
         ),
-        baseline=_BARE,
+        baseline=bare,
         goal=goal,
     )
-    for share in shares:
+    for share, bound in shares.items():
         yield Row(
             figure=f"\N{HORIZONTAL ELLIPSIS} latency of the answers, p{share * 100:.0f}",
             unit=Unit.SECONDS,
@@ -108,7 +164,8 @@ def _rows_of(
                 ours=tuple(mine.quantile(share) for mine, _ in taken),
                 baseline=tuple(other.quantile(share) for _, other in taken),
             ),
-            baseline=_BARE,
+            baseline=bare,
+            goal=bound,
         )
 
 
@@ -157,5 +214,6 @@ def _call_for(url: str, seconds: float) -> LoadReport:
 FIGURES = (
     Figure(name="callbacks", measure=measure_callbacks, rounds=(18, 41)),
     Figure(name="callbacks-recorded", measure=measure_recorded_callbacks, rounds=(4, 11)),
+    Figure(name="callbacks-forwarded", measure=measure_forwarded_callbacks, rounds=(0, 7)),
     Figure(name="attack", measure=measure_attack, rounds=(1, 5)),
 )
