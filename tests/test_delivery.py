@@ -15,15 +15,8 @@ from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.callbacks.content import ReceivedRequest
-from suno_cover_cli.callbacks.delivery import (
-    ANSWER_S,
-    FORWARD_S,
-    CallbackSender,
-    Delivery,
-    Outcome,
-    forwarded_headers,
-)
-from suno_cover_cli.callbacks.exchanges import Answer
+from suno_cover_cli.callbacks.delivery import ANSWER_S, FORWARD_S, CallbackSender, forwarded_headers
+from suno_cover_cli.callbacks.exchanges import Answer, Delivery, Outcome
 from suno_cover_cli.callbacks.targets import Target, parse_target, refuse_loop
 from tests.clocks import ScaledClock
 from tests.listener_fixtures import TASK, callback_body, new_listener

@@ -21,7 +21,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from suno_cover_cli.callbacks.content import ReceivedRequest
-from suno_cover_cli.callbacks.delivery import Delivery, Outcome
+from suno_cover_cli.callbacks.exchanges import Delivery, Outcome
 from suno_cover_cli.listen.events import EventLog, ListenEvent
 from suno_cover_cli.listen.ndjson import JsonView
 from tests.listen_fixtures import Listening, listening, receiving

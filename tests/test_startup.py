@@ -105,6 +105,23 @@ def test_a_tab_loads_nothing_heavy(cli: Cli, words: list[str], allowed: set[str]
     assert found & (HEAVY | {"typer", "rich"}) == allowed
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["history"],
+        ["history", "--callbacks"],
+        ["history", "--json"],
+        ["pick", "--list"],
+        ["export", "--list-profiles"],
+        ["config", "list"],
+        ["trigger", "--list"],
+    ],
+)
+def test_what_only_reads_a_file_loads_no_network(cli: Cli, words: list[str]) -> None:
+    """A list of what is on this machine needs neither the HTTP client, nor the decoder, nor the tunnel."""
+    assert loaded(cli, *words) & {"aiohttp", "yarl", "PIL", "pyngrok", "tenacity"} == set()
+
+
 def test_the_version_does_not_load_the_parser(cli: Cli) -> None:
     """The version is printed without loading what parses command lines."""
     assert loaded(cli, "--version") & {"typer", "rich"} == set()

@@ -10,13 +10,11 @@ import base64
 import io
 import ssl
 from collections.abc import Iterable
-from enum import StrEnum
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
 import aiohttp
-import msgspec
 from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
@@ -25,7 +23,7 @@ from suno_cover_cli.base.clock import Clock, within
 from suno_cover_cli.base.proxies import Proxy, find_proxy
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.content import quoted
-from suno_cover_cli.callbacks.exchanges import RawHeaders, Rest
+from suno_cover_cli.callbacks.exchanges import Delivery, Outcome, RawHeaders, Rest
 from suno_cover_cli.callbacks.faults import Fault, advise, describe_fault
 from suno_cover_cli.callbacks.targets import Target, is_this_machine
 
@@ -60,46 +58,6 @@ _HOP_BY_HOP = frozenset(
 )
 _NOTHING_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _BODILESS_METHODS = {"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"}
-
-
-class Outcome(StrEnum):
-    """How a delivery ended."""
-
-    ANSWERED = "answered"
-    UNREACHABLE = "unreachable"
-    TIMED_OUT = "timed_out"
-
-
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one delivery.
-
-    Attributes:
-        url: Where to, without the query of the request.
-        outcome: See :class:`Outcome`.
-        status: Of the receiver's answer; ``None`` without one.
-        latency_ms: From the first attempt to connect to the end of the answer, or of what is kept of it, or to
-            giving up.
-        headers: Of the answer, those that go on to the sender.
-        body: The first 64 KiB of the answer, as sent, untrusted.
-        size: Bytes of the whole answer, where it is longer than ``body`` and that is known.
-        error: Why there is no answer, one cleaned line; empty with one.
-        advice: What helps, for an answer other than 200 or none; may be empty.
-    """
-
-    url: str
-    outcome: Outcome
-    status: int | None = None
-    latency_ms: float
-    headers: RawHeaders = ()
-    body: bytes = b""
-    size: int | None = None
-    error: str = ""
-    advice: str = ""
-
-    @property
-    def is_accepted(self) -> bool:
-        """Whether the service would be content: 200, in time."""
-        return self.status == _OK
 
 
 class CallbackSender:

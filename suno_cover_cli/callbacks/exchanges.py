@@ -7,6 +7,7 @@ import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
+from enum import StrEnum
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
@@ -23,6 +24,47 @@ _MAX_UNREAD = 256
 _MAX_UNREAD_BYTES = 2 * 1024 * 1024
 _MAX_REMEMBERED = 1000
 _IDS_AT_ONCE = 64
+_OK = 200
+
+
+class Outcome(StrEnum):
+    """How a delivery ended."""
+
+    ANSWERED = "answered"
+    UNREACHABLE = "unreachable"
+    TIMED_OUT = "timed_out"
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one delivery.
+
+    Attributes:
+        url: Where to, without the query of the request.
+        outcome: See :class:`Outcome`.
+        status: Of the receiver's answer; ``None`` without one.
+        latency_ms: From the first attempt to connect to the end of the answer, or of what is kept of it, or to
+            giving up.
+        headers: Of the answer, those that go on to the sender.
+        body: The first 64 KiB of the answer, as sent, untrusted.
+        size: Bytes of the whole answer, where it is longer than ``body`` and that is known.
+        error: Why there is no answer, one cleaned line; empty with one.
+        advice: What helps, for an answer other than 200 or none; may be empty.
+    """
+
+    url: str
+    outcome: Outcome
+    status: int | None = None
+    latency_ms: float
+    headers: RawHeaders = ()
+    body: bytes = b""
+    size: int | None = None
+    error: str = ""
+    advice: str = ""
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the service would be content: 200, in time."""
+        return self.status == _OK
 
 
 class Rest(Protocol):

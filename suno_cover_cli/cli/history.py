@@ -90,7 +90,6 @@ def prepare_history(options: HistoryOptions, context: "Context") -> "Coroutine[A
     """
     from suno_cover_cli.base.errors import UsageError
     from suno_cover_cli.base.text import clean
-    from suno_cover_cli.listen.recorded import list_events
 
     if options.callbacks and (options.prunes or options.paths or options.state is not None):
         raise UsageError(
@@ -108,6 +107,8 @@ def prepare_history(options: HistoryOptions, context: "Context") -> "Coroutine[A
         )
     settings, _ = context.settings(ProfileOptions())
     if options.callbacks:
+        from suno_cover_cli.listen.recorded import list_events
+
         limit = _DEFAULT_LIMIT if options.limit is None and not context.output.is_json else options.limit
         return list_events(settings.state_dir, context, limit=limit or None, task_id=options.task_id)
     return _history(options, settings.state_dir, context)

@@ -6,7 +6,8 @@ from functools import partial
 from suno_cover_cli.base.clock import Clock, in_daemon_thread
 from suno_cover_cli.base.errors import TunnelError, UsageError
 from suno_cover_cli.base.events import NullSink
-from suno_cover_cli.callbacks.delivery import ANSWER_S, CallbackSender, Delivery
+from suno_cover_cli.callbacks.delivery import ANSWER_S, CallbackSender
+from suno_cover_cli.callbacks.exchanges import Delivery
 from suno_cover_cli.callbacks.listener import CallbackListener
 from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.callbacks.samples import build_sample

@@ -9,7 +9,8 @@ from suno_cover_cli.base.errors import UsageError, reason_of
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.files import read_given
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.delivery import CallbackSender, Delivery, Outcome
+from suno_cover_cli.callbacks.delivery import CallbackSender
+from suno_cover_cli.callbacks.exchanges import Delivery, Outcome
 from suno_cover_cli.callbacks.samples import Expectation, is_expected
 from suno_cover_cli.callbacks.targets import parse_header, parse_target
 from suno_cover_cli.listen.words import said_by

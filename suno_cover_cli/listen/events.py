@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from suno_cover_cli.callbacks.content import ReceivedRequest
-from suno_cover_cli.callbacks.delivery import Delivery
-from suno_cover_cli.callbacks.exchanges import Exchange
+from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
 from suno_cover_cli.callbacks.kinds import CallbackKind
 from suno_cover_cli.journal.recorder import Recordable
 from suno_cover_cli.journal.recordings import ForwardReport, RecordedAnswer

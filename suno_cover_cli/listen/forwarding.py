@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from suno_cover_cli.callbacks.delivery import CallbackSender, Delivery, Outcome
-from suno_cover_cli.callbacks.exchanges import Answer
+from suno_cover_cli.callbacks.delivery import CallbackSender
+from suno_cover_cli.callbacks.exchanges import Answer, Delivery, Outcome
 from suno_cover_cli.listen.events import ListenEvent
 
 MAX_TARGETS = 16

@@ -15,8 +15,7 @@ import msgspec
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.text import cells_of, clean, fold
 from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, is_too_deep, read_body
-from suno_cover_cli.callbacks.delivery import Delivery
-from suno_cover_cli.callbacks.exchanges import Exchange
+from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
 from suno_cover_cli.listen.events import ListenEvent
 from suno_cover_cli.listen.words import (
     cut_at_word,

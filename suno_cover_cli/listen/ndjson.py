@@ -14,8 +14,7 @@ from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, is_too_deep, read_body
 from suno_cover_cli.callbacks.content import CallbackContent, NotACallbackError, ReceivedRequest, parse_callback
-from suno_cover_cli.callbacks.delivery import Delivery
-from suno_cover_cli.callbacks.exchanges import Exchange
+from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
 from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage
 from suno_cover_cli.journal.recordings import ForwardReport, RecordedAnswer, Recording
 from suno_cover_cli.listen.events import ListenEvent, joined_headers, report_delivery

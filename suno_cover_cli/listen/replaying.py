@@ -2,7 +2,8 @@
 
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.callbacks.bodies import Headers
-from suno_cover_cli.callbacks.delivery import CallbackSender, Delivery
+from suno_cover_cli.callbacks.delivery import CallbackSender
+from suno_cover_cli.callbacks.exchanges import Delivery
 from suno_cover_cli.journal.recordings import Recording
 
 # What a body of one's own no longer is.

@@ -7,8 +7,7 @@ from suno_cover_cli.base.text import cells_of, clean, cut
 from suno_cover_cli.callbacks.bodies import UnreadableError, codings_of, unpack
 from suno_cover_cli.callbacks.charsets import decode_text
 from suno_cover_cli.callbacks.content import CallbackContent
-from suno_cover_cli.callbacks.delivery import Delivery, Outcome
-from suno_cover_cli.callbacks.exchanges import Exchange
+from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, Outcome
 from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage
 from suno_cover_cli.journal.recordings import Recording
 from suno_cover_cli.listen.events import ListenEvent
