@@ -58,25 +58,25 @@ class ConnectionRegistry:
         self._limits = limits
         self._clock = clock
         # Connection -> when the waiting began. Appended to with the current time only, hence always in order.
-        self._strangers: dict[Connection, float] = {}
+        self._unknown: dict[Connection, float] = {}
         self._known: dict[Connection, float] = {}
         self._answering: set[Connection] = set()
         self._held_bytes = 0
         self._settled = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._strangers) + len(self._known) + len(self._answering)
+        return len(self._unknown) + len(self._known) + len(self._answering)
 
     def opened(self, connection: Connection) -> None:
         """Note a new connection, and make room for it. It goes itself when all others are owed answers."""
-        self._strangers[connection] = self._clock.monotonic()
+        self._unknown[connection] = self._clock.monotonic()
         if len(self) > self._limits.max_connections:
             self._drop(next(self._longest_waiting()))
 
     def waits(self, connection: Connection, *, is_known: bool = False) -> None:
         """Note that its client is to act next; ``is_known`` when it has just brought a callback."""
         if self._forget(connection):
-            (self._known if is_known else self._strangers)[connection] = self._clock.monotonic()
+            (self._known if is_known else self._unknown)[connection] = self._clock.monotonic()
 
     def answers(self, connection: Connection) -> None:
         """Note that a whole request is here and an answer is owed."""
@@ -106,13 +106,13 @@ class ConnectionRegistry:
     def drop_overdue(self) -> None:
         """Drop connections that took too long."""
         now_s = self._clock.monotonic()
-        for waiting, limit_s in ((self._strangers, self._limits.request_s), (self._known, self._limits.idle_s)):
+        for waiting, limit_s in ((self._unknown, self._limits.request_s), (self._known, self._limits.idle_s)):
             for connection in [one for one, since_s in waiting.items() if now_s - since_s > limit_s]:
                 self._drop(connection)
 
     def drop_waiting(self) -> None:
         """Drop connections that wait for no answer."""
-        for connection in [*self._strangers, *self._known]:
+        for connection in [*self._unknown, *self._known]:
             self._drop(connection)
 
     async def wait_settled(self) -> None:
@@ -127,14 +127,14 @@ class ConnectionRegistry:
             if not self._answering:
                 self._settled.set()
             return True
-        return self._strangers.pop(connection, None) is not None or self._known.pop(connection, None) is not None
+        return self._unknown.pop(connection, None) is not None or self._known.pop(connection, None) is not None
 
     def _drop(self, connection: Connection) -> None:
         self.closed(connection)
         connection.drop()
 
     def _longest_waiting(self) -> Iterator[Connection]:
-        both = heapq.merge(self._strangers.items(), self._known.items(), key=itemgetter(1))
+        both = heapq.merge(self._unknown.items(), self._known.items(), key=itemgetter(1))
         return (connection for connection, _ in both)
 
 

@@ -288,10 +288,10 @@ class CallbackListener:
     def _remote_of(self, request: web.BaseRequest) -> str:
         """Return the sender's address: what the agent says where the agent connects, else the peer's."""
         peer = request.remote or ""
-        told = request.headers.getall(_FORWARDED_FOR, ()) if self._trusts_forwarded_for else ()
-        if told and _is_loopback(peer):
+        given = request.headers.getall(_FORWARDED_FOR, ()) if self._trusts_forwarded_for else ()
+        if given and _is_loopback(peer):
             # What the sender wrote there itself stands before what the agent has added.
-            last = told[-1].rpartition(",")[2].strip()
+            last = given[-1].rpartition(",")[2].strip()
             if _is_address(last):
                 return last
         return peer

@@ -34,7 +34,7 @@ _MAX_FIELD_BYTES = 8190
 _READ_BYTES = 16 * 1024
 # How long a refused sender may go on sending, so that it reads the refusal instead of a reset.
 _LINGER_S = 2.0
-# aiohttp's idle timer has one duration for everybody; the registry tells strangers from known senders.
+# aiohttp's idle timer has one duration for everybody; the registry tells known senders from others.
 _AIOHTTP_KEEPALIVE_S = 3600.0
 _SERVER_NAME = "suno-cover"
 _BODILESS = {204, 304}

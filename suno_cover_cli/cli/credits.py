@@ -37,13 +37,10 @@ def fetch_credits(options: CreditsOptions, context: "Context") -> "Coroutine[Any
 
 
 async def _fetch_credits(settings: "Settings", key: "Secret", context: "Context") -> "ExitCode":
-    from suno_cover_cli.base.events import NullSink
     from suno_cover_cli.base.exits import ExitCode
-    from suno_cover_cli.service.api import open_api
     from suno_cover_cli.ui.output import json_line
 
-    opening = open_api(settings, key, clock=context.clock, sink=NullSink(), user_agent=context.user_agent)
-    async with opening as api:
+    async with context.open_api(settings, key) as api:
         balance = await api.fetch_credits()
     # Documented as an integer, recorded as a decimal: whole numbers are shown whole.
     shown = int(balance) if balance.is_integer() else balance

@@ -54,13 +54,10 @@ def read_status(options: StatusOptions, context: "Context") -> "Coroutine[Any, A
 
 
 async def _read_status(task_id: str, settings: "Settings", key: "Secret", context: "Context") -> "ExitCode":
-    from suno_cover_cli.base.events import NullSink
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.base.models import RecordState
-    from suno_cover_cli.service.api import open_api
 
-    opening = open_api(settings, key, clock=context.clock, sink=NullSink(), user_agent=context.user_agent)
-    async with opening as api:
+    async with context.open_api(settings, key) as api:
         record = await api.fetch_job(task_id)
     _print(record, context.output)
     return {

@@ -12,12 +12,11 @@ import aiohttp
 
 from suno_cover_cli.base.clock import Clock, in_daemon_thread
 from suno_cover_cli.base.errors import SunoCoverError, UnavailableError, reason_of
-from suno_cover_cli.base.events import NullSink
 from suno_cover_cli.base.proxies import Proxies, Proxy
 from suno_cover_cli.base.settings import is_loopback_url
 from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.doctor.checks import Doctor, Finding, Status, Subject, failed, passed, skipped, warned
-from suno_cover_cli.service.api import RetryPolicy, open_api
+from suno_cover_cli.service.api import RetryPolicy
 
 _MAX_SKEW_S = 300.0
 """What is allowed to a signature's stamp; certificates forgive more."""
@@ -51,17 +50,8 @@ async def check_service(subject: Subject, doctor: Doctor) -> None:
 
 async def _check_account(subject: Subject, key: Secret) -> Finding:
     """Read the balance: it shows whether the key is taken, and costs nothing."""
-    settings, clock = subject.settings, subject.context.clock
-    opening = open_api(
-        settings,
-        key,
-        clock=clock,
-        sink=NullSink(),
-        user_agent=subject.context.user_agent,
-        policy=RetryPolicy(max_attempts=1),
-        writes=False,
-    )
-    async with opening as api:
+    settings, once = subject.settings, RetryPolicy(max_attempts=1)
+    async with subject.context.open_api(settings, key, policy=once, writes=False) as api:
         balance = await api.fetch_credits()
     if balance <= 0:
         return failed(

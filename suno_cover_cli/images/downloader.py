@@ -199,11 +199,11 @@ class Downloader:
                 return await self._run(transfer.finish, rest)
         except (NotAnImageError, DamagedImageError) as error:
             await self._run(transfer.forget)
+            shown = transfer.sent(error) if isinstance(error, NotAnImageError) else error
             if isinstance(error, NotAnImageError) and error.is_lasting:
-                raise transfer.sent(error) from error
-            told = transfer.sent(error) if isinstance(error, NotAnImageError) else error
+                raise shown from error
             raise AttemptError(
-                told.message, code=told.code, hint=told.hint, max_attempts=_CONTENT_ATTEMPTS
+                shown.message, code=shown.code, hint=shown.hint, max_attempts=_CONTENT_ATTEMPTS
             ) from error
         except UnsupportedImageError as error:
             raise transfer.sent(error) from error

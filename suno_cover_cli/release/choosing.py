@@ -206,8 +206,8 @@ class CarriedMarks(msgspec.Struct, frozen=True, kw_only=True):
 
     def describe(self) -> str:
         """Say it on one line."""
-        told = [mark.describe() for mark in self.marks] + list(self.troubles)
-        return f"{clean(self.file, 200)}: {'; '.join(told) or 'no label'}"
+        parts = [*(mark.describe() for mark in self.marks), *self.troubles]
+        return f"{clean(self.file, 200)}: {'; '.join(parts) or 'no label'}"
 
     def entry(self) -> dict[str, Any]:
         """Return it as scripts read it."""

@@ -174,8 +174,8 @@ def marks_of_exif(exif: bytes) -> list[Mark]:
         for name, text in origin.items()
         if name in {"UserComment", "ImageDescription"} and aigc_of(text) is not None
     ]
-    told = ", ".join(f"{name} {clean(text, 60)}" for name, text in origin.items()) or f"{len(exif)} bytes"
-    return [*found, Mark(kind="exif", carrier="file", value=told)]
+    parts = ", ".join(f"{name} {clean(text, 60)}" for name, text in origin.items()) or f"{len(exif)} bytes"
+    return [*found, Mark(kind="exif", carrier="file", value=parts)]
 
 
 def _describe_aigc(text: str) -> str:
@@ -183,6 +183,6 @@ def _describe_aigc(text: str) -> str:
     if fields is None:
         return clean(text, _MAX_SHOWN_CHARS)
     label = clean(fields.pop("Label"), 20)
-    told = [_AIGC_LABELS.get(label, f"label {label}")]
-    told += [f"{clean(name, 40)} {clean(value, 80)}" for name, value in fields.items() if value]
-    return ", ".join(told)
+    parts = [_AIGC_LABELS.get(label, f"label {label}")]
+    parts += [f"{clean(name, 40)} {clean(value, 80)}" for name, value in fields.items() if value]
+    return ", ".join(parts)

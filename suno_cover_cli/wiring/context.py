@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import msgspec
 
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import KeyRefusedError, SunoCoverError
+from suno_cover_cli.base.events import NullSink, Sink
 from suno_cover_cli.base.keys import WebhookKey, hidden_profile_key, load_api_key, load_webhook_key
 from suno_cover_cli.base.providers import (
     PROVIDERS,
@@ -29,6 +31,7 @@ from suno_cover_cli.ui.words import HANG_CHARS, Line
 
 if TYPE_CHECKING:
     from suno_cover_cli.journal.database import Database
+    from suno_cover_cli.service.api import RetryPolicy, SunoApi
 
 _PACKAGES = ("suno-cover", "aiohttp", "msgspec", "Pillow", "rich", "typer")
 
@@ -92,6 +95,36 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         from suno_cover_cli.journal.database import Database
 
         return Database(state_dir / "journal.sqlite3", clock=self.clock, sink=WarningSink(self.output))
+
+    def open_api(
+        self,
+        settings: Settings,
+        key: Secret,
+        *,
+        sink: Sink | None = None,
+        policy: "RetryPolicy | None" = None,
+        writes: bool = True,
+    ) -> "AbstractAsyncContextManager[SunoApi]":
+        """Return the API of the settings' service, to be entered; see :func:`~service.api.open_api`.
+
+        Args:
+            settings: Service, rate and state folder.
+            key: Of the account.
+            sink: Hears of every retry.
+            policy: Patience; by default that of a command that makes a call or two.
+            writes: The file of the limit is made where there is none.
+        """
+        from suno_cover_cli.service.api import open_api
+
+        return open_api(
+            settings,
+            key,
+            clock=self.clock,
+            sink=sink or NullSink(),
+            user_agent=self.user_agent,
+            policy=policy,
+            writes=writes,
+        )
 
     def provider(self, sources: Sources, options: ProviderOptions) -> Provider:
         """Find the provider, for a command that needs no other setting.

@@ -328,10 +328,9 @@ async def _open_clients(
     """Load the HTTP client, which takes a tenth of a second, and what speaks through it."""
     with loading():
         from suno_cover_cli.images.downloader import Downloader
-        from suno_cover_cli.service.api import JOBS, open_api
+        from suno_cover_cli.service.api import JOBS
 
-    opening = open_api(settings, key, clock=context.clock, sink=sink, user_agent=context.user_agent, policy=JOBS)
-    api = await stack.enter_async_context(opening)
+    api = await stack.enter_async_context(context.open_api(settings, key, sink=sink, policy=JOBS))
     saver = Downloader(
         allow_loopback=settings.is_loopback,
         clock=context.clock,

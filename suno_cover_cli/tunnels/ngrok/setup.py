@@ -302,10 +302,10 @@ async def fetch_agent(
             reason = failure
         except OSError as error:
             reason = reason_of(error)
-    way = f" through the proxy in {proxy.source} ({proxy.shown})" if proxy is not None else ""
+    route = f" through the proxy in {proxy.source} ({proxy.shown})" if proxy is not None else ""
     raise plain_error(
         "ngrok_download",
-        f"the ngrok agent could not be downloaded{way}: {clean(reason, 160)}",
+        f"the ngrok agent could not be downloaded{route}: {clean(reason, 160)}",
         f"Install it from {DOWNLOAD_PAGE}, or say where it is with --ngrok-path.",
     )
 
