@@ -161,7 +161,9 @@ def load_settings(flags: Mapping[str, str | Path | None], where: Sources) -> Set
         history_jobs=int(values.get("history_jobs", SETTINGS["history_jobs"].default)),
         history_events=int(values.get("history_events", SETTINGS["history_events"].default)),
         history_days=int(values.get("history_days", SETTINGS["history_days"].default)),
-        state_dir=_state_dir(values, sources),
+        state_dir=expand_user(values["state_dir"], sources["state_dir"])
+        if "state_dir" in values
+        else state_folder({}),
         sources=sources,
     )
 
@@ -192,12 +194,6 @@ def _find(setting: str, flag: str | Path | None, where: Sources) -> tuple[str, s
         if value is not None and str(value) != "":
             return str(value), source
     return None
-
-
-def _state_dir(values: Mapping[str, str], sources: Mapping[str, str]) -> Path:
-    if "state_dir" not in values:
-        return state_folder({})
-    return expand_user(values["state_dir"], sources["state_dir"])
 
 
 def checked_value(setting: str, value: str, source: str, providers: Providers) -> str:

@@ -182,12 +182,9 @@ class CallbackListener:
         route = self._route(path)
         if route in self._inboxes:
             raise UsageError("The callback path is taken", code="bad_path", hint="Choose another --path")
-        inbox = CallbackInbox(path, on_close=partial(self._close_route, route), is_read=is_read)
+        inbox = CallbackInbox(path, on_close=partial(self._inboxes.pop, route), is_read=is_read)
         self._inboxes[route] = inbox
         return inbox
-
-    def _close_route(self, route: bytes) -> None:
-        del self._inboxes[route]
 
     async def _sweep(self) -> None:
         while True:

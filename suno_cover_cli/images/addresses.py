@@ -2,7 +2,7 @@
 
 A URL says little about where it leads: a name may resolve to anything, and to something else a moment later.
 So a URL is checked when it is read, and the address itself once more where the socket is made
-(:meth:`AddressGuard.open_secure_socket`), after which nothing can change it.
+(:meth:`AddressGuard.open_socket`), after which nothing can change it.
 """
 
 import ipaddress
@@ -158,23 +158,16 @@ class AddressGuard:
         is_local = is_loopback(address) if address else host.rstrip(".") == "localhost"
         return self.allow_loopback and is_local
 
-    def open_secure_socket(self, addr_info: AddrInfo) -> socket.socket:
-        """Make the socket of an https connection, if its address is allowed.
+    def open_socket(self, addr_info: AddrInfo, *, secure: bool) -> socket.socket:
+        """Make the socket of a connection, if its address is allowed.
+
+        Args:
+            addr_info: Of the connection, its name resolved.
+            secure: It is an https connection; one by http may lead to this machine alone.
 
         Raises:
             ForbiddenAddressError: It is not.
         """
-        return self._open_socket(addr_info, secure=True)
-
-    def open_plain_socket(self, addr_info: AddrInfo) -> socket.socket:
-        """Make the socket of an http connection, if its address is allowed.
-
-        Raises:
-            ForbiddenAddressError: It is not.
-        """
-        return self._open_socket(addr_info, secure=False)
-
-    def _open_socket(self, addr_info: AddrInfo, *, secure: bool) -> socket.socket:
         family, kind, protocol, _, socket_address = addr_info
         address = parse_address(str(socket_address[0]))
         if address is None or not self._permits(address, secure=secure):

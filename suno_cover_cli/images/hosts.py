@@ -7,6 +7,7 @@ host: the sessions are given proxies by hand, because aiohttp's ``trust_env`` br
 import asyncio
 import collections
 import contextlib
+import functools
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
@@ -73,14 +74,14 @@ class ImageHosts:
                 limit=self._max_connections,
                 ssl=self._ssl,
                 resolver=self._resolver,
-                socket_factory=self._guard.open_secure_socket,
+                socket_factory=functools.partial(self._guard.open_socket, secure=True),
             )
         )
         self._plain = await self._open_session(
             LooseConnector(
                 limit=self._max_connections,
                 resolver=self._resolver,
-                socket_factory=self._guard.open_plain_socket,
+                socket_factory=functools.partial(self._guard.open_socket, secure=False),
             )
         )
         # The proxy is the user's own choice and may well be on this machine: only its targets are checked.

@@ -7,6 +7,7 @@ for the code. A class that inherits more than its command offers names the rest 
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
+from operator import itemgetter
 from typing import Annotated, Any, TypeVar, get_origin
 
 import typer
@@ -102,7 +103,7 @@ def _parameters_of(declared: type) -> list[inspect.Parameter]:
                 ),
             )
         )
-    return [parameter for _, parameter in sorted(found, key=lambda pair: pair[0])]
+    return [parameter for _, parameter in sorted(found, key=itemgetter(0))]
 
 
 def _info_of(annotation: Any) -> ParameterInfo | None:

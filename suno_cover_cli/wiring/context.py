@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from suno_cover_cli import __version__
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import KeyRefusedError, SunoCoverError
 from suno_cover_cli.base.events import NullSink, Sink
@@ -36,13 +37,6 @@ if TYPE_CHECKING:
 _PACKAGES = ("suno-cover", "aiohttp", "msgspec", "Pillow", "rich", "typer")
 
 
-def make_user_agent() -> str:
-    """Name this program towards servers; image hosts refuse some default names."""
-    from suno_cover_cli import __version__
-
-    return f"suno-cover/{__version__}"
-
-
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Where a command gets everything from that is not an option of its own.
 
@@ -51,14 +45,14 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         clock: Time.
         providers: That settings may name.
         tunnels: Kinds of tunnel to choose from.
-        user_agent: Sent to every server.
+        user_agent: Sent to every server; image hosts refuse some default names.
     """
 
     output: Output
     clock: Clock = SystemClock()
     providers: Providers = PROVIDERS
     tunnels: TunnelKinds = TUNNELS
-    user_agent: str = msgspec.field(default_factory=make_user_agent)
+    user_agent: str = f"suno-cover/{__version__}"
 
     @property
     def secret_variables(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import csv
 import io
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -42,7 +43,7 @@ def run_listed_jobs(options: JobCommandOptions) -> NoReturn:
     """Run ``generate`` or ``wait`` and leave the process."""
     unfinished = Unfinished()
     run_command(
-        lambda context: prepare_listed_jobs(options, context, unfinished),
+        partial(prepare_listed_jobs, options, unfinished=unfinished),
         is_json=options.json or options.events,
         is_quiet=options.quiet,
         on_interrupt=unfinished.describe,
