@@ -4,22 +4,31 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Awaitable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 from PIL import Image
 
+from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.base.events import NullSink
 from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.models import SavedImage
+from suno_cover_cli.base.models import JobRecord, RecordState, SavedImage
 from suno_cover_cli.base.providers import without_secrets
+from suno_cover_cli.images.downloader import Downloader
 from suno_cover_cli.jobs.batch import SubmitGate
+from suno_cover_cli.jobs.covers import CoverSaver
 from suno_cover_cli.jobs.poller import Timing
+from suno_cover_cli.jobs.ports import JobIds
 from suno_cover_cli.journal.database import Database
+from suno_cover_cli.journal.rows import JobOptions
 from suno_cover_cli.sandbox.app import Sandbox
 from suno_cover_cli.ui.desktop import send_notification
 from tests.cli_fixtures import Cli
 from tests.clocks import ScaledClock
+from tests.image_fixtures import ENVIRON, PNG
 from tests.terminal_fixtures import PLAIN, Terminal
 from tests.test_preview import PROCESS, install
 from tests.workflow_fixtures import rig
@@ -59,6 +68,63 @@ async def test_covers_get_a_grace_beyond_the_deadline(tmp_path: Path, needs_s: f
         rig(tmp_path, sandbox=sandbox, clock=clock, saver=SlowSaver(clock, needs_s), timing=timing) as it,
     ):
         assert (await it.run("song")).exit_code is expected
+
+
+class CountingHost:
+    """An image host that keeps its answers back until as many requests have come as may."""
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._may_answer = asyncio.Event()
+        self.at_once = 0
+        self.most = 0
+
+    async def answer(self, _: web.BaseRequest) -> web.StreamResponse:
+        """Send a picture."""
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        if self.at_once == self._expected:
+            # Whoever asks for more at once has asked by then.
+            asyncio.get_running_loop().call_later(0.3, self._may_answer.set)
+        await self._may_answer.wait()
+        self.at_once -= 1
+        return web.Response(body=PNG)
+
+
+@pytest.mark.parametrize(("images", "at_once"), [(2, 2), (8, 4), (40, 8)])
+async def test_a_job_fetches_few_of_its_covers_at_once(tmp_path: Path, images: int, at_once: int) -> None:
+    """Of one job four covers are fetched at once, eight where it has many: the host of the images is not ours."""
+    host = CountingHost(at_once)
+    runner = web.ServerRunner(web.Server(host.answer))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    record = JobRecord(
+        task_id="cover",
+        state=RecordState.SUCCEEDED,
+        image_urls=tuple(f"http://127.0.0.1:{port}/{n}.png" for n in range(images)),
+    )
+    async with (
+        rig(tmp_path) as it,
+        Downloader(allow_loopback=True, clock=SystemClock(), user_agent="test/1", environ=ENVIRON) as saver,
+    ):
+        covers = CoverSaver(saver=saver, service=it.api, sink=NullSink(), clock=SystemClock())
+        saved = await covers.save(
+            JobIds(job=1, music_task_id="song", task_id="cover"),
+            record,
+            tmp_path,
+            row=it.request("song").wanted_row(),
+            options=JobOptions(),
+            in_time=as_it_comes,
+        )
+    await runner.cleanup()
+    assert len(saved.saved) == images
+    assert host.most == at_once
+
+
+async def as_it_comes(saving: Awaitable[Any]) -> Any:
+    """Set no deadline."""
+    return await saving
 
 
 async def test_sixteen_submits_at_once_are_the_most() -> None:

@@ -110,8 +110,8 @@ async def test_new_start_that_hangs() -> None:
         it.tunnel.may_open.clear()
         it.tunnel.loses(is_dead=True)
         await it.channel.wait_lost()
-        await it.clock.sleep(12)
-        assert it.tunnel.starts > 1
+        while it.tunnel.starts < 2:
+            await it.clock.sleep(1)
         it.tunnel.may_open.set()
         assert await it.channel.wait_restored() == SECOND_URL
 

@@ -186,7 +186,7 @@ def test_a_read_only_journal_is_told(cli: Cli) -> None:
     assert str(state / "journal.sqlite3") in history.stderr
     assert made.returncode == 0
     assert str(state / "journal.sqlite3") in made.stderr
-    assert f"suno-cover wait {made.stdout.strip()}" in made.stderr
+    assert f"suno-cover wait --sandbox {made.stdout.strip()}" in made.stderr
     assert "Traceback" not in history.stderr + made.stderr
 
 

@@ -98,6 +98,7 @@ class Rig:
     Attributes:
         sandbox: The service.
         workflow: Under test.
+        api: Its client of the sandbox.
         journal: Its journal.
         heard: Every event.
         channel: Of the test, when callbacks are on.
@@ -111,6 +112,7 @@ class Rig:
         self.heard = heard
         self.output = output
         self.workflow: CoverWorkflow
+        self.api: SunoApi
         self.channel: OpenChannel | None = None
         self.listener: CountingListener | None = None
 
@@ -186,6 +188,7 @@ async def rig(
             Downloader(allow_loopback=True, clock=clock, user_agent="test/1", environ=ENVIRON)
         )
         opened = Rig(sandbox, journal, heard, tmp_path / "covers")
+        opened.api = api
         if callbacks:
             listener = await stack.enter_async_context(CallbackListener(clock=clock))
             opened.listener = CountingListener(listener)
