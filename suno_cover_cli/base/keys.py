@@ -5,7 +5,7 @@ from typing import BinaryIO, NamedTuple
 from suno_cover_cli.base.errors import KeyRefusedError, UsageError
 from suno_cover_cli.base.files import read_given
 from suno_cover_cli.base.providers import WEBHOOK_KEY_VARIABLE, Provider, SignatureScheme
-from suno_cover_cli.base.settings import Sources
+from suno_cover_cli.base.settings import Sources, is_loopback_url
 from suno_cover_cli.base.text import Secret, clean
 
 _MAX_SECRET_FILE_BYTES = 64 * 1024
@@ -62,7 +62,7 @@ def checked_secret(text: str, what: str) -> Secret:
 
 
 def load_api_key(
-    provider: Provider, where: Sources, *, key_file: str | None, stdin: BinaryIO
+    provider: Provider, where: Sources, *, key_file: str | None, stdin: BinaryIO, base_url: str = ""
 ) -> tuple[Secret, str]:
     """Find the API key and say where it came from.
 
@@ -71,6 +71,7 @@ def load_api_key(
         where: Environment and settings file.
         key_file: Path given with ``--api-key-file``, ``-`` for standard input, or ``None``.
         stdin: Binary stream behind ``-``.
+        base_url: Of the service, for the hint; empty where that does not matter.
 
     Raises:
         KeyRefusedError: There is none; the hint says where to get one.
@@ -86,7 +87,7 @@ def load_api_key(
     ) == provider.name:
         source = where.config.source_of("api-key", where.profile)
         return checked_secret(text, f"api-key in {source}"), source
-    raise _no_key(provider, where)
+    raise _no_key(provider, where, base_url)
 
 
 def _kept_for(where: Sources) -> str:
@@ -97,11 +98,13 @@ def _kept_for(where: Sources) -> str:
     return str(table.get("provider", where.providers.default.name)).strip().lower()
 
 
-def _no_key(provider: Provider, where: Sources) -> KeyRefusedError:
+def _no_key(provider: Provider, where: Sources, base_url: str) -> KeyRefusedError:
     name, variable = provider.name, provider.key_variable
     others = (one for one in where.providers.known if one.key_variable != variable)
     other = next((one for one in others if where.environ.get(one.key_variable)), None)
-    if other is not None:
+    if is_loopback_url(base_url):
+        hint = f"It is a service on this machine: suno-cover sandbox prints its key; then export {variable}=..."
+    elif other is not None:
         # The commonest slip with two providers.
         hint = f"{other.key_variable} is set: use --provider {other.name}, or set {variable} for {provider.name}."
     elif where.config.section(where.profile).get("api-key"):

@@ -42,6 +42,7 @@ def read_status(options: StatusOptions, context: "Context") -> "Coroutine[Any, A
     """
     from suno_cover_cli.base.task_ids import checked_cover_task_id
     from suno_cover_cli.journal.known_ids import find_covers
+    from suno_cover_cli.wiring.origins import are_of_sandbox
 
     task_id = checked_cover_task_id(options.task_id)
     settings, sources = context.settings(options)
@@ -49,15 +50,22 @@ def read_status(options: StatusOptions, context: "Context") -> "Coroutine[Any, A
     if known is not None:
         context.output.write_words(f"{task_id} is a music task id; its cover task is {known}")
         task_id = known
-    key = context.api_key(settings, sources, options)
+    key = None if are_of_sandbox([task_id], settings) else context.api_key(settings, sources, options)
     return _read_status(task_id, settings, key, context)
 
 
-async def _read_status(task_id: str, settings: "Settings", key: "Secret", context: "Context") -> "ExitCode":
+async def _read_status(task_id: str, settings: "Settings", key: "Secret | None", context: "Context") -> "ExitCode":
+    from contextlib import AsyncExitStack
+
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.base.models import RecordState
 
-    async with context.open_api(settings, key) as api:
+    async with AsyncExitStack() as stack:
+        if key is None:
+            from suno_cover_cli.wiring.jobs import open_sandbox
+
+            settings, key = await open_sandbox(stack, context, settings)
+        api = await stack.enter_async_context(context.open_api(settings, key))
         record = await api.fetch_job(task_id)
     _print(record, context.output)
     return {

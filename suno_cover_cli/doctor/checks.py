@@ -168,7 +168,13 @@ def load_subject(options: DoctorOptions, context: Context) -> Subject:
     key: Secret | SunoCoverError
     key_source = ""
     try:
-        key, key_source = load_api_key(settings.provider, sources, key_file=options.api_key_file, stdin=stdin)
+        key, key_source = load_api_key(
+            settings.provider,
+            sources,
+            key_file=options.api_key_file,
+            stdin=stdin,
+            base_url=settings.base_url,
+        )
         context.output.redactor.add(key)
     except (KeyRefusedError, UsageError) as error:
         key = error

@@ -11,10 +11,12 @@ from suno_cover_cli.base.errors import SunoCoverError
 from suno_cover_cli.base.events import WarningRaised
 from suno_cover_cli.base.folders import LEAST_FREE_BYTES, probe_folder
 from suno_cover_cli.base.providers import WEBHOOK_KEY_VARIABLE, Provider
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.doctor.checks import Doctor, Finding, Subject, failed, passed, skipped, warned
 from suno_cover_cli.journal.check import JournalReport, check_journal, repair_journal
 from suno_cover_cli.ui.words import format_bytes, format_count
 from suno_cover_cli.wiring.context import package_versions
+from suno_cover_cli.wiring.origins import is_gone
 
 _SCARCE_FREE_BYTES = 256 * 1024 * 1024
 
@@ -90,7 +92,7 @@ async def check_folders(subject: Subject, doctor: Doctor) -> None:
         for name in ("unfinished", "links", "logs"):
             doctor.add(name, skipped("the journal cannot be read"))
         return
-    doctor.add("unfinished", _judge_unfinished(reports[0]))
+    await doctor.check("unfinished", lambda: in_daemon_thread(lambda: _judge_unfinished(reports[0])))
     doctor.add("links", _judge_links(reports[0]))
     doctor.add("logs", _judge_logs(reports[0], subject.settings.provider))
 
@@ -143,6 +145,14 @@ def _judge_journal(report: JournalReport, path: Path, done: list[WarningRaised])
 
 
 def _judge_unfinished(report: JournalReport) -> Finding:
+    gone = {service: jobs for service, jobs in report.unfinished_at.items() if is_gone(service)}
+    if gone:
+        return warned(
+            f"{format_count(report.unfinished, 'job')} not finished,"
+            f" {sum(gone.values())} of a sandbox that is gone:"
+            f" {', '.join(clean(service, 100) for service in sorted(gone))}",
+            "See them with: suno-cover history --state unfinished; forget one with: suno-cover history --prune ID",
+        )
     if report.unfinished:
         return warned(f"{format_count(report.unfinished, 'job')} not finished", "Go on with: suno-cover resume")
     return passed("nothing is left to do")

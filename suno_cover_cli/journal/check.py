@@ -35,6 +35,7 @@ class JournalReport(msgspec.Struct, frozen=True, kw_only=True):
         is_damaged: Whether that can be repaired; see :func:`repair_journal`.
         jobs: How many it knows.
         unfinished: Of these, how many have not ended.
+        unfinished_at: Service -> how many of them.
         expired: Of these, how many miss images whose links are past their time.
         events: Recorded callbacks.
     """
@@ -44,6 +45,7 @@ class JournalReport(msgspec.Struct, frozen=True, kw_only=True):
     is_damaged: bool = False
     jobs: int = 0
     unfinished: int = 0
+    unfinished_at: dict[str, int] = {}
     expired: int = 0
     events: int = 0
 
@@ -83,6 +85,10 @@ def _look(connection: JournalConnection, now: float) -> JournalReport:
             " count(*) FILTER (WHERE state = 'partial' AND coalesce(completed_at, created_at) < ?) FROM jobs",
             (now - LINKS_LIVE_S,),
         ).fetchone()
+        services = connection.execute(
+            "SELECT service, count(*) FROM jobs WHERE state NOT IN ('succeeded', 'failed', 'rejected')"
+            " GROUP BY service"
+        ).fetchall()
         (events,) = connection.execute("SELECT count(*) FROM recordings").fetchone()
         damaged = count_damaged(connection)
     except sqlite3.Error as error:
@@ -94,6 +100,7 @@ def _look(connection: JournalConnection, now: float) -> JournalReport:
         is_damaged=damaged > 0,
         jobs=jobs,
         unfinished=unfinished,
+        unfinished_at={str(service): count for service, count in services},
         expired=expired,
         events=events,
     )

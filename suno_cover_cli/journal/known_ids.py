@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from suno_cover_cli.journal.opening import refuse_odd_file
 
@@ -37,6 +38,19 @@ def find_cover_tasks(path: Path, task_ids: Iterable[str]) -> set[str]:
     """Return those ids that the journal knows as cover tasks and not as music tasks; see :func:`find_covers`."""
     known = {str(found) for (found,) in _select(path, "SELECT task_id FROM jobs WHERE task_id IN ({})", task_ids)}
     return known - find_covers(path, known).keys()
+
+
+class Origin(NamedTuple):
+    """Which service made a cover task, and whether its covers were saved."""
+
+    service: str
+    is_saved: bool
+
+
+def find_origins(path: Path, task_ids: Iterable[str]) -> dict[str, Origin]:
+    """Return the origin of each cover task that the journal knows; see :func:`find_covers`."""
+    rows = _select(path, "SELECT task_id, service, state FROM jobs WHERE task_id IN ({}) ORDER BY id", task_ids)
+    return {str(task_id): Origin(str(service), state == "succeeded") for task_id, service, state in rows}
 
 
 def _select(path: Path, statement: str, ids: Iterable[str]) -> list[tuple[str | None, ...]]:

@@ -21,7 +21,14 @@ from suno_cover_cli.base.providers import (
     Providers,
     without_secrets,
 )
-from suno_cover_cli.base.settings import Settings, Sources, load_provider, load_settings, named_provider
+from suno_cover_cli.base.settings import (
+    Settings,
+    Sources,
+    is_loopback_url,
+    load_provider,
+    load_settings,
+    named_provider,
+)
 from suno_cover_cli.base.settings_file import config_path, load_config_file
 from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import Secret, clean
@@ -136,7 +143,13 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             UsageError: What is there cannot be one.
         """
         stdin = self.output.streams.stdin
-        key, _ = load_api_key(settings.provider, sources, key_file=options.api_key_file, stdin=stdin)
+        key, _ = load_api_key(
+            settings.provider,
+            sources,
+            key_file=options.api_key_file,
+            stdin=stdin,
+            base_url=settings.base_url,
+        )
         self.output.redactor.add(key)
         if options.api_key_file is None and (line := hidden_profile_key(settings.provider, sources)):
             self.output.write_labelled("warning", line)
@@ -216,6 +229,7 @@ class KeyRing:
                     sources,
                     key_file=options.api_key_file if is_current else None,
                     stdin=context.output.streams.stdin,
+                    base_url=settings.base_url if is_current else "",
                 )
             except SunoCoverError as error:
                 self._keys[provider.name] = error
@@ -274,6 +288,13 @@ class KeyRing:
         is_current = (settings.base_url, settings.provider.name) == (base_url, provider.name)
         if not is_current and (base_url, provider.name) in self._profile_keys:
             return self._profile_keys[base_url, provider.name]
+        if is_loopback_url(base_url) and not is_current:
+            # Whatever listens there now may be another's: a key for the internet is not shown to it.
+            raise KeyRefusedError(
+                f"there is no key for {clean(base_url, 100)}, a service on this machine",
+                code="no_key",
+                hint=f"Resume those with SUNO_BASE_URL={clean(base_url, 100)} and the key that it prints.",
+            )
         found = self._keys[provider.name]
         if isinstance(found, SunoCoverError):
             raise found

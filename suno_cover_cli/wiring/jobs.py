@@ -218,7 +218,7 @@ async def open_workflow(
 
         chosen = await begin_tunnel(stack, context, options, settings, is_inside=key is None)
     if key is None:
-        settings, key = await _open_sandbox(stack, context, settings)
+        settings, key = await open_sandbox(stack, context, settings)
     api, saver = await _open_clients(stack, context, settings, key, sink)
     listener, channel = None, None
     if chosen is not None:
@@ -248,7 +248,7 @@ async def open_workflow(
     )
 
 
-async def _open_sandbox(stack: AsyncExitStack, context: Context, settings: Settings) -> tuple[Settings, Secret]:
+async def open_sandbox(stack: AsyncExitStack, context: Context, settings: Settings) -> tuple[Settings, Secret]:
     """Start the imitation of the service inside this process and point the settings at it."""
     from suno_cover_cli.sandbox.app import Sandbox
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import dataclasses
 import io
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -34,6 +35,7 @@ from suno_cover_cli.wiring.jobs import (
     open_workflow,
     prepare_jobs,
 )
+from suno_cover_cli.wiring.origins import are_of_sandbox
 from suno_cover_cli.wiring.runner import run_command
 
 _LAST_LINES_S = 1.0
@@ -77,8 +79,11 @@ def prepare_listed_jobs(
         what="music task id" if options.submits else "cover task id",
         names_folder=not options.submits,
     )
+    settings, _ = context.settings(options)
+    ids = _sorted_out(ids, settings.state_dir / "journal.sqlite3", options, context)
+    if not options.submits and not options.sandbox:
+        options = dataclasses.replace(options, sandbox=are_of_sandbox(ids.ids, settings))
     start = prepare_jobs(context, options)
-    ids = _sorted_out(ids, start.settings.state_dir / "journal.sqlite3", options, context)
     check_output_folder(start.settings.output)
     failed_to = open_failed_to(options.failed_to)
     return _run(ids, start, options, context, unfinished=unfinished, failed_to=failed_to)

@@ -29,6 +29,7 @@ from suno_cover_cli.ui.words import format_count
 from suno_cover_cli.wiring.callbacks import restore_tunnel_options
 from suno_cover_cli.wiring.context import Context, KeyRing, report_details
 from suno_cover_cli.wiring.jobs import JobStart, LateSink, Unfinished, open_sink, open_workflow
+from suno_cover_cli.wiring.origins import is_gone, sandbox_gone
 
 _NO_CALLBACK = JobOptions(callback="off")
 
@@ -98,6 +99,7 @@ class _Resumption:
         self._workflows: dict[_Account, CoverWorkflow] = {}
         self._codes: list[ExitCode] = []
         self._left: list[JobRow] = []
+        self._gone: list[JobRow] = []
 
     async def run(self) -> ExitCode:
         """Finish what can be finished.
@@ -132,11 +134,12 @@ class _Resumption:
             )
             early.open(self._sink)
             self._report_busy(len(claims) - len(rows))
+            self._report_gone()
             if self._ids:
                 await self._report_ended(journal, claims)
             elif not self._options.sandbox:
                 self._report_left()
-            if not claims and not self._left and not self._ids:
+            if not claims and not self._left and not self._gone and not self._ids:
                 self._context.output.write_words("Nothing to resume: every job of the journal has ended.")
             ready: list[JobRow] = []
             for account, group in self._grouped(rows).items():
@@ -150,6 +153,9 @@ class _Resumption:
     # --- which jobs -------------------------------------------------------------------------------
 
     def _choose(self, rows: list[JobRow]) -> list[JobRow]:
+        gone = {service for service in {row.service for row in rows} if is_gone(service)}
+        self._gone = [row for row in rows if row.service in gone]
+        rows = [row for row in rows if row.service not in gone]
         chosen = self._meant(rows)
         taken = {row.id for row in chosen}
         self._left = [row for row in rows if row.id not in taken]
@@ -206,7 +212,8 @@ class _Resumption:
         Raises:
             UsageError: The journal does not know it.
         """
-        unfinished = {task_id for claim in claims for task_id in (claim.row.music_task_id, claim.row.task_id)}
+        rows = [*self._gone, *(claim.row for claim in claims)]
+        unfinished = {task_id for row in rows for task_id in (row.music_task_id, row.task_id)}
         history = JobHistory(journal.database, RunLocks(self._settings.state_dir / "runs"))
         for task_id in self._ids:
             if task_id in unfinished:
@@ -220,6 +227,25 @@ class _Resumption:
                     f"For a music task: suno-cover generate {task_id}",
                 )
             self._sink.emit(NoteRaised(code="job_ended", message=f"{task_id} has ended: {row.state}"))
+
+    def _report_gone(self) -> None:
+        """Say which jobs no run can finish any more: their sandbox has ended. They stop nothing but themselves."""
+        for row in self._gone if self._ids else []:
+            if self._is_named(row):
+                error = sandbox_gone(row.service, clean(row.task_id or row.music_task_id, 128))
+                self._codes.append(error.exit_code)
+                self._sink.emit(WarningRaised(code=error.code, message=error.message, hint=error.hint))
+        if self._gone and not self._ids:
+            jobs, first = format_count(len(self._gone), "job"), self._gone[0]
+            task_id = first.task_id or first.music_task_id
+            services = ", ".join(dict.fromkeys(clean(row.service, 100) for row in self._gone))
+            self._sink.emit(
+                NoteRaised(
+                    code="jobs_skipped",
+                    message=f"Skipped {jobs} of a sandbox that is gone: {services}",
+                    hint=f"Forget them by their ids: suno-cover history --prune {task_id}",
+                )
+            )
 
     def _report_left(self) -> None:
         for account, rows in self._grouped(self._left).items():
