@@ -150,7 +150,7 @@ def test_a_newcomer_is_told_every_next_step(cli: Cli) -> None:
     url = f"http://127.0.0.1:{closed_port()}"
     shown = cli.run("doctor", SUNO_BASE_URL=url)
     assert shown.code == 1
-    assert "fix: Get one at https://sunoapi.org/api-key" in shown.stdout
+    assert "fix: It is a service on this machine: suno-cover sandbox prints its key" in shown.stdout
     assert "fix: Is the sandbox still running?" in shown.stdout
     lines = shown.stdout.splitlines()
     assert "Setup      4 passed: python, packages, settings, webhook key; 1 failed: api key" in lines

@@ -102,9 +102,7 @@ def _no_key(provider: Provider, where: Sources, base_url: str) -> KeyRefusedErro
     name, variable = provider.name, provider.key_variable
     others = (one for one in where.providers.known if one.key_variable != variable)
     other = next((one for one in others if where.environ.get(one.key_variable)), None)
-    if is_loopback_url(base_url):
-        hint = f"It is a service on this machine: suno-cover sandbox prints its key; then export {variable}=..."
-    elif other is not None:
+    if other is not None:
         # The commonest slip with two providers.
         hint = f"{other.key_variable} is set: use --provider {other.name}, or set {variable} for {provider.name}."
     elif where.config.section(where.profile).get("api-key"):
@@ -112,6 +110,8 @@ def _no_key(provider: Provider, where: Sources, base_url: str) -> KeyRefusedErro
             f"The api-key in {where.config.path} is for {clean(_kept_for(where), 20)}; one for {name} can be "
             f"kept in a profile: suno-cover config set --profile {name} provider {name}, then api-key."
         )
+    elif is_loopback_url(base_url):
+        hint = f"It is a service on this machine: suno-cover sandbox prints its key; then export {variable}=..."
     else:
         hint = (
             f"Get one at {provider.key_page}, then: export {variable}=... or suno-cover config set api-key -  "

@@ -136,7 +136,8 @@ def open_file(path: Path) -> JournalConnection:
         factory=JournalConnection,
     )
     try:
-        prepare_shrinking(connection)
+        if not _read_pragma(connection, "page_count"):  # in one that is there it would be a write
+            prepare_shrinking(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         # macOS: its fsync leaves the data in the drive's cache. Elsewhere this changes nothing.

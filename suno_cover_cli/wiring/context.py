@@ -270,8 +270,11 @@ class KeyRing:
         return not any(isinstance(found, Secret) for found in (*self._keys.values(), *self._profile_keys.values()))
 
     def find_all(self, base_url: str, provider: Provider) -> tuple[Secret, ...]:
-        """Return every key for a service: the one of :meth:`find`, which see, and that of a profile."""
-        key = self.find(base_url, provider)
+        """Return every key that may be one for a service: that of :meth:`find` and that of a profile.
+
+        Which of them is to be shown to a service on this machine is for the caller to know.
+        """
+        key = self._find(base_url, provider)
         return key, self._profile_keys.get((base_url, provider.name), key)
 
     def find(self, base_url: str, provider: Provider) -> Secret:
@@ -284,17 +287,24 @@ class KeyRing:
             KeyRefusedError: There is none.
             UsageError: What is there cannot be a key.
         """
-        settings = self._settings
-        is_current = (settings.base_url, settings.provider.name) == (base_url, provider.name)
-        if not is_current and (base_url, provider.name) in self._profile_keys:
-            return self._profile_keys[base_url, provider.name]
-        if is_loopback_url(base_url) and not is_current:
+        is_kept = (base_url, provider.name) in self._profile_keys
+        if is_loopback_url(base_url) and not self.is_current(base_url, provider) and not is_kept:
             # Whatever listens there now may be another's: a key for the internet is not shown to it.
             raise KeyRefusedError(
                 f"there is no key for {clean(base_url, 100)}, a service on this machine",
                 code="no_key",
                 hint=f"Resume those with SUNO_BASE_URL={clean(base_url, 100)} and the key that it prints.",
             )
+        return self._find(base_url, provider)
+
+    def is_current(self, base_url: str, provider: Provider) -> bool:
+        """Tell whether the settings name this service."""
+        return (self._settings.base_url, self._settings.provider.name) == (base_url, provider.name)
+
+    def _find(self, base_url: str, provider: Provider) -> Secret:
+        settings, is_current = self._settings, self.is_current(base_url, provider)
+        if not is_current and (base_url, provider.name) in self._profile_keys:
+            return self._profile_keys[base_url, provider.name]
         found = self._keys[provider.name]
         if isinstance(found, SunoCoverError):
             raise found

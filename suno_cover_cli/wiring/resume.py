@@ -13,7 +13,7 @@ from suno_cover_cli.base.errors import SunoCoverError, UsageError
 from suno_cover_cli.base.events import NoteRaised, NullSink, Sink, WarningRaised
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.keys import WebhookKey
-from suno_cover_cli.base.settings import Settings, checked_value, named_provider
+from suno_cover_cli.base.settings import Settings, checked_value, is_loopback_url, named_provider
 from suno_cover_cli.base.task_ids import collect_task_ids
 from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.jobs.batch import BatchRunner
@@ -191,6 +191,9 @@ class _Resumption:
                 provider = named_provider(row.provider, "the journal", self._context.providers)
                 keys = self._ring.find_all(row.service, provider)
         own = [key for key in keys if not self._marks.is_foreign(row.key_mark, row.service, key)]
+        if is_loopback_url(row.service) and keys and not self._ring.is_current(row.service, provider):
+            # Another program may listen there by now: it is shown no key but the one the job was submitted with.
+            keys = tuple(key for key in own if self._marks.mark(row.service, key) == row.key_mark is not None)
         if not keys:
             return _Account(row.service, row.provider)
         key = (own or keys)[0]
