@@ -30,10 +30,9 @@ from suno_cover_cli.images.addresses import AddressGuard
 from suno_cover_cli.images.check import ImageChecker
 from suno_cover_cli.images.failures import AttemptError, check_patience, host_of
 from suno_cover_cli.images.files import ImageFolder
-from suno_cover_cli.images.hosts import ImageHosts, read_body
+from suno_cover_cli.images.hosts import MOST_LAYERS, ImageHosts, Unpacker, read_body
 from suno_cover_cli.images.kinds import DamagedImageError, NotAnImageError, UnsupportedImageError
 from suno_cover_cli.images.transfer import Intake, Transfer
-from suno_cover_cli.images.unpacking import MOST_LAYERS, Unpacker
 
 # A source that sends no picture, or a broken one, seldom recovers by itself.
 _CONTENT_ATTEMPTS = 3
