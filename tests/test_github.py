@@ -151,6 +151,9 @@ def test_the_summary_of_a_run_has_a_row_for_each_job(cli: Cli) -> None:
     assert [row[0].removeprefix("| ") for row in rows] == IDS
     assert [row[1].partition(":")[0] for row in rows] == ["failed", "failed", "succeeded", "succeeded", "partial"]
     assert all(path in text for path in run.lines)
+    refunded = next(row[1] for row in rows if row[1].startswith("failed: "))
+    assert re.search(r"[a-z]\. [A-Z]", refunded), "reason and next step are two sentences"
+    assert ".." not in refunded
 
 
 @given(st.text(st.sampled_from("ab_*`|<>&[]()!\\~$\n:/.w#"), max_size=60))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -282,6 +283,42 @@ def test_a_check_tells_and_writes_nothing(cli: Cli, covers: list[Path]) -> None:
     assert ready.code == 0
     assert ready.objects[0]["ok"] is True
     assert len(covers) == 2
+
+
+def test_a_small_file_is_weighed_in_kibibytes(cli: Cli) -> None:
+    """What weighs less than a mebibyte is not "0.0 MB"."""
+    save(quarters(3000), cli.cwd / "large.png")
+    said = cli.run("export", "large.png", "--check").stdout
+    assert re.search(r"weight: \d+ KiB, of 3 MB allowed", said)
+    assert re.search(r"\d+ KiB", cli.run("export", "large.png").stderr)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_song_is_not_taken_for_a_picture(cli: Cli, is_there: bool) -> None:
+    """``export song.mp3`` says that it is an audio file, and names ``embed``; a missing one is a file as well."""
+    if is_there:
+        (cli.cwd / "a song.mp3").write_bytes(b"ID3\4\0\0\0\0\0\0")
+    for more in ((), ("--check",)):
+        run = cli.run("export", "a song.mp3", *more)
+        assert run.stdout == ""
+        if is_there:
+            assert run.code == 12
+            assert "a song.mp3 is an audio file, not a picture" in run.stderr
+            assert "hint: Put a cover into it: suno-cover embed 'a song.mp3' --cover ID|FILE" in run.stderr
+        else:
+            assert (run.code, "no job" in run.stderr) == (2, False)
+
+
+def test_a_file_without_events_is_named_in_the_hint(cli: Cli) -> None:
+    """What ``verify`` says to type writes the file that was given."""
+    (cli.cwd / "my events.json").write_text("")
+    (cli.cwd / "key").write_text("a-webhook-key-for-tests")
+    run = cli.run("verify", "my events.json", "--webhook-key-file", "key")
+    assert run.code == 2
+    assert (
+        "hint: Save one with: suno-cover listen --once --json --webhook-key-file key > 'my events.json'"
+        in run.stderr
+    )
 
 
 def test_stores_are_listed_with_source_and_date(cli: Cli) -> None:

@@ -102,6 +102,52 @@ def test_a_dumb_terminal_gets_plain_lines(cli: Cli) -> None:
     assert "done       sandbox-instant: 2 covers" in sent
 
 
+def test_a_dumb_terminal_shows_each_path_once_in_the_order_of_things(cli: Cli) -> None:
+    """With TERM=dumb, too, a path is printed once where both streams meet, before the end of its job is said."""
+    code, sent, _ = run_on_terminal(cli, "generate", "--sandbox", "a", "b", streams="012", TERM="dumb", columns=60)
+    lines = sent.replace("\r\n", "\n").splitlines()
+    paths = [line for line in lines if line.endswith(".png")]
+    assert (code, len(paths), len(set(paths))) == (0, 4, 4)
+    assert all(path.startswith("covers/") for path in paths)
+    assert lines[-1].startswith("total      2 jobs: 2 succeeded; 4 covers")
+    assert max(map(len, lines)) < 60
+    assert "\x1b" not in sent
+
+
+def test_both_streams_of_one_log_keep_their_order(cli: Cli) -> None:
+    """In a log that takes both streams, what is said after the product stands after it."""
+    script = "suno-cover generate --sandbox a b >/dev/null 2>&1; suno-cover history -n 1 2>&1"
+    run = cli.shell(script)
+    assert [line.split()[0] for line in run.lines[-1:]] == ["The"], run.stdout
+
+
+def test_jobs_that_are_only_submitted_are_counted_as_that(cli: Cli) -> None:
+    """After ``--no-wait`` the jobs of a batch are submitted, and no covers are spoken of."""
+    for on in (False, True):
+        words = ("generate", "--sandbox", "a", "b", "--no-wait")
+        told = strip_escapes(run_on_terminal(cli, *words)[1]) if on else cli.run(*words).stderr
+        assert re.search(r"^\r*total      2 jobs: 2 submitted in [\d.]+ s$", told, re.MULTILINE), told
+
+
+def test_a_misspelt_scenario_is_told(cli: Cli) -> None:
+    """An id that begins as a scenario's and names none is made as any other, with the scenario probably meant."""
+    run = cli.run("generate", "--sandbox", "sandbox-fialed-501", "sandbox-instant-3", "song")
+    assert run.code == 0
+    assert run.stderr.count("has no scenario") == 1
+    assert 'the sandbox has no scenario "fialed-501"' in run.stderr
+    assert "Did you mean sandbox-failed-501? All of them: suno-cover sandbox --list" in run.stderr
+
+
+def test_no_default_is_told_twice() -> None:
+    """The help of an option names its default once."""
+    app = build_app()
+    for path in COMMANDS:
+        words = [*path.split(), "--help"]
+        shown = CliRunner().invoke(app, words, env={"COLUMNS": "200", "TERM": "dumb"}).stdout
+        twice = [line for line in shown.splitlines() if "(default" in line and "[default" in line]
+        assert twice == [], path
+
+
 def test_a_foreign_text_draws_nothing(cli: Cli) -> None:
     """Escape sequences and markup in a service's words are neither obeyed nor shown on a terminal."""
     code, sent, _ = run_on_terminal(cli, "generate", "--sandbox", "sandbox-hostile-text", "--preview", "off")
@@ -158,6 +204,9 @@ def test_a_batch_is_summed_up(cli: Cli, is_terminal: bool) -> None:
     lines = [line.rstrip() for line in told.splitlines() if line.strip()]
     at = next(n for n, line in enumerate(lines) if line.startswith("total"))
     assert re.fullmatch(r"total      8 jobs: 7 succeeded, 1 failed; 14 covers in \d+(\.\d)? s", lines[at])
+    assert [line for line in lines[:at] if line.startswith("error")] == [
+        "error      sandbox-failed-501: failed; the reason is in the summary"
+    ], "said once"
     assert " ".join(" ".join(lines[at + 1 :]).split()) == (
         "error sandbox-failed-501: the service ended the job: cover generation failed "
         "Run the same command again; if it fails again, try another music task."

@@ -18,7 +18,7 @@ from suno_cover_cli.base.naming import DEFAULT_NAME, NameTemplate
 from suno_cover_cli.base.providers import PROVIDERS, Provider, Providers
 from suno_cover_cli.base.settings_file import ConfigFile, expand_user
 from suno_cover_cli.base.settings_table import SETTINGS, parse_duration_s
-from suno_cover_cli.base.text import clean
+from suno_cover_cli.base.text import clean, did_you_mean
 
 CallbackMode = Literal["auto", "required", "off"]
 PreviewMode = Literal["auto", "off"]
@@ -233,7 +233,8 @@ def _word(setting: str, value: str, source: str) -> str:
     if value.strip().lower() not in words:
         *most, last = words
         raise UsageError(
-            f'unknown {setting} mode "{clean(value, 40)}" ({source})', hint=f"Use {', '.join(most)} or {last}."
+            f'unknown {setting} mode "{clean(value, 40)}" ({source})',
+            hint=f"{did_you_mean(value, words)}Use {', '.join(most)} or {last}.",
         )
     return value.strip().lower()
 
@@ -274,8 +275,8 @@ def named_provider(name: str, source: str, providers: Providers) -> Provider:
         return found
     raise UsageError(
         f'unknown provider "{clean(name, 60)}" ({source})',
-        hint=f"Use {' or '.join(providers.names)}. A reseller of the same API counts as "
-        f"{providers.default.name}, with its address as --base-url.",
+        hint=f"{did_you_mean(name, providers.names)}Use {' or '.join(providers.names)}. A reseller of the same "
+        f"API counts as {providers.default.name}, with its address as --base-url.",
     )
 
 

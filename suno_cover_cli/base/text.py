@@ -6,7 +6,7 @@ with its marks. Text is cut and folded between graphemes only; their widths are 
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO, TextIO
 
 _EMOJI = "\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
@@ -169,6 +169,14 @@ def _pieces_of(word: str) -> list[str]:
             pieces.append(grapheme)
         before = grapheme
     return pieces
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question with the known word that is nearest, a blank behind it; empty when none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word.strip().lower(), list(known), n=1)
+    return f"Did you mean {near[0]}? " if near else ""
 
 
 def columns_of(stream: BinaryIO | TextIO, environ: Mapping[str, str]) -> int:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from suno_cover_cli.base.text import did_you_mean
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompletionOptions:
@@ -37,7 +39,9 @@ def completion(options: CompletionOptions) -> None:
     elif options.shell is not None:
         raise typer.BadParameter("--shell is an option of install alone")
     elif options.what not in SCRIPTS:
-        raise typer.BadParameter(f"there is no script for {options.what}; use install, {', '.join(SCRIPTS)}")
+        words = ("install", *SCRIPTS)
+        near = did_you_mean(options.what, words)
+        raise typer.BadParameter(f"there is no script for {options.what}. {near}Use {', '.join(words)}.")
     else:
         typer.echo(script_of(options.what), nl=False)
 

@@ -146,7 +146,7 @@ def show_settings(context: "Context", profile: str | None) -> None:
         )
         return
     for line in _aligned(rows, sources.config.path):
-        output.write_line(line)
+        output.write_row(line, hang=4)
     there = "" if sources.config.is_there else " (not there; suno-cover config init makes it)"
     output.write_words(f"settings file: {sources.config.path}{there}")
     if sources.config.profiles:

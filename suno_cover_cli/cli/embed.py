@@ -126,13 +126,14 @@ async def _embed_all(
 
 def _report(embedded: "Embedded", output: "Output") -> None:
     from suno_cover_cli.base.text import clean
+    from suno_cover_cli.release.profiles import describe_weight
     from suno_cover_cli.ui.output import json_line
 
     if output.is_json:
         output.write_line(json_line(embedded))
         return
     output.write_line(embedded.path)
-    size = f"{embedded.width} x {embedded.height}, {embedded.bytes / 1000:.0f} kB"
+    size = f"{embedded.width} x {embedded.height}, {describe_weight(embedded.bytes)}"
     done = {
         "embedded": f"cover {'would be ' if embedded.dry_run else ''}embedded ({size})",
         "replaced": f"cover {'would be ' if embedded.dry_run else ''}replaced ({size})",

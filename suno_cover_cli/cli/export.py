@@ -140,6 +140,7 @@ async def _export_one(word: str, wishes: "ExportWishes", journal: "CoverJournal"
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.release.export import export_cover
+    from suno_cover_cli.release.profiles import describe_weight
     from suno_cover_cli.ui.output import json_line
 
     source = await journal.find_source(word)
@@ -152,7 +153,7 @@ async def _export_one(word: str, wishes: "ExportWishes", journal: "CoverJournal"
     output.write_line(exported.path)
     facts = [
         f"{exported.width} x {exported.height}",
-        f"{exported.bytes / 1_000_000:.2f} MB",
+        describe_weight(exported.bytes),
         f"quality {exported.quality}",
         f"scale {exported.scale:g}",
     ]
@@ -180,14 +181,13 @@ async def _check_one(word: str, wishes: "ExportWishes", journal: "CoverJournal",
         output.write_line(json_line(verdict))
     else:
         title = wishes.profile.title
-        output.write_line(f"{title} would {'accept' if verdict.ok else 'refuse'} {clean(source.path, 400)}")
+        output.write_row(f"{title} would {'accept' if verdict.ok else 'refuse'} {clean(source.path, 400)}")
         for finding in verdict.findings:
             hint = f" ({finding.hint})" if finding.hint else ""
-            output.write_line(
-                f"  {'ok' if finding.is_met else 'no'}  {finding.requirement}: {finding.message}{hint}"
-            )
+            mark = "ok" if finding.is_met else "no"
+            output.write_row(f"  {mark}  {finding.requirement}: {finding.message}{hint}", hang=6)
         for note in verdict.notes:
-            output.write_line(f"  --  {note}")
+            output.write_row(f"  --  {note}", hang=6)
     return ExitCode.OK if verdict.ok else ExitCode.REQUIREMENT
 
 
@@ -204,8 +204,8 @@ async def _list_profiles(output: "Output") -> "ExitCode":
         facts += ["no enlarging"] if profile.no_upscaling else []
         facts = ["accepts no AI music"] if profile.refuses else facts
         secondhand = ", secondhand" if profile.secondhand else ""
-        output.write_line(f"{profile.name:<14} {profile.title}: {', '.join(filter(None, facts))}")
-        output.write_line(f"{'':<14} {profile.source} ({profile.checked:%B %Y}{secondhand})")
+        output.write_row(f"{profile.name:<14} {profile.title}: {', '.join(filter(None, facts))}", hang=15)
+        output.write_row(f"{'':<14} {profile.source} ({profile.checked:%B %Y}{secondhand})", hang=15)
     return ExitCode.OK
 
 

@@ -27,9 +27,7 @@ class GalleryOptions(JsonOptions, ProfileOptions, PortOptions):
             metavar="[TASK_ID...]", help="Only these jobs, by music or cover task id.", show_default=False
         ),
     ] = None
-    opens: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the page in a browser. (default: --open)")
-    ] = True
+    opens: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True
     once: Annotated[bool, typer.Option("--once", help="End when every job that is shown is decided.")] = False
     read_only: Annotated[bool, typer.Option("--read-only", help="Show covers, take no picks.")] = False
 

@@ -89,7 +89,7 @@ def prepare_history(options: HistoryOptions, context: "Context") -> "Coroutine[A
         UsageError: No such state, or options that do not go together.
     """
     from suno_cover_cli.base.errors import UsageError
-    from suno_cover_cli.base.text import clean
+    from suno_cover_cli.base.text import clean, did_you_mean
 
     if options.callbacks and (options.prunes or options.paths or options.state is not None):
         raise UsageError(
@@ -103,7 +103,8 @@ def prepare_history(options: HistoryOptions, context: "Context") -> "Coroutine[A
     states = _states()
     if options.state is not None and options.state not in states:
         raise UsageError(
-            f'there is no state "{clean(options.state, 40)}"', hint=f"Use one of {', '.join(states)}."
+            f'there is no state "{clean(options.state, 40)}"',
+            hint=f"{did_you_mean(options.state, states)}Use one of {', '.join(states)}.",
         )
     settings, _ = context.settings(ProfileOptions())
     if options.callbacks:

@@ -107,7 +107,7 @@ async def _list_scenarios(context: "Context") -> int:
     from suno_cover_cli.sandbox.scenarios import scenario_lines
 
     for line in scenario_lines():
-        context.output.write_line(line)
+        context.output.write_row(line, hang=4)
     return ExitCode.OK
 
 

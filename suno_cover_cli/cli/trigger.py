@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from suno_cover_cli.base.text import clean, did_you_mean
 from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.options.groups import JsonOptions, ReceiverOptions, WebhookKeyOptions
 
@@ -33,7 +34,8 @@ def scenario(text: str) -> SampleName:
     try:
         return SampleName(text)
     except ValueError:
-        raise typer.BadParameter(f"no such sample; there are {', '.join(SampleName)}") from None
+        others = did_you_mean(text, SampleName).rstrip() or f"There are {', '.join(SampleName)}."
+        raise typer.BadParameter(f'no such sample: "{clean(text, 40)}". {others}') from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,5 +112,5 @@ async def _verify(signed: "list[SignedBody]", key: "WebhookKey", max_age_s: floa
             continue
         age = "" if report.age_s is None else f"  stamp {report.age_s:.0f} s old on arrival"
         reason = f"  {clean(report.reason)}" if report.reason else ""
-        output.write_line(f"{report.state}  {task_id or '-'}{age}{reason}")
+        output.write_row(f"{report.state}  {task_id or '-'}{age}{reason}", hang=4)
     return ExitCode.OK if is_all_right else ExitCode.BAD_SIGNATURE

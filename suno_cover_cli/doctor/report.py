@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.text import cells_of, fold
+from suno_cover_cli.base.text import fold
 from suno_cover_cli.doctor.callbacks import check_callbacks
 from suno_cover_cli.doctor.checks import CheckResult, Doctor, Status, Subject, load_subject
 from suno_cover_cli.doctor.machine import check_folders, check_setup
@@ -133,10 +133,7 @@ class _Printer:
             self._output.write_line(line.replace(mark, self._paint(mark, _TONES[status]), 1))
 
     def _folded(self, text: str) -> list[str]:
-        """Break a line. Its rest stands below the text, or farther left where that keeps an address whole."""
-        room = self._columns - 1 - max(cells_of(word) for word in text.split(" "))
-        indent = min(_MARK_CHARS, room) if room >= 0 else _MARK_CHARS
-        return fold(text, self._columns, " " * indent)
+        return fold(text, self._columns, " " * _MARK_CHARS)
 
 
 def _verdict(one: CheckResult) -> str:

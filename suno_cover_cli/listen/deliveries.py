@@ -108,7 +108,7 @@ def write_delivery(output: Output, name: str, task_id: str, delivery: Delivery, 
     status = str(delivery.status) if delivery.status is not None else delivery.outcome.replace("_", " ")
     if not is_right and delivery.status is not None:
         status += f" (expected {' or '.join(expectation)})"
-    output.write_line(f"{name}  {task_id or '-'}  {status}  {delivery.latency_ms:.0f} ms  {said}".rstrip())
+    output.write_row(f"{name}  {task_id or '-'}  {status}  {delivery.latency_ms:.0f} ms  {said}".rstrip(), hang=4)
     if not is_right and delivery.advice:
         output.write_labelled("hint", delivery.advice)
 

@@ -1,6 +1,7 @@
 """Signatures of recorded callbacks: which are in a file, and what exactly is wrong with each."""
 
 import binascii
+import shlex
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -10,6 +11,7 @@ from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.files import read_given
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.models import SignatureState
+from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.bodies import MAX_BODY_BYTES, Headers
 from suno_cover_cli.callbacks.content import NotACallbackError, parse_callback
 from suno_cover_cli.callbacks.signature import SignatureReport, check_signature
@@ -95,7 +97,7 @@ def find_signed_bodies(raw: bytes, path: str) -> Iterator[SignedBody]:
             body = binascii.a2b_base64(event.body_b64, strict_mode=True)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             raise UsageError(
-                f"{path}, line {number} is not a line of listen --json",
+                f"{clean(path, 200)}, line {number} is not a line of listen --json",
                 code="not_an_event",
                 hint="For a bare body add --timestamp and --signature with the values of its two headers.",
             ) from None
@@ -103,7 +105,12 @@ def find_signed_bodies(raw: bytes, path: str) -> Iterator[SignedBody]:
         yield SignedBody(body=body[:MAX_BODY_BYTES], headers=tuple(event.headers.items()), arrived_at=event.ts)
     if not found:
         raise UsageError(
-            f"{path} holds no event",
+            f"{clean(path, 200)} holds no event",
             code="not_an_event",
-            hint="Save one with: suno-cover listen --once --json > events",
+            hint=f"Save one with: suno-cover listen --once --json > {_file_for(path)}",
         )
+
+
+def _file_for(path: str) -> str:
+    """Return what to write behind ``>``: the file that was given, or one to give."""
+    return "events.json" if path == "-" else shlex.quote(clean(path, 400))

@@ -15,7 +15,7 @@ from typer.models import OptionInfo, ParameterInfo
 
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.settings_table import SETTINGS, parse_duration_s
-from suno_cover_cli.base.text import clean
+from suno_cover_cli.base.text import clean, did_you_mean
 
 T = TypeVar("T")
 
@@ -135,4 +135,5 @@ def checked_choice(value: str, option: str, words: Sequence[str]) -> str:
     if word in words:
         return word
     *most, last = words
-    raise UsageError(f'{option} does not take "{clean(value, 40)}"', hint=f"Use {', '.join(most)} or {last}.")
+    hint = f"{did_you_mean(value, words)}Use {', '.join(most)} or {last}."
+    raise UsageError(f'{option} does not take "{clean(value, 40)}"', hint=hint)

@@ -43,6 +43,14 @@ _HABITS = {
 }
 """What people type out of habit -> the command that does it."""
 
+_HABITS_BELOW = {
+    **dict.fromkeys(("get", "list", "ls", "print", "view"), "show"),
+    **dict.fromkeys(("add", "put", "edit"), "set"),
+    **dict.fromkeys(("remove", "delete", "rm", "reset"), "unset"),
+    **dict.fromkeys(("create", "new"), "init"),
+}
+"""The same of the commands below ``config``."""
+
 _REFUSED_VALUE = re.compile(r"Invalid value(?: for (?P<name>.*?))?: (?P<why>.*)", re.DOTALL)
 _NO_COMMAND = re.compile(r"No such command '(?P<name>.*?)'\..*", re.DOTALL)
 _MISSING = re.compile(r"Missing (?:argument|option|parameter) (?P<name>.*?)\.?", re.DOTALL)
@@ -81,7 +89,8 @@ def explain(error: Exception, words: Sequence[str]) -> UsageMistake:
     if found := _SPARE.fullmatch(said):
         return UsageMistake(f'"{clean(found["words"], 100)}" is more than {PROGRAM} {path} takes', help_line)
     if found := _REFUSED_VALUE.fullmatch(said):
-        name = f"{_plain(found['name'])}: " if found["name"] else ""
+        # The name of an argument says less than what is wrong with it.
+        name = f"{_plain(found['name'])}: " if "-" in (found["name"] or "") else ""
         return UsageMistake(clean(f"{name}{_said_of_value(found['why'])}", 500), help_line)
     return UsageMistake(clean(said, 500), help_line)
 
@@ -131,6 +140,8 @@ def _unknown_command(name: str, path: str) -> UsageMistake:
     message = f'there is no command "{clean(f"{path} {name}".strip(), 60)}"'
     if not path and (habit := _HABITS.get(name.lower())) and habit.split(" ")[0] in known:
         return UsageMistake(message, f"Try: {PROGRAM} {habit}")
+    if path and (habit := _HABITS_BELOW.get(name.lower())) in known:
+        return UsageMistake(message, f"Try: {PROGRAM} {path} {habit}")
     near = get_close_matches(name.lower(), known, n=1)
     if near:
         return UsageMistake(message, f"Did you mean: {PROGRAM} {f'{path} {near[0]}'.strip()}")

@@ -17,6 +17,7 @@ from suno_cover_cli.journal.history import JobHistory
 from suno_cover_cli.journal.rows import JobRow
 from suno_cover_cli.release.marks import Mark, read_marks
 from suno_cover_cli.release.measures import Measures, measure_picture
+from suno_cover_cli.release.pictures import SONG_SUFFIXES
 
 _PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif"})
 
@@ -37,7 +38,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_file_name(word: str) -> bool:
     """Tell whether an argument means a file and not a job; ids look like neither."""
-    return "/" in word or "\\" in word or Path(word).suffix.lower() in _PICTURE_SUFFIXES or Path(word).is_file()
+    suffix = Path(word).suffix.lower()
+    return "/" in word or "\\" in word or suffix in _PICTURE_SUFFIXES | SONG_SUFFIXES or Path(word).is_file()
 
 
 def variants_of(row: JobRow) -> dict[int, SavedImage]:

@@ -5,6 +5,7 @@ A picture of 50 million pixels, the most that is taken, costs 8 bytes a pixel on
 
 import hashlib
 import os
+import shlex
 import stat
 import warnings
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 50_000_000
 MAX_FILE_BYTES = 256 * 1024 * 1024
+SONG_SUFFIXES = frozenset({".mp3", ".flac", ".m4a", ".ogg", ".oga", ".opus", ".wav", ".aif", ".aiff"})
+"""How the names of songs end, which people give where a picture is wanted."""
 
 _OTHERS = {
     b"GIF8": "a GIF",
@@ -175,6 +178,12 @@ def open_picture(path: Path) -> Iterator[OpenPicture]:
     with _opened(path) as file:
         head = file.read(max(SNIFF_BYTES, 16))
         found = sniff(head)
+        if found is None and path.suffix.lower() in SONG_SUFFIXES:
+            raise RequirementError(
+                f"{clean(path, 400)} is an audio file, not a picture",
+                code="not_a_picture",
+                hint=f"Put a cover into it: suno-cover embed {shlex.quote(clean(path, 400))} --cover ID|FILE",
+            )
         if found is None:
             raise RequirementError(
                 f"{clean(path, 400)} is {_name_of(head)}, not a picture in PNG, JPEG, WebP or AVIF",

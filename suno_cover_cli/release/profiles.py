@@ -253,8 +253,13 @@ def _judge_colours(facts: PictureFacts) -> Iterator[Finding]:
     )
 
 
+def describe_weight(size_bytes: int) -> str:
+    """Write the size of a file as stores count it, ``1.9 MB``; less than they ever limit as ``312 KiB``."""
+    return f"{size_bytes / 1_000_000:.1f} MB" if size_bytes >= 1024**2 else f"{max(size_bytes // 1024, 1)} KiB"
+
+
 def _judge_file(facts: PictureFacts, measures: Measures, profile: Profile) -> Iterator[Finding]:
-    weight = f"{facts.size_bytes / 1_000_000:.1f} MB"
+    weight = describe_weight(facts.size_bytes)
     if profile.max_bytes is not None:
         is_met = facts.size_bytes <= profile.max_bytes
         yield Finding(

@@ -86,6 +86,13 @@ def choose_scenario(music_task_id: str) -> Scenario:
     return SCENARIOS["success"]
 
 
+def is_misspelt(music_task_id: str) -> bool:
+    """Tell whether an id asks for a scenario that there is not; it is a success then, as any other id."""
+    name = music_task_id.removeprefix(PREFIX)
+    chosen = choose_scenario(music_task_id).name
+    return music_task_id.startswith(PREFIX) and name != chosen and not name.startswith(f"{chosen}-")
+
+
 def scenario_lines() -> tuple[str, ...]:
     """Return what ``sandbox --list`` prints: one line a scenario, the id to pass first."""
     width = max(map(len, SCENARIOS))

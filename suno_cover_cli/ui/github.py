@@ -84,7 +84,8 @@ class GitHubReport:
     def _add_row(self, job: int, name: str, result: JobResult) -> None:
         state = str(result.state)
         if result.error is not None:
-            state += f": {result.error.message} {result.error.hint}".rstrip()
+            said = filter(None, [result.error.message.rstrip(". "), result.error.hint])
+            state += f": {'. '.join(said)}"
         files = [image.path for image in result.images[:_MAX_FILES]]
         files += [f"and {len(result.images) - _MAX_FILES} more"] if len(result.images) > _MAX_FILES else []
         cells = [_cell(name), _cell(state), "<br>".join(map(_cell, files)), f"{result.elapsed_s:.1f}"]

@@ -7,7 +7,6 @@ from typing import Self
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.events import Event, ImageSaved, JobEnded, JobStarted
-from suno_cover_cli.base.models import JobState
 from suno_cover_cli.ui.words import EventLines, Line, format_count, format_duration
 
 _HEARTBEAT_S = 60.0
@@ -86,7 +85,7 @@ class PlainScreen:
         if self._job_count == 1:
             return elapsed
         ends = self._lines.summary.ends
-        counts = [f"{ends[state]} {state}" for state in JobState if ends[state]]
+        counts = self._lines.summary.counts()
         counts += [f"{len(self._running)} under way"] if self._running else []
         left = self._job_count - ends.total() - len(self._running)
         counts += [f"{left} to come"] if left else []

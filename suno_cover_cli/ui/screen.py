@@ -35,7 +35,6 @@ from suno_cover_cli.base.events import (
     TunnelOpened,
     TunnelRestored,
 )
-from suno_cover_cli.base.models import JobState
 from suno_cover_cli.base.text import cells_of, clean, cut, pad
 from suno_cover_cli.ui.words import EventLines, Line, format_bytes, format_duration
 
@@ -275,7 +274,7 @@ class LiveScreen:
         """Count the jobs, each once: those that have ended, those that run, those to come."""
         ends = self._lines.summary.ends
         parts = [f"{ends.total()}/{self._job_count} jobs"]
-        parts += [f"{ends[state]} {state}" for state in JobState if ends[state]]
+        parts += self._lines.summary.counts()
         phases = Counter(view.phase for view in self._jobs.values())
         parts += [f"{phases[phase]} {phase}" for phase in ("submitting", "waiting", "saving") if phases[phase]]
         to_come = self._job_count - ends.total() - len(self._jobs)

@@ -116,7 +116,7 @@ class EventLines:
         poll_interval_s: float = 30.0,
         sums_up: bool = True,
     ) -> None:
-        self.summary = BatchSummary(job_count)
+        self.summary = BatchSummary(job_count, waits=waits)
         self._names_jobs = job_count > 1
         self._is_brief = job_count > _BATCH_JOBS and not is_verbose
         self._is_verbose = is_verbose
@@ -137,7 +137,8 @@ class EventLines:
                 name = self._name_of(event)
                 self._names.pop(event.job, None)
                 self.summary.add(event, name)
-                return _end_lines(name, event.result, has_hint=not self._sums_up)
+                say_end = _brief_end_lines if self._sums_up else _end_lines
+                return say_end(name, event.result)
             case WarningRaised():
                 return _with_hint(Line("warning", clean(event.message), "warning"), event.hint)
             case NoteRaised():
@@ -225,10 +226,18 @@ class EventLines:
 _STATE_WORDS = {"absent": "not known to the service yet", "succeeded": "done"}
 
 
-def _end_lines(name: str, result: JobResult, *, has_hint: bool) -> list[Line]:
+def _brief_end_lines(name: str, result: JobResult) -> list[Line]:
+    """Say the end of one of several jobs: why it failed, and what to do, stands in the summary alone."""
+    if result.error is None:
+        return _end_lines(name, result)
+    text = f"{name}: {result.state}; the reason is in the summary"
+    return [Line(_END_LABELS[result.state], text, _END_TONES[result.state])]
+
+
+def _end_lines(name: str, result: JobResult) -> list[Line]:
     if result.error is not None:
         line = Line(_END_LABELS[result.state], f"{name}: {clean(result.error.message)}", _END_TONES[result.state])
-        return _with_hint(line, result.error.hint if has_hint else "")
+        return _with_hint(line, result.error.hint)
     if result.state is JobState.PENDING:
         return []
     covers = format_count(len(result.images), "cover")
@@ -256,13 +265,15 @@ class BatchSummary:
 
     Args:
         job_count: Jobs of the command.
+        waits: The command waits for their covers, and does not only submit them.
 
     Attributes:
         ends: How many jobs ended in each state.
     """
 
-    def __init__(self, job_count: int) -> None:
+    def __init__(self, job_count: int, *, waits: bool = True) -> None:
         self._job_count = job_count
+        self._waits = waits
         self.ends: Counter[str] = Counter()
         self._covers = 0
         self._failures: dict[int, list[Line]] = {}
@@ -275,18 +286,24 @@ class BatchSummary:
         if event.result.error is None:
             return
         if len(self._failures) < _MAX_NAMED_FAILURES:
-            self._failures[event.job] = _end_lines(name, event.result, has_hint=True)
+            self._failures[event.job] = _end_lines(name, event.result)
         else:
             self._unnamed_failures += 1
 
+    def counts(self) -> list[str]:
+        """Count the jobs that have ended by state. Those that were only to be submitted are that, not pending."""
+        words = {} if self._waits else {JobState.PENDING: "submitted"}
+        return [f"{self.ends[state]} {words.get(state, state)}" for state in JobState if self.ends[state]]
+
     def lines(self, elapsed_s: float) -> list[Line]:
         """Sum up: ``12 jobs: 11 succeeded, 1 failed; 22 covers in 1.4 s``, then the failed ones in their order."""
-        counts = [f"{self.ends[state]} {state}" for state in JobState if self.ends[state]]
         left = self._job_count - self.ends.total()
-        counts += [f"{left} not ended"] if left else []
-        is_good = self.ends[JobState.SUCCEEDED] == self._job_count
+        counts = [*self.counts(), *([f"{left} not ended"] if left else [])]
+        wanted = JobState.SUCCEEDED if self._waits else JobState.PENDING
+        is_good = self.ends[wanted] == self._job_count and not self._failures
         jobs, covers = format_count(self._job_count, "job"), format_count(self._covers, "cover")
-        text = f"{jobs}: {', '.join(counts)}; {covers} in {format_duration(elapsed_s)}"
+        made = f"; {covers}" if self._waits else ""
+        text = f"{jobs}: {', '.join(counts)}{made} in {format_duration(elapsed_s)}"
         total = Line("total", text, "good" if is_good else "warning")
         failures = [line for _, lines in sorted(self._failures.items()) for line in lines]
         if self._unnamed_failures:

@@ -17,7 +17,7 @@ from suno_cover_cli.base.events import NoteRaised, Sink, WarningRaised
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.folders import LEAST_FREE_BYTES, probe_folder
 from suno_cover_cli.base.task_ids import TaskIds, collect_task_ids
-from suno_cover_cli.base.text import clean
+from suno_cover_cli.base.text import clean, did_you_mean
 from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.journal.journal import Journal
@@ -39,6 +39,7 @@ from suno_cover_cli.wiring.origins import are_of_sandbox
 from suno_cover_cli.wiring.runner import run_command
 
 _LAST_LINES_S = 1.0
+_MAX_MISSPELT = 5
 
 
 def run_listed_jobs(options: JobCommandOptions) -> NoReturn:
@@ -150,6 +151,22 @@ def _report_oddities(ids: TaskIds, options: JobCommandOptions, sink: Sink) -> No
                 hint="A music task id is what the generation call returned as data.taskId.",
             )
         )
+    if options.submits:
+        _report_misspelt(ids, sink)
+
+
+def _report_misspelt(ids: TaskIds, sink: Sink) -> None:
+    """Say which ids ask the sandbox for a scenario that it has not."""
+    if not any(task_id.startswith("sandbox-") for task_id in ids.ids):
+        return
+    from suno_cover_cli.sandbox.scenarios import PREFIX, SCENARIOS, is_misspelt
+
+    for task_id in list(filter(is_misspelt, ids.ids))[:_MAX_MISSPELT]:
+        name = clean(task_id.removeprefix(PREFIX), 60)
+        near = did_you_mean(task_id, [f"{PREFIX}{known}" for known in SCENARIOS])
+        message = f'the sandbox has no scenario "{name}": it treats {clean(task_id, 128)} as any other id'
+        hint = f"{near}All of them: suno-cover sandbox --list"
+        sink.emit(WarningRaised(code="unknown_scenario", message=message, hint=hint))
 
 
 def _sorted_out(ids: TaskIds, journal: Path, options: JobCommandOptions, context: Context) -> TaskIds:
