@@ -126,24 +126,27 @@ def strip_escapes(text: str) -> str:
     return text.replace("\r\n", "\n")
 
 
-def cut_words(shown: str, columns: int, copied: Iterable[str]) -> list[str]:
-    """Find what is wrong with what a terminal shows to somebody who wants to copy from it.
+def cut_words(shown: str, columns: int, known: Iterable[str], wanted: Iterable[str] = ()) -> list[str]:
+    """Find what is wrong with what a terminal shows to somebody who wants to read it and copy from it.
 
     Args:
         shown: Its lines, without escape sequences.
         columns: Its width.
-        copied: Ids, paths, addresses and commands that have to be there, each whole on a line.
+        known: Ids, paths, addresses and commands that are whole on a line wherever they stand.
+        wanted: Those of them that have to be there.
 
     Returns:
-        Lines that leave the edge, unless they are one word from the left edge alone, and what is not whole.
+        Lines that leave the edge, unless they are one word from the left edge on; lines with a cut id or path, or
+        with markup; what is not whole, or not there.
     """
     lines = [line.rstrip() for line in shown.splitlines()]
-    wrong = [line for line in lines if cells_of(line) > columns and (" " in line or line.strip() != line)]
-    words = " ".join(f" {line} " for line in lines)
-    wrong += [word for word in copied if re.search(rf"(?<![\w/-]){re.escape(word)}(?![\w/-])", words) is None]
-    return wrong + [
-        line for line in lines if re.search(r"\[/?(?:bold|dim|red|green|yellow|link|on)\b[^\]]*\]", line)
+    wrong = [line for line in lines if cells_of(line) > columns and (" " in line.strip() or line[:1] == " ")]
+    wrong += [
+        line for line in lines if re.search(r"[0-9a-f]{6}\u2026|/[\w.-]*\u2026|\[/?(?:bold|dim|red|green)\b", line)
     ]
+    joined, whole = "".join(line.strip() for line in lines), "\n".join(lines)
+    wrong += [word for word in known if word in joined and word not in whole]
+    return wrong + [word for word in wanted if word not in whole]
 
 
 # --- what a terminal answers ----------------------------------------------------------------------------------

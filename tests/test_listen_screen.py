@@ -49,7 +49,7 @@ def test_an_event_is_whole_at_every_width(cli: Cli, columns: int) -> None:
     answers = re.findall(r"evt_[0-9a-f]{8}", shown)
     assert len(set(answers)) == 4, "each event is named"
     copied = [TASK, url, target, f"?{QUERY}", *answers]
-    assert cut_words(shown, columns, copied) == []
+    assert cut_words(shown, columns, copied, copied) == []
     lines = [line.rstrip() for line in shown.splitlines()]
     begins = next(n for n, line in enumerate(lines) if " --> " in line)
     events = lines[begins : next(n for n, line in enumerate(lines) if line.startswith("ended"))]

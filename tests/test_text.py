@@ -146,6 +146,8 @@ def test_a_command_to_type_stays_on_one_line() -> None:
     assert fold(hint, 50) == ["Without one, for this machine alone:", "suno-cover listen --no-tunnel; or get one."]
     assert fold("Go on with: suno-cover wait abc", 24) == ["Go on with:", "suno-cover wait abc"]
     assert fold("Run suno-cover resume in a while.", 20) == ["Run suno-cover", "resume in a while."]
+    aside = "so: suno-cover pick x (or let it be picked)"
+    assert fold(aside, 30) == ["so: suno-cover pick x (or let", "it be picked)"]
     narrow = fold("so: suno-cover wait 3bd4984085841fdeedebe6d710a971c7", 24)
     assert narrow == ["so: suno-cover wait", "3bd4984085841fdeedebe6d710a971c7"]
 
@@ -155,6 +157,7 @@ def test_a_word_without_room_begins_at_the_left_edge() -> None:
     address = "https://example.com/0123456789"
     assert fold(f"ready      {address}", 40, " " * 11) == ["ready", " " * 9 + address]
     assert fold(f"ready      {address}", 30, " " * 11) == ["ready", address]
+    assert fold(f"    {address}", 32, "    ") == [f" {address}"]
     assert fold(f"see {address} now", 20, "  ") == ["see", address, "  now"]
 
 

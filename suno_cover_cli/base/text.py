@@ -122,8 +122,8 @@ def fold(text: str, columns: int, indent: str = "") -> list[str]:
         glue = " " if n else ""
         for piece in [word] if cells_of(word) <= most else _pieces_of(word):
             cells = cells_of(piece)
-            if used + len(glue) + cells > room and line.strip():
-                lines.append(line.rstrip())
+            if used + len(glue) + cells > room and line:
+                lines += [line.rstrip()] if line.strip() else []
                 # From the left edge alone a terminal that has to wrap a word leaves it whole for copying.
                 before = indent[: max(room - cells, 0)]
                 line, used = before + piece, cells_of(before) + cells
@@ -143,7 +143,7 @@ def _words_of(text: str, cells: int) -> list[str]:
     while start < len(words):
         end = start + 1
         if words[start] == _PROGRAM and found and found[-1].endswith(":"):
-            while end < len(words) and words[end] and words[end - 1][-1] not in _STOPS:
+            while end < len(words) and words[end][:1] not in {"", "("} and words[end - 1][-1] not in _STOPS:
                 end += 1
         command = " ".join(words[start:end])
         found += [command] if cells_of(command) <= cells else words[start:end]

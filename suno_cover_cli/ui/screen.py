@@ -225,9 +225,7 @@ class LiveScreen:
         rows: list[RenderableType] = [_beside(self._spinner, Text(first))]
         rows += [_beside(Text(" "), Text(line)) for line in more]
         if self._job_count > _MAX_ROWS:
-            bar = ProgressBar(
-                total=self._job_count, completed=self._lines.summary.ends.total(), width=self._bar_cells
-            )
+            bar = _bar(self._job_count, self._lines.summary.ends.total(), self._bar_cells)
             rows.append(_beside(Text(" "), bar))
         else:
             rows += self._draw_rows()
@@ -263,7 +261,7 @@ class LiveScreen:
         usual = "1 to 3 min" if self._usual_s is None else f"about {format_duration(self._usual_s)}"
         usual_s = self._usual_s or _DOCUMENTED_S
         text = f"{elapsed} of {usual}" if gone_s <= usual_s else f"{elapsed}; usually {usual}"
-        bar = ProgressBar(total=1.0, completed=progress_of(gone_s, usual_s), width=self._bar_cells)
+        bar = _bar(1.0, progress_of(gone_s, usual_s), self._bar_cells)
         return _beside(Text(" "), bar, Text(text, "dim"))
 
     @property
@@ -301,7 +299,7 @@ class LiveScreen:
             if bar_cells:
                 gone_s = now - view.submitted_at if view.submitted_at is not None else 0.0
                 done = progress_of(gone_s, self._usual_s or _DOCUMENTED_S)
-                cells.append(ProgressBar(total=1.0, completed=done, width=bar_cells))
+                cells.append(_bar(1.0, done, bar_cells))
             cells += [Text(f" {time:>{time_cells}}", "dim"), Text(f" {read}", "dim")]
             rows.append(_beside(*cells))
         return rows
@@ -332,9 +330,23 @@ def _beside(*cells: RenderableType) -> Table:
     return row
 
 
+def _bar(total: float | None, completed: float, cells: int) -> ProgressBar:
+    """Make a bar; without a total it only moves. Its colours are those of the terminal, dark or light."""
+    return ProgressBar(
+        total=total,
+        completed=completed,
+        width=cells,
+        pulse=total is None,
+        style="dim",
+        complete_style="green",
+        finished_style="green",
+        pulse_style="green",
+    )
+
+
 def _draw_image(n: int, received_bytes: int, total_bytes: int | None) -> RenderableType:
     of = f" of {format_bytes(total_bytes)}" if total_bytes else ""
-    bar = ProgressBar(total=total_bytes, completed=received_bytes, width=_BAR_CELLS, pulse=total_bytes is None)
+    bar = _bar(total_bytes, received_bytes, _BAR_CELLS)
     return _beside(Text(" "), Text(f"image {n}"), bar, Text(f"{format_bytes(received_bytes)}{of}", "dim"))
 
 

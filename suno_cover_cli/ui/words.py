@@ -230,8 +230,11 @@ def _brief_end_lines(name: str, result: JobResult) -> list[Line]:
     """Say the end of one of several jobs: why it failed, and what to do, stands in the summary alone."""
     if result.error is None:
         return _end_lines(name, result)
-    text = f"{name}: {result.state}; the reason is in the summary"
-    return [Line(_END_LABELS[result.state], text, _END_TONES[result.state])]
+    what: str = result.state
+    if result.state is JobState.PARTIAL:
+        saved, failed = len(result.images), len(result.failed_images)
+        what = f"{saved} of {format_count(saved + failed, 'cover')} saved"
+    return [Line(_END_LABELS[result.state], f"{name}: {what}", _END_TONES[result.state])]
 
 
 def _end_lines(name: str, result: JobResult) -> list[Line]:
