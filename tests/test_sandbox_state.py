@@ -52,6 +52,21 @@ async def test_jobs_are_known_again(tmp_path: Path) -> None:
     assert [type(line) for line in await facts(state_file)].count(JobLine) == 1
 
 
+async def test_the_account_is_known_again(tmp_path: Path) -> None:
+    """A key that was made up is the same after a restart; one that was given is not written down."""
+    state_file = tmp_path / "state.jsonl"
+    async with Sandbox(state_file=state_file, api_key="given"):
+        pass
+    assert await facts(state_file) == []
+    keys = []
+    for _ in range(3):
+        async with Sandbox(state_file=state_file) as sandbox:
+            keys.append(sandbox.api_key)
+    assert len(set(keys)) == 1
+    async with Sandbox() as sandbox:
+        assert sandbox.api_key not in keys
+
+
 async def test_killed(tmp_path: Path) -> None:
     """A sandbox that is killed right after answering a submit knows the job when it comes back."""
     state_file = tmp_path / "state.jsonl"

@@ -15,7 +15,7 @@ from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import UsageError, explain_bind_error
 from suno_cover_cli.sandbox.callback_sender import CallbackSender
 from suno_cover_cli.sandbox.image_host import IMAGE_PREFIX, ImageHost
-from suno_cover_cli.sandbox.jobs import JobRegistry, SandboxJob, StateFile
+from suno_cover_cli.sandbox.jobs import JobRegistry, KeyLine, SandboxJob, StateFile
 from suno_cover_cli.sandbox.pictures import MIN_IMAGE_BYTES
 from suno_cover_cli.sandbox.service import IMITATIONS, Reply, Service
 
@@ -63,7 +63,7 @@ class Sandbox:
         port: Port to listen on; 0 takes a free one.
         generation_s: How long a cover takes in the default scenarios.
         time_scale: Divides every delay of the sandbox: with 60 a minute takes a second.
-        api_key: The only key that is accepted; ``None`` makes one up.
+        api_key: The only key that is accepted; ``None`` makes one up, which the state file keeps.
         webhook_key: Signs callbacks the way kie.ai does.
         provider: Whose habits to imitate, one of :data:`~suno_cover_cli.sandbox.service.IMITATIONS`.
         allow_remote_callbacks: Callbacks may go to other machines.
@@ -106,7 +106,8 @@ class Sandbox:
         self._port = port
         self._imitation = IMITATIONS[provider]
         self._clock = clock or SystemClock()
-        self.api_key = f"sandbox-{secrets.token_hex(16)}" if api_key is None else api_key
+        self.api_key = api_key or f"sandbox-{secrets.token_hex(16)}"
+        self._is_key_made_up = api_key is None
         self.request_log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
         self._admitted: deque[float] | None = deque(maxlen=LIMIT_REQUESTS) if enforce_limit else None
         self._registry = JobRegistry(self._clock, generation_s=generation_s / time_scale, time_scale=time_scale)
@@ -139,6 +140,13 @@ class Sandbox:
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._state_file)
+            if self._is_key_made_up:
+                if self._state_file.api_key is not None:
+                    self.api_key = self._state_file.api_key
+                else:
+                    # On a full disk it is another one after a restart; whoever has this one is served.
+                    with contextlib.suppress(OSError):
+                        await self._state_file.commit(KeyLine(api_key=self.api_key))
             await stack.enter_async_context(self._callback_sender)
             runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=_SHUTDOWN_S)
             await runner.setup()

@@ -1,8 +1,8 @@
 """What the sandbox knows of its jobs: one for each music task, made once, found again by every repeat.
 
-With a state file it survives a kill: lines of JSON, each one fact: a submit came, a job was made, a delivery is
-over. Half a line at the end was never sent to a client, and is dropped. Nothing is ever taken out of the file:
-another sandbox may be writing to it.
+With a state file it survives a kill: lines of JSON, each one fact: a key was made up, a submit came, a job was
+made, a delivery is over. Half a line at the end was never sent to a client, and is dropped. Nothing is ever taken
+out of the file: another sandbox may be writing to it.
 """
 
 import asyncio
@@ -199,6 +199,12 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+class KeyLine(msgspec.Struct, frozen=True, kw_only=True, tag="key", tag_field="type"):
+    """The key that was made up for the account; whoever starts the sandbox again is the same customer."""
+
+    api_key: str
+
+
 class SubmitLine(msgspec.Struct, frozen=True, kw_only=True, tag="submit", tag_field="type"):
     """A submit came in, whatever it was answered."""
 
@@ -221,7 +227,7 @@ class SettledLine(msgspec.Struct, frozen=True, kw_only=True, tag="settled", tag_
     status: int
 
 
-Line = SubmitLine | JobLine | SettledLine
+Line = KeyLine | SubmitLine | JobLine | SettledLine
 
 _LINE_START = b'{"type":"'
 
@@ -261,6 +267,9 @@ class StateFile:
         path: The file, or ``None`` to keep nothing.
         registry: Where the facts of earlier processes go.
 
+    Attributes:
+        api_key: The key that an earlier process made up, once entered; ``None`` where there is none.
+
     Raises:
         UsageError: On entering, when the file is not ours or cannot be written.
     """
@@ -268,13 +277,17 @@ class StateFile:
     def __init__(self, path: Path | None, registry: JobRegistry) -> None:
         self._path = path
         self._registry = registry
+        self.api_key: str | None = None
         self._pending: list[bytes] = []
         self._writing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         if self._path is not None:
             for line in await asyncio.to_thread(_open_state_file, self._path):
-                _restore(self._registry, line)
+                if isinstance(line, KeyLine):
+                    self.api_key = self.api_key or line.api_key
+                else:
+                    _restore(self._registry, line)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -314,7 +327,7 @@ def _append(path: Path, batch: bytes) -> None:
         file.write(batch)
 
 
-def _restore(registry: JobRegistry, line: Line) -> None:
+def _restore(registry: JobRegistry, line: SubmitLine | JobLine | SettledLine) -> None:
     match line:
         case SubmitLine(music_task_id=music_task_id):
             registry.count_submit(music_task_id)
