@@ -90,6 +90,16 @@ async def test_a_pending_rerun_does_not_undo_a_success(tmp_path: Path) -> None:
         assert third.row.completed_at == 5.0
 
 
+async def test_when_a_job_was_done_is_not_forgotten(tmp_path: Path) -> None:
+    """A later run that fetches what is missing, and does not learn when the job was done, changes nothing about it."""
+    async with journal_in(tmp_path) as journal:
+        claim = await journal.claim(music("m"))
+        await journal.record_end(claim.row, ended(JobState.PARTIAL, "c", "hash"), 5.0)
+        again = await journal.claim(music("m"))
+        await journal.record_end(again.row, ended(JobState.PARTIAL, "c", "hash"), None)
+        assert (await journal.claim(music("m"))).row.completed_at == 5.0
+
+
 async def test_a_cover_task_id_that_could_not_be_written_is_written_with_the_end(tmp_path: Path) -> None:
     """A step that was lost is made good by the next one that is not."""
     async with journal_in(tmp_path) as journal:

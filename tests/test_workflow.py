@@ -32,6 +32,15 @@ async def test_a_job_leaves_nothing_open_and_everything_written_down(tmp_path: P
         assert (state, task_id, owner) == ("succeeded", outcome.result.task_id, None)
 
 
+async def test_a_job_that_wants_no_callback_opens_no_path(tmp_path: Path) -> None:
+    """A job whose first run was told to use no callback is submitted without one, although others have them."""
+    async with rig(tmp_path, callbacks=True) as it:
+        outcome = await it.workflow.run_job(it.request("song", callback="off"))
+        assert (outcome.exit_code, outcome.result.via) == (ExitCode.OK, Via.POLL)
+        assert it.listener is not None
+        assert it.listener.opened == []
+
+
 @pytest.mark.parametrize("music", ["sandbox-unknown-422", "sandbox-auth-401", "sandbox-http-502-always"])
 async def test_a_submit_that_fails_leaves_no_inbox_open(tmp_path: Path, music: str) -> None:
     """However the submit ends, nobody can call on the job's path any more."""
