@@ -91,7 +91,7 @@ async def test_a_pending_rerun_does_not_undo_a_success(tmp_path: Path) -> None:
 
 
 async def test_when_a_job_was_done_is_not_forgotten(tmp_path: Path) -> None:
-    """A later run that fetches what is missing, and does not learn when the job was done, changes nothing about it."""
+    """A later run that fetches what is missing and does not learn when the job was done leaves that as it is."""
     async with journal_in(tmp_path) as journal:
         claim = await journal.claim(music("m"))
         await journal.record_end(claim.row, ended(JobState.PARTIAL, "c", "hash"), 5.0)
