@@ -189,7 +189,8 @@ def test_every_module_has_its_layer() -> None:
 @pytest.mark.parametrize("name", sorted(MODULES.keys() - {"__main__"}))
 def test_every_module_can_be_imported(name: str) -> None:
     """No module is broken unnoticed because nothing imports it; the coverage report knows all of them by this."""
-    assert import_module(f"suno_cover_cli.{name}".removesuffix(".__init__"))
+    full = f"suno_cover_cli.{name}".removesuffix(".__init__")
+    assert import_module(full).__name__ == full
 
 
 def test_a_newcomer_finds_the_room_from_the_file_list() -> None:
