@@ -515,7 +515,7 @@ def test_a_full_disk_leaves_the_song_as_it_was(songs: dict[str, Path], tmp_path:
         check=True,
         cwd=Path(__file__).parent.parent,
     )
-    assert run.stdout.count("song_unwritable") == 2, run.stdout
+    assert run.stdout.count("disk_full") == 2, run.stdout
     assert "my song.wav" in run.stdout
     assert song.read_bytes() == content
     assert names_in(tmp_path) == ["cover.png", song.name]

@@ -22,6 +22,7 @@ Errors differ by class and code, never by their text::
 import errno
 import os
 import re
+from typing import NamedTuple
 
 from suno_cover_cli.base.exits import ExitCode
 
@@ -191,6 +192,50 @@ def explain_bind_error(
     # Only the listener's host is the user's to choose.
     hint = "Pass --listen-host 127.0.0.1, or another address of this machine"
     return UsageError(f"{host} is not an address to listen on", code="bad_host", hint=hint)
+
+
+class Shortage(NamedTuple):
+    """What the system has run out of: a code for scripts, in words, and what to do about it."""
+
+    code: str
+    what: str
+    hint: str
+
+
+_FULL = Shortage("disk_full", "no room", "Free some space, then run the command again.")
+_SCARCE = Shortage(
+    "out_of_resources",
+    "the system has no more files or memory to give",
+    "Close other programs or raise the limit (ulimit -n), then run the command again.",
+)
+_FAILING = Shortage("disk_failing", "the disk fails", "Use a folder on another disk.")
+_SHORTAGES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)), _FULL),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM), _SCARCE),
+    errno.EIO: _FAILING,
+}
+
+
+def shortage_of(error: BaseException) -> Shortage | None:
+    """Return what the system has run out of, by what it raised; ``None`` when that is not what is wrong.
+
+    It is no matter of permissions, so advice on these would be misleading.
+    """
+    if isinstance(error, OSError):
+        return _SHORTAGES.get(error.errno or 0)
+    return _SCARCE if isinstance(error, MemoryError) else None
+
+
+def disk_hint(error: OSError, otherwise: str) -> str:
+    """Return what to do about a file that cannot be read or written: about a shortage, or else what is given."""
+    shortage = shortage_of(error)
+    return otherwise if shortage is None else shortage.hint
+
+
+def disk_code(error: OSError, otherwise: str) -> str:
+    """Return the code of a failure to read or write a file: that of a shortage, or else what is given."""
+    shortage = shortage_of(error)
+    return otherwise if shortage is None else shortage.code
 
 
 def describe_unwritten(error: OSError) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.errors import UsageError, disk_hint
 from suno_cover_cli.base.files import open_plain, read_capped, replace_file
 from suno_cover_cli.base.folders import settings_path
 from suno_cover_cli.base.settings_table import FILE_KEYS, KNOWN_KEYS, NUMBER, SECRET_FILE_KEYS, SETTINGS
@@ -125,7 +125,9 @@ def load_config_file(path: Path) -> ConfigFile:
             raise UsageError(
                 f"{path} is a folder, not a settings file", hint="Move it away or set SUNO_COVER_CONFIG."
             ) from None
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="Fix its permissions.") from None
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", hint=disk_hint(error, "Fix its permissions.")
+        ) from None
     found = parse_toml(path, raw)
     profiles = found.pop(_PROFILES, {})
     if not isinstance(profiles, dict) or not all(isinstance(table, dict) for table in profiles.values()):
@@ -291,7 +293,9 @@ def _load(path: Path) -> "TOMLDocument":
     except FileNotFoundError:
         return tomlkit.document()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="Fix its permissions.") from None
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", hint=disk_hint(error, "Fix its permissions.")
+        ) from None
     except (TOMLKitError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {clean(error, 200)}", hint="Correct that line.") from None
 
@@ -302,5 +306,6 @@ def _write(path: Path, text: str) -> None:
         replace_file(path.resolve(), text.encode(), mode=0o600)
     except OSError as error:
         raise UsageError(
-            f"cannot write {path}: {error.strerror}", hint="Fix its permissions or set SUNO_COVER_CONFIG."
+            f"cannot write {path}: {error.strerror}",
+            hint=disk_hint(error, "Fix its permissions or set SUNO_COVER_CONFIG."),
         ) from None

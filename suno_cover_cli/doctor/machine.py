@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from suno_cover_cli.base.clock import in_daemon_thread
-from suno_cover_cli.base.errors import SunoCoverError
+from suno_cover_cli.base.errors import SunoCoverError, disk_hint
 from suno_cover_cli.base.events import WarningRaised
 from suno_cover_cli.base.folders import LEAST_FREE_BYTES, probe_folder
 from suno_cover_cli.base.providers import WEBHOOK_KEY_VARIABLE, Provider
@@ -111,7 +111,7 @@ def _look_at_folder(folder: Path) -> Finding:
     except OSError as error:
         return failed(
             f"{there} cannot be written: {error.strerror}",
-            "Change its permissions, or choose another folder (--output, SUNO_COVER_STATE_DIR).",
+            disk_hint(error, "Change its permissions, or choose another folder (--output, SUNO_COVER_STATE_DIR)."),
         )
     return passed(f"{folder} can be {'written' if there == folder.absolute() else 'made'}")
 

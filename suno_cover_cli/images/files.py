@@ -4,7 +4,6 @@ Everything here blocks and is meant for a thread.
 """
 
 import contextlib
-import errno
 import os
 import re
 import secrets
@@ -15,7 +14,7 @@ from collections.abc import Iterator
 from io import BufferedRandom
 from pathlib import Path
 
-from suno_cover_cli.base.errors import ImageError
+from suno_cover_cli.base.errors import ImageError, shortage_of
 from suno_cover_cli.base.files import (
     READ_FLAGS,
     FileTakenError,
@@ -31,9 +30,7 @@ from suno_cover_cli.base.text import clean
 from suno_cover_cli.images.check import ImageChecker, Picture
 from suno_cover_cli.images.kinds import ImageFormat
 
-_FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _BEGIN_SYNC_BYTES = 1024 * 1024
-_NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _PART_NAME = re.compile(r"(.+)\.[0-9a-f]{8}\.part", re.DOTALL)
 
 
@@ -318,23 +315,11 @@ def explain_os_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         shown, reason = clean(folder, 400), clean(error.strerror or error, 100)
-        if error.errno in _FULL:
+        if (shortage := shortage_of(error)) is not None:
             raise ImageError(
-                f"no room in {shown}: {reason}",
-                code="disk_full",
-                hint="Free some space, then run suno-cover resume.",
-            ) from error
-        if error.errno in _NO_FILES:
-            raise ImageError(
-                f"the system has no more files or memory to give: {reason}",
-                code="out_of_resources",
-                hint="Close other programs or raise the limit (ulimit -n), then run suno-cover resume.",
-            ) from error
-        if error.errno == errno.EIO:
-            raise ImageError(
-                f"the disk under {shown} fails: {reason}",
-                code="disk_failing",
-                hint="Choose a folder on another disk with --output, then run suno-cover resume.",
+                f"{shortage.what}, for {shown}: {reason}",
+                code=shortage.code,
+                hint=shortage.hint.replace("run the command again", "run suno-cover resume"),
             ) from error
         raise ImageError(
             f"cannot write in {shown}: {reason}",

@@ -159,6 +159,11 @@ class JobRun:
             return f"suno-cover resume {self.request.name}"
         return f"suno-cover wait {self.task_id}" if self.task_id is not None else "the same command again"
 
+    def advice(self, hint: str) -> str:
+        """Return a hint as it holds for this job: where history is not kept, another command goes on with it."""
+        is_kept = self.row is not None and self.row.id
+        return hint if is_kept else hint.replace("suno-cover resume", self.resume_command)
+
     def take(self, claim: Claim) -> None:
         """Take over what the journal knows of the job."""
         self.row, self.earlier = claim.row, claim.earlier
@@ -219,7 +224,7 @@ class JobRun:
                 code="images_missing",
                 message=f"{len(covers.failed)} of {len(covers.failed) + len(covers.saved)} images could not be "
                 f"saved: {covers.failed[0].error}",
-                hint=covers.hint or f"Try again with: {self.resume_command}",
+                hint=self.advice(covers.hint) or f"Try again with: {self.resume_command}",
             )
         result = self.result(JobState.PARTIAL, covers, error)
         return JobOutcome(result=result, exit_code=ExitCode.IMAGES_MISSING)

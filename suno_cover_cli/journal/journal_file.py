@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.errors import SunoCoverError
+from suno_cover_cli.base.errors import SunoCoverError, disk_code, disk_hint
 from suno_cover_cli.base.events import WarningRaised
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.text import clean
@@ -45,7 +45,6 @@ class DatabaseError(SunoCoverError):
 
 
 _FULL_HINT = "Free some space, or set SUNO_COVER_STATE_DIR to a folder on another disk."
-_SHORT_HINT = "Close other programs, or raise the limit (ulimit), and run again."
 _ODD_HINT = "Move it away, or set SUNO_COVER_STATE_DIR to another folder."
 _DAMAGED_HINT = "It was left as it is. suno-cover doctor tries again to repair it."
 _HINTS = {
@@ -54,11 +53,8 @@ _HINTS = {
     sqlite3.SQLITE_NOTADB: _DAMAGED_HINT,
     sqlite3.SQLITE_BUSY: "Another suno-cover is holding it for unusually long; see whether one hangs.",
 }
-_HINTS_BY_ERRNO = {
-    **dict.fromkeys((errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)), _FULL_HINT),
-    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM), _SHORT_HINT),
-    errno.EEXIST: _ODD_HINT,
-}
+_UNSAID = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR})
+"""Codes by which SQLite keeps the reason to itself."""
 
 
 class Failure:
@@ -225,23 +221,25 @@ class JournalFile:
 
     def _explained(self, error: Exception) -> Exception:
         """Say what a failure means for users of the journal; what is not the file's is returned as it is."""
-        if (found := _reason_of(error)) is None:
+        if (found := _reason_of(error, self._path.parent)) is None:
             return error
         reason, hint = found
         return DatabaseError(f"the journal {self._path} cannot be used: {clean(reason, 300)}", hint=hint)
 
 
-def _reason_of(error: Exception) -> tuple[object, str | None] | None:
+def _reason_of(error: Exception, folder: Path) -> tuple[object, str | None] | None:
     """Return why the file cannot be used and what to do about it."""
     if isinstance(error, sqlite3.Error):
         # The primary code is the low byte of the extended one; errors of the Python module have none.
         primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        shortage = find_shortage() if primary == sqlite3.SQLITE_CANTOPEN else None
-        return (error, _HINTS.get(primary)) if shortage is None else _reason_of(shortage)
+        shortage = find_shortage(folder) if primary in _UNSAID else None
+        return (error, _HINTS.get(primary)) if shortage is None else _reason_of(shortage, folder)
     if isinstance(error, OSError):
-        return error.strerror or error, _HINTS_BY_ERRNO.get(error.errno or 0)
+        usual = _ODD_HINT if error.errno == errno.EEXIST else DatabaseError.hint
+        hint = _FULL_HINT if disk_code(error, "") == "disk_full" else disk_hint(error, usual)
+        return error.strerror or error, hint
     if isinstance(error, MemoryError):
-        return "out of memory", _SHORT_HINT
+        return "out of memory", disk_hint(OSError(errno.ENOMEM, ""), "")
     if isinstance(error, _ReplacedError):
         return "it is replaced or removed again and again", None
     return ("it is damaged", _DAMAGED_HINT) if is_damage(error) else None

@@ -4,6 +4,8 @@ import errno
 import os
 import sqlite3
 import stat
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +29,7 @@ _LOG_PATIENCE_S = 1.0
 _LOG_PAUSE_S = 0.02
 # What SQLite opens: the database, its log, the memory shared with other processes, their folder.
 _FILES_AT_ONCE = 4
+_PROBE_BYTES = 8192
 
 # Room that rows left is used again by the next ones. What is more than this, and more than a quarter of the
 # file, is given back to the system.
@@ -227,15 +230,23 @@ def _check_log(path: Path, connection: sqlite3.Connection) -> None:
         time.sleep(_LOG_PAUSE_S)
 
 
-def find_shortage() -> OSError | None:
+def find_shortage(folder: Path | None = None) -> OSError | None:
     """Return what keeps the process from opening as many files as SQLite does, ``None`` when nothing does.
 
-    SQLite says "unable to open database file" to whatever it is.
+    SQLite says "unable to open database file", or "disk I/O error", to whatever it is.
+
+    Args:
+        folder: Something is to be written there, too.
     """
     opened = list[int]()
     try:
         for _ in range(_FILES_AT_ONCE):
             opened.append(os.open(os.devnull, os.O_RDONLY))
+        if folder is not None:
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                if sys.platform != "win32":
+                    os.pwrite(probe.fileno(), bytes(_PROBE_BYTES), 0)  # as SQLite does
+                os.fsync(probe.fileno())
     except OSError as error:
         return error
     finally:

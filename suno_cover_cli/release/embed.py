@@ -16,7 +16,14 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from suno_cover_cli.base.errors import RequirementError, SunoCoverError, UsageError, reason_of
+from suno_cover_cli.base.errors import (
+    RequirementError,
+    SunoCoverError,
+    UsageError,
+    disk_code,
+    disk_hint,
+    reason_of,
+)
 from suno_cover_cli.base.files import FileTakenError, PendingFile, sweep_parts
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.release.audio import AudioFormat, SongError, find_format, hash_sound
@@ -394,6 +401,6 @@ def _explained(song: Path) -> Iterator[None]:
     except OSError as error:
         raise SunoCoverError(
             f"cannot change {shown}: {reason_of(error)}",
-            code="song_unwritable",
-            hint="The song is as it was. Make room or fix the permissions, or add --out DIR.",
+            code=disk_code(error, "song_unwritable"),
+            hint=f"The song is as it was. {disk_hint(error, 'Fix the permissions, or add --out DIR.')}",
         ) from None

@@ -6,7 +6,14 @@ from typing import Literal
 
 import msgspec
 
-from suno_cover_cli.base.errors import RequirementError, SunoCoverError, UsageError, reason_of
+from suno_cover_cli.base.errors import (
+    RequirementError,
+    SunoCoverError,
+    UsageError,
+    disk_code,
+    disk_hint,
+    reason_of,
+)
 from suno_cover_cli.base.files import FileTakenError, replace_file, sweep_parts
 from suno_cover_cli.base.naming import plain_part
 from suno_cover_cli.base.text import clean
@@ -235,7 +242,7 @@ def _write(path: Path, content: bytes, *, overwrite: bool) -> bool:
     except OSError as error:
         raise SunoCoverError(
             f"cannot write {clean(path, 400)}: {reason_of(error)}",
-            code="folder_unwritable",
-            hint="Make room, fix the permissions, or choose another folder with --out.",
+            code=disk_code(error, "folder_unwritable"),
+            hint=disk_hint(error, "Fix the permissions, or choose another folder with --out."),
         ) from None
     return False

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from suno_cover_cli.base.errors import ImageError
+from suno_cover_cli.base.errors import ImageError, disk_code, disk_hint
 from suno_cover_cli.base.files import replace_file
 from suno_cover_cli.base.models import SavedImage
 from suno_cover_cli.base.text import clean
@@ -195,8 +195,8 @@ def add_label(path: Path) -> str:
     except OSError as error:
         raise ImageError(
             f"the label could not be added to {clean(path, 400)}: {error.strerror}",
-            code="label_failed",
-            hint="The picture itself is saved. Check the disk and the permissions, then run the command again.",
+            code=disk_code(error, "label_failed"),
+            hint=f"The picture itself is saved. {disk_hint(error, 'Fix the permissions, then run it again.')}",
         ) from None
     return reason
 

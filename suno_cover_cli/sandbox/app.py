@@ -2,6 +2,7 @@
 
 import contextlib
 import hmac
+import logging
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -148,7 +149,10 @@ class Sandbox:
                     with contextlib.suppress(OSError):
                         await self._state_file.commit(KeyLine(api_key=self.api_key))
             await stack.enter_async_context(self._callback_sender)
-            runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=_SHUTDOWN_S)
+            # What fails is answered with 500; nothing but words of our own goes to the terminal.
+            silent = logging.Logger("sandbox", logging.CRITICAL + 1)  # noqa: LOG001 -- ours alone, no parent
+            server = web.Server(self._answer, access_log=None, logger=silent)
+            runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             try:

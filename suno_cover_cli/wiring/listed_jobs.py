@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import msgspec
 
-from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.errors import UsageError, disk_code, disk_hint
 from suno_cover_cli.base.events import NoteRaised, Sink, WarningRaised
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.folders import LEAST_FREE_BYTES, probe_folder
@@ -209,7 +209,7 @@ def check_output_folder(folder: Path) -> None:
     Raises:
         UsageError: It cannot be made or written, or the disk is as good as full.
     """
-    hint = "Fix its permissions or give --output another folder. Nothing was submitted."
+    hint = "Fix its permissions or give --output another folder."
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free_bytes = probe_folder(folder)
@@ -222,7 +222,9 @@ def check_output_folder(folder: Path) -> None:
         ) from None
     except OSError as error:
         raise UsageError(
-            f"cannot write into the output folder {folder}: {error.strerror}", code="output_unwritable", hint=hint
+            f"cannot write into the output folder {folder}: {error.strerror}",
+            code=disk_code(error, "output_unwritable"),
+            hint=f"{disk_hint(error, hint)} Nothing was submitted.",
         ) from None
     if free_bytes < LEAST_FREE_BYTES:
         raise UsageError(

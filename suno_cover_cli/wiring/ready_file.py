@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from suno_cover_cli.base.errors import UsageError, reason_of
+from suno_cover_cli.base.errors import UsageError, disk_hint, reason_of
 from suno_cover_cli.base.files import replace_file
 
 
@@ -74,4 +74,6 @@ def _remove(path: Path, content: bytes) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"cannot write {path}: {reason_of(error)}", hint="Give --ready-file another path.")
+    return UsageError(
+        f"cannot write {path}: {reason_of(error)}", hint=disk_hint(error, "Give --ready-file another path.")
+    )

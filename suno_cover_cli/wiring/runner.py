@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from suno_cover_cli.base.clock import SystemClock
-from suno_cover_cli.base.errors import SunoCoverError, UsageError, describe_unwritten
+from suno_cover_cli.base.errors import SunoCoverError, UsageError, describe_unwritten, shortage_of
 from suno_cover_cli.base.exits import ExitCode, ToldExit
 from suno_cover_cli.base.files import sweep_parts
 from suno_cover_cli.base.folders import state_folder
@@ -241,6 +241,19 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 def _report_unexpected(error: BaseException, output: Output) -> int:
+    causes = _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    for cause in causes:
+        found: BaseException = cause
+        if isinstance(cause, ImportError):
+            # A library that cannot be opened is said not to be there.
+            from suno_cover_cli.journal.opening import find_shortage
+
+            found = find_shortage() or cause
+        if (shortage := shortage_of(found)) is not None:
+            reason = clean(getattr(found, "strerror", "") or "out of memory", 200)
+            short = SunoCoverError(f"{shortage.what}: {reason}", code=shortage.code, hint=shortage.hint)
+            output.write_error(short)
+            return short.exit_code
     shown = SunoCoverError(
         f"unexpected {type(error).__name__}: {clean(error, 300)}",
         hint="This is a fault of suno-cover. Run again with SUNO_COVER_TRACEBACK=1 and report what it prints.",
