@@ -377,3 +377,61 @@ async def test_the_path_is_kept_until_a_new_one_is_wanted(tmp_path: Path) -> Non
     assert first == same != new == kept == back
     assert own == "/mine"
     assert (tmp_path / "state" / "listen-path").stat().st_mode & 0o077 == 0
+
+
+ADVICE = [
+    *(
+        (status, {"Location": "/hook/"}, "/hook/, which is not followed: add the slash")
+        for status in (301, 302, 307, 308)
+    ),
+    *(
+        (status, {"Location": "/new"}, "/new, which is not followed: use that address")
+        for status in (301, 302, 307, 308)
+    ),
+    (302, {"Location": "/login?next=/hook"}, "does your handler want a login?"),
+    (307, {"Location": "https://{host}/hook"}, "use https://"),
+    (302, {"Location": "/hook"}, "it is the same address; does your handler want a cookie?"),
+    (308, {}, "it redirects without saying where"),
+    (303, {"Location": "/thanks"}, "/thanks, which is not followed: 303 answers a form; the service wants 200"),
+    (303, {"Location": "/hook/"}, "/hook/, which is not followed: add the slash"),
+    (401, {"WWW-Authenticate": "Basic"}, "does your handler want a login?"),
+    (403, {}, "want a login, or another Host or Origin?"),
+    (404, {}, "check the path: requests go to exactly the address that you gave"),
+    (405, {"Allow": "GET, PUT"}, "that path does not take this method; it allows GET, PUT"),
+    (415, {}, "does not take this Content-Type or Content-Encoding"),
+]
+
+
+@pytest.mark.parametrize(("status", "headers", "words"), ADVICE)
+async def test_the_advice_on_an_answer_is_on_the_screen(
+    tmp_path: Path, status: int, headers: dict[str, str], words: str
+) -> None:
+    """Each redirect and refusal is explained below the answer, whole, whatever was sent with the request."""
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        named = {name: value.format(host=request.host) for name, value in headers.items()}
+        return web.Response(status=status, headers=named)
+
+    async with (
+        running(answer) as port,
+        listening(tmp_path, json=False, forward_to=[f"127.0.0.1:{port}/hook"], count=1) as run,
+    ):
+        assert (await ask(run, query="?songId=1"))[0] == status
+        done = await run.wait_ended()
+    assert words in done.stdout
+
+
+async def test_a_login_that_is_refused_is_not_asked_for(tmp_path: Path) -> None:
+    """With a login in the address, 401 means that it was not taken."""
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=401)
+
+    async with (
+        running(answer) as port,
+        listening(tmp_path, json=False, forward_to=[f"me:wrong@127.0.0.1:{port}/hook"], count=1) as run,
+    ):
+        await ask(run)
+        done = await run.wait_ended()
+    assert "your handler does not take this login" in done.stdout
+    assert "want a login" not in done.stdout

@@ -145,7 +145,8 @@ class CallbackSender:
         The rest must be closed. It raises ``OSError`` where the answer breaks off or takes too long.
         """
         began_s = self._clock.monotonic()
-        attempt = _Attempt(self._clock, began_s + self._timeout_s)
+        has_login = any(name.lower() == "authorization" for name, _ in (*headers, *self._extra))
+        attempt = _Attempt(self._clock, began_s + self._timeout_s, has_login=has_login)
         outcome, fault = Outcome.ANSWERED, Fault("")
         try:
             sending = self._send(attempt, self.target.with_query(quoted(query)), body, headers, method)
@@ -218,8 +219,9 @@ class _Connector(aiohttp.TCPConnector):
 class _Attempt:
     """One request while it is under way, and what has come of its answer; as an iterator, the rest of that."""
 
-    def __init__(self, clock: Clock, deadline_s: float) -> None:
+    def __init__(self, clock: Clock, deadline_s: float, *, has_login: bool) -> None:
         self._clock = clock
+        self._has_login = has_login
         self._deadline_s = deadline_s
         self.response: aiohttp.ClientResponse | None = None
         self.status: int | None = None
@@ -246,7 +248,7 @@ class _Attempt:
             body=self.body,
             # Also of an answer to HEAD, which has a length and no body.
             size=int(size) if size.isdecimal() and "transfer-encoding" not in named else None,
-            advice="" if status == _OK else advise(url, status, named),
+            advice="" if status == _OK else advise(url, status, named, has_login=self._has_login),
         )
 
     def __aiter__(self) -> Self:

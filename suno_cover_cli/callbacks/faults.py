@@ -16,6 +16,7 @@ from suno_cover_cli.base.proxies import Proxy
 from suno_cover_cli.base.text import clean
 
 _LOG = "its log may say why"
+_SEE_OTHER, _UNAUTHORIZED = 303, 401
 # OpenSSL's numbers for what is wrong with a certificate (x509_vfy.h).
 _EXPIRED, _NOT_YET_VALID = 10, 9
 _WRONG_HOST = {62, 64}
@@ -100,16 +101,19 @@ def _no_http(cause: BaseException | None) -> Fault:
     return Fault("answered with a header that is not HTTP", _LOG)
 
 
-def advise(url: str, status: int, headers: dict[str, str]) -> str:
+def advise(url: str, status: int, headers: dict[str, str], *, has_login: bool = False) -> str:
     """Say what an answer other than 200 may mean; empty where there is nothing to add.
 
     Args:
         url: That was asked.
         status: Of the answer.
         headers: Of the answer, names in lower case.
+        has_login: The request bore credentials.
     """
+    if status == _UNAUTHORIZED and has_login:
+        return "your handler does not take this login"
     if status in {301, 302, 303, 307, 308}:
-        return _redirected(url, headers.get("location", ""))
+        return _redirected(url, headers.get("location", ""), is_after_a_form=status == _SEE_OTHER)
     advice = {
         401: "does your handler want a login? (user:password@ in the address, or --header 'Authorization: ...')",
         403: "does your handler want a login, or another Host or Origin? (--header)",
@@ -131,7 +135,7 @@ def _allowed(headers: dict[str, str]) -> str:
     return f"; it allows {allowed}" if allowed else ""
 
 
-def _redirected(url: str, location: str) -> str:
+def _redirected(url: str, location: str, *, is_after_a_form: bool) -> str:
     if not location:
         return "it redirects without saying where"
     try:
@@ -140,7 +144,9 @@ def _redirected(url: str, location: str) -> str:
     except ValueError:
         return f"it redirects to {clean(location, 200)}, which is not followed"
     how = "use that address"
-    if there.raw_path == f"{here.raw_path}/" and there.host == here.host:
+    if there.with_query(None) == here.with_query(None):
+        how = "it is the same address; does your handler want a cookie?"
+    elif there.raw_path == f"{here.raw_path}/" and there.host == here.host:
         how = "add the slash"
     elif f"{there.raw_path}/" == here.raw_path and there.host == here.host:
         how = "leave the slash out"
@@ -148,4 +154,6 @@ def _redirected(url: str, location: str) -> str:
         how = f"use {there.scheme}://"
     elif "login" in there.raw_path.lower() or "signin" in there.raw_path.lower():
         how = "does your handler want a login?"
+    elif is_after_a_form:
+        how = "303 answers a form; the service wants 200"
     return f"it redirects to {clean(str(there), 200)}, which is not followed: {how}"
