@@ -123,6 +123,45 @@ async def test_requests_appear_as_they_come(tab: Tab, listening: Listening) -> N
     assert len(set(tops)) == 1, "side by side"
 
 
+async def test_every_receiver_is_shown(browser: Browser, cli: Cli) -> None:
+    """Of several receivers each one's answer stands below the first one's, and each can be sent to again."""
+    statuses = {"/one": 200, "/two": 202, "/three": 500}
+
+    async def receive(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=statuses[request.path])
+
+    runner = web.ServerRunner(web.Server(receive), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    addresses = [f"http://127.0.0.1:{runner.addresses[0][1]}{path}" for path in statuses]
+    targets = [word for address in addresses for word in ("--forward-to", address)]
+    started = await cli.begin("listen", "--no-tunnel", "--inspect", "--json", *targets)
+    try:
+        lines: dict[str, Any] = {}
+        while "ready" not in lines:
+            line = json.loads(await asyncio.wait_for(started.stdout.readline(), 30))
+            lines[line["type"]] = line
+        async with opened(browser, lines["page"]["url"]) as tab, aiohttp.ClientSession() as session:
+            async with session.post(lines["ready"]["url"], json=COVER) as answer:
+                assert answer.status == 200
+            await tab.wait_for("probe.texts('#p-answer > p.head').length === 3")
+            heads = await tab.run("probe.texts('#p-answer > p.head')")
+            assert heads[0].startswith("200, ")
+            assert heads[0].endswith(addresses[0])
+            assert {(head[:4], head.rpartition("/")[2]) for head in heads[1:]} == {
+                ("202,", "two"),
+                ("500,", "three"),
+            }
+            await tab.press("e")
+            await tab.wait_for("!document.getElementById('editor').hidden")
+            shown = await tab.run("probe.texts('#edit-to option')")
+            assert shown == [lines["ready"]["local"], *addresses]
+    finally:
+        started.kill()
+        await started.wait()
+        await runner.cleanup()
+
+
 async def test_bodies_are_read_as_json_text_and_hex(tab: Tab, listening: Listening) -> None:
     """A packed body is shown unpacked, as JSON, as text and as the bytes that came; what is no text in hex."""
     packed = gzip.compress(json.dumps(COVER).encode(), mtime=0)

@@ -1,6 +1,7 @@
 """``listen --inspect``: hands what is shown on the terminal to a local page, and sends requests again for it."""
 
 import re
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -18,6 +19,7 @@ from suno_cover_cli.web.server import PageServer
 from suno_cover_cli.wiring.context import Context
 
 _MAX_TEXT_BYTES = 1024 * 1024
+_MAX_KNOWN = 500
 _BINARY = re.compile("[\x00-\x08\x0b\x0e-\x1f\ufffd]")
 
 
@@ -33,6 +35,8 @@ class InspectedView:
 
     def __init__(self, view: EventView) -> None:
         self._view = view
+        # Of the last requests: the number on the page, or answers of receivers that were quicker than the first one.
+        self._pages: OrderedDict[str, int | list[Answer]] = OrderedDict()
         self.inspector: Inspector | None = None
 
     def show_arrival(self, event: ListenEvent) -> None:
@@ -43,11 +47,27 @@ class InspectedView:
         """See :class:`EventView`."""
         self._view.show_answer(event, exchange)
         if self.inspector is not None:
-            self.inspector.show(_inspected(event, exchange))
+            early = self._pages.pop(event.request.id, None)
+            page_id = self.inspector.show(_inspected(event, exchange))
+            self._note(event.request.id, page_id)
+            for answer in early if isinstance(early, list) else ():
+                self.inspector.add_answer(page_id, answer)
 
     def show_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
         """See :class:`EventView`."""
         self._view.show_delivery(event, delivery)
+        if self.inspector is None:
+            return
+        known, answer = self._pages.get(event.request.id), _answer_of(delivery)
+        if isinstance(known, int):
+            self.inspector.add_answer(known, answer)
+        else:
+            self._note(event.request.id, [*(known or ()), answer])
+
+    def _note(self, name: str, known: int | list[Answer]) -> None:
+        self._pages[name] = known
+        if len(self._pages) > _MAX_KNOWN:
+            self._pages.popitem(last=False)
 
     def show_stranger(self, exchange: Exchange) -> None:
         """See :class:`EventView`."""

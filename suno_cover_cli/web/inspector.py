@@ -135,6 +135,7 @@ class Inspector:
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._kept: OrderedDict[int, Inspected] = OrderedDict()
+        self._others: dict[int, list[Answer]] = {}
         self._last_id = 0
         self.held_bytes = 0
         self._feed = Feed()
@@ -146,15 +147,23 @@ class Inspector:
             max_body_bytes=_MAX_BODY_BYTES,
         )
 
-    def show(self, request: Inspected) -> None:
-        """Show a request that was answered; never blocks."""
+    def show(self, request: Inspected) -> int:
+        """Show a request that was answered, and return its number on the page; never blocks."""
         self._last_id += 1
         self._kept[self._last_id] = request
         self.held_bytes += _size_of(request)
         while len(self._kept) > self._max_requests or (self.held_bytes > self._max_bytes and len(self._kept) > 1):
-            _, oldest = self._kept.popitem(last=False)
+            oldest_id, oldest = self._kept.popitem(last=False)
             self.held_bytes -= _size_of(oldest)
+            self._others.pop(oldest_id, None)
         self._feed.publish("request", self._entry(self._last_id, request))
+        return self._last_id
+
+    def add_answer(self, request_id: int, answer: Answer) -> None:
+        """Show what a further receiver answered to a request, in a line without its body; never blocks."""
+        if request_id in self._kept:
+            self._others.setdefault(request_id, []).append(msgspec.structs.replace(answer, headers=(), body=b""))
+            self._feed.publish("answer", {"id": request_id})
 
     def _entry(self, request_id: int, request: Inspected) -> dict[str, object]:
         return {
@@ -192,6 +201,7 @@ class Inspector:
             "body": _packed(request.body),
             "text": text,
             "answer": _answer_of(request.answer),
+            "others": [_answer_of(answer) for answer in self._others.get(int(given), ())],
         }
 
     async def _replay(self, body: Any) -> object:

@@ -144,7 +144,7 @@ async function show() {
   put("p-headers", headerLines(detail), earlier && headerLines(earlier));
   put("p-body", bodyLines(detail), earlier && bodyLines(earlier));
   byId("p-body").classList.toggle("hex", mode === "hex");
-  putAnswer(replayed ?? detail.answer, replayed !== null);
+  putAnswer(replayed ?? detail.answer, replayed !== null, replayed === null ? detail.others : []);
 }
 
 const headerLines = ({ headers }) => headers.map(([name, value]) => `${name}: ${value}`);
@@ -165,7 +165,14 @@ function put(id, lines, earlier) {
   if (shown.length === 0) byId(id).append(el("p", { class: "name" }, t("i_nothing")));
 }
 
-function putAnswer(answer, isReplay) {
+function answerHead(answer) {
+  const status = answer.status === null ? t("i_no_answer") : String(answer.status);
+  const by = answer.by ? t("i_by", { who: answer.by }) : t("i_by_listener");
+  return `${status}, ${answer.latency_ms} ms, ${by}`;
+}
+
+/** What a receiver answered; `others`: the further ones, whose answers the sender does not see. */
+function putAnswer(answer, isReplay, others = []) {
   const body = bytesOf(answer.body);
   const text = new TextDecoder("utf-8", { fatal: true });
   let lines;
@@ -175,13 +182,15 @@ function putAnswer(answer, isReplay) {
   } catch {
     lines = hexLines(body);
   }
-  const status = answer.status === null ? t("i_no_answer") : String(answer.status);
-  const by = answer.by ? t("i_by", { who: answer.by }) : t("i_by_listener");
   byId("p-answer").replaceChildren(
-    el("p", { class: "head" }, `${isReplay ? `${t("i_again")}: ` : ""}${status}, ${answer.latency_ms} ms, ${by}`),
+    el("p", { class: "head" }, `${isReplay ? `${t("i_again")}: ` : ""}${answerHead(answer)}`),
     ...(answer.error ? [el("p", { class: "error" }, answer.error)] : []),
     ...answer.headers.map(([name, value]) => el("p", {}, el("span", { class: "name" }, `${name}: `), value)),
     ...lines.map((line) => el("p", {}, line)),
+    ...others.flatMap((other) => [
+      el("p", { class: "head" }, answerHead(other)),
+      ...(other.error ? [el("p", { class: "error" }, other.error)] : []),
+    ]),
   );
 }
 
@@ -341,6 +350,10 @@ follow({
     said.requests.forEach(take);
     draw();
     document.documentElement.setAttribute("data-ready", "");
+  },
+  answer: ({ id }) => {
+    details.delete(id);
+    if (id === selected && replayed === null) show();
   },
   request: (request) => {
     take(request);
