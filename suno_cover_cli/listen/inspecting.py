@@ -35,7 +35,7 @@ class InspectedView:
 
     def __init__(self, view: EventView) -> None:
         self._view = view
-        # Of the last requests: the number on the page, or answers of receivers that were quicker than the first one.
+        # Of the last requests: the number on the page, or answers of receivers quicker than the first one.
         self._pages: OrderedDict[str, int | list[Answer]] = OrderedDict()
         self.inspector: Inspector | None = None
 
