@@ -64,6 +64,22 @@ def test_an_event_is_whole_at_every_width(cli: Cli, columns: int) -> None:
 
 
 @on_terminals
+def test_headers_and_bodies_are_folded(cli: Cli) -> None:
+    """With ``-vv`` no header and no line of a body leaves the edge; an address stays whole."""
+    address = "https://example.com/0123456789012345678901234567890123456789.png"
+    with handler() as port, Terminal(80, 80, answer=PLAIN) as terminal:
+        words = ("listen", "--no-tunnel", "-vv", "--forward-to", str(port), "--once")
+        cli.start_on(terminal, *words, streams="012")
+        terminal.wait_for(b"Ctrl-C ends it")
+        url = next(word for word in terminal.text.split() if "/callback/" in word)
+        assert send(url, callback_body(x="unwanted " * 20, images=[address])) == 500
+        terminal.finish()
+        shown = terminal.text
+    assert cut_words(shown, 80, [address, url], [address, url]) == []
+    assert "KeyErrorInTheHandler" in shown
+
+
+@on_terminals
 def test_a_signature_is_shown_at_every_width(cli: Cli, tmp_path: Path) -> None:
     """What a checked signature is worth, and what is wrong with it, is never left out for want of room."""
     key = tmp_path / "key"

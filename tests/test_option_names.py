@@ -151,4 +151,8 @@ def test_a_resume_that_is_named_works_as_typed(cli: Cli) -> None:
     (line,) = [line for line in run.stderr.splitlines() if "Go on with: " in line]
     command = line.partition("Go on with: ")[2].split()
     assert command[1:5] == ["resume", "--sandbox", "--profile", "work"]
+    told = cli.run(
+        "generate", "--sandbox", "slow", "--profile", "work", "--timeout", "0.2", "--no-tunnel", "--json"
+    )
+    assert told.objects[0]["error"]["hint"] == f"Go on with: {' '.join(command)}"
     assert cli.run(*command[1:]).code == 0

@@ -223,6 +223,8 @@ def test_a_login_in_the_address_is_sent_and_not_shown(cli: Cli, receiver: Receiv
 
 def test_a_count_with_a_rate_sends_that_many(cli: Cli, receiver: Receiver) -> None:
     """``--times`` and ``--pace`` send so many, each told on its own line."""
+    dead = cli.run("trigger", "success", "--to", "9", "--times", "3")
+    assert (len(dead.lines), dead.stderr.count("hint: is it running?")) == (3, 1)
     run = cli.run("trigger", "success", "--to", str(receiver.port), "--times", "20", "--pace", "1000/1s")
     assert run.code == 0, run.stderr
     assert len(receiver.requests) == len(run.lines) == 20

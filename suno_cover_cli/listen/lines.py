@@ -6,7 +6,7 @@ Everything foreign is cleaned before it gets here and printed as it stands.
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 
@@ -143,9 +143,14 @@ class LinesView:
 
     def _add_details(self, headers: Headers, body: bytes) -> None:
         if self._verbosity > 0:
-            self._lines += [_INDENT + self._paint(line, "faint") for line in header_lines(headers)]
+            self._lines += [self._paint(line, "faint") for line in self._below(header_lines(headers))]
         if self._verbosity > 1 and body:
-            self._lines += [_INDENT + line for line in body_lines(body, headers)]
+            self._lines += self._below(body_lines(body, headers))
+
+    def _below(self, lines: Iterable[str]) -> Iterator[str]:
+        """Yield lines below an event, folded where there is an edge."""
+        for line in lines:
+            yield from fold(_INDENT + line, self._columns(), f"{_INDENT}  ")
 
     def _delivery_details(self, delivery: Delivery) -> Iterator[str]:
         """Yield what is wrong with the receiver's answer, and of what it said as much as a line has room for."""
@@ -161,9 +166,7 @@ class LinesView:
             yield from more
             yield f"{last}: {cut_at_word(said[0], room)}" if said and room >= _LEAST_QUOTED_CELLS else last
             return
-        yield f"{_INDENT}{delivery.url}: {trouble}"
-        for line in said:
-            yield f"{_INDENT}| {line}"
+        yield from self._below([f"{delivery.url}: {trouble}", *(f"| {line}" for line in said)])
 
     def _may_show_stranger(self) -> bool:
         now = self._clock.monotonic()

@@ -20,7 +20,7 @@ import msgspec
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import SunoCoverError, describe_unwritten
 from suno_cover_cli.base.events import Event, JobEnded, JobSubmitted, Sink, WarningRaised
-from suno_cover_cli.base.models import json_text
+from suno_cover_cli.base.models import JobResult, json_text
 from suno_cover_cli.base.text import Redactor, clean, columns_of, fold
 
 _STOP = None
@@ -201,28 +201,37 @@ class TaskIdSink:
 
 
 class JsonSink:
-    """Prints one job object per job, as it ends."""
+    """Prints one job object per job, as it ends.
 
-    def __init__(self, write_line: Callable[[str], None]) -> None:
+    Args:
+        write_line: Takes the lines.
+        complete: See :class:`Output`.
+    """
+
+    def __init__(self, write_line: Callable[[str], None], complete: Callable[[str], str] = str) -> None:
         self._write_line = write_line
+        self._complete = complete
 
     def emit(self, event: Event) -> None:
         """See :class:`base.events.Sink`."""
         if isinstance(event, JobEnded):
-            self._write_line(json_line(event.result))
+            self._write_line(json_line(_completed(event.result, self._complete)))
 
 
 class EventsSink:
-    """Prints every event as one JSON line, stamped; a job's end is its job object."""
+    """Prints every event as one JSON line, stamped; a job's end is its job object. See :class:`JsonSink`."""
 
-    def __init__(self, write_line: Callable[[str], None], clock: Clock) -> None:
+    def __init__(
+        self, write_line: Callable[[str], None], clock: Clock, complete: Callable[[str], str] = str
+    ) -> None:
         self._write_line = write_line
         self._clock = clock
+        self._complete = complete
 
     def emit(self, event: Event) -> None:
         """See :class:`base.events.Sink`."""
         if isinstance(event, JobEnded):
-            self._write_line(json_line(event.result))
+            self._write_line(json_line(_completed(event.result, self._complete)))
             return
         fields = msgspec.to_builtins(event)
         kind, ts = fields.pop("type"), round(self._clock.time(), 3)
@@ -261,6 +270,14 @@ def _encoded(line: str) -> bytes:
         return line.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return line.encode("utf-8", "backslashreplace")
+
+
+def _completed(result: JobResult, complete: Callable[[str], str]) -> JobResult:
+    """Return a job object whose hint is what you would have to type."""
+    if result.error is None or not result.error.hint:
+        return result
+    error = msgspec.structs.replace(result.error, hint=complete(result.error.hint))
+    return msgspec.structs.replace(result, error=error)
 
 
 def json_line(value: Any) -> str:

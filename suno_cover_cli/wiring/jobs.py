@@ -305,9 +305,9 @@ async def open_sink(
     )
     product: Sink
     if options.events:
-        product = EventsSink(context.output.write_line, context.clock)
+        product = EventsSink(context.output.write_line, context.clock, context.output.complete)
     elif options.json:
-        product = JsonSink(context.output.write_line)
+        product = JsonSink(context.output.write_line, context.output.complete)
     elif not options.no_wait:
         product = PathSink(chosen.write_product)
     else:
