@@ -9,6 +9,7 @@ import tempfile
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +27,7 @@ from suno_cover_cli.images.kinds import (
     sniff,
 )
 from tests.image_fixtures import ENVIRON, picture
+from tests.listener_fixtures import PATIENCE_S
 
 FORMATS = ["PNG", "JPEG", "WEBP", "AVIF"]
 
@@ -161,20 +163,37 @@ def test_limit_is_exact() -> None:
         check(picture(side=64), max_pixels=64 * 64 - 1)
 
 
-def test_large_pictures_take_turns() -> None:
-    """Large pictures take turns and all pass, even when more of them come than there are turns."""
-    file = io.BytesIO()
-    Image.new("L", (3000, 3000)).save(file, "PNG", compress_level=1)
-    checker, started = ImageChecker(ENVIRON), threading.Barrier(3)
+class Held(io.BufferedReader):
+    """A picture that stops where the whole of it is about to be decoded, until it may go on."""
 
-    def check_one(_n: int) -> int:
-        started.wait()
-        with tempfile.TemporaryFile() as copy:
-            copy.write(file.getvalue())
-            return checker.check(copy).width
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.is_decoded = threading.Event()
+        self.may_go_on = threading.Event()
+        self._looks = 0
 
-    with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(check_one, range(3))) == [3000] * 3
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Count how often a look at it begins; the second is the decoder's."""
+        self._looks += 1
+        if self._looks == 2:
+            self.is_decoded.set()
+            assert self.may_go_on.wait(PATIENCE_S)
+        return super().seek(offset, whence)
+
+
+def test_large_pictures_take_turns(tmp_path: Path) -> None:
+    """What takes much memory is decoded one picture at a time, and each gets its turn."""
+    path = tmp_path / "cover.webp"
+    path.write_bytes(picture("WEBP"))
+    checker = ImageChecker(ENVIRON)
+    with Held(path) as first, Held(path) as second, ThreadPoolExecutor(2) as pool:
+        checks = [pool.submit(checker.check, first)]
+        assert first.is_decoded.wait(PATIENCE_S)
+        checks.append(pool.submit(checker.check, second))
+        second.may_go_on.set()
+        assert not second.is_decoded.wait(0.5)
+        first.may_go_on.set()
+        assert [check.result(PATIENCE_S).width for check in checks] == [64, 64]
 
 
 def test_noise_is_no_picture() -> None:

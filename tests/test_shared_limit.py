@@ -187,6 +187,17 @@ async def test_a_damaged_file_costs_a_window_at_most(path: Path, content: bytes)
     assert json.loads(await asyncio.to_thread(path.read_bytes))["line"] == {}
 
 
+@pytest.mark.parametrize("content", [b"{", b"\xff" * 5000, b'{"answered": "soon"}'])
+async def test_a_damaged_file_is_not_taken_for_an_unused_window(path: Path, content: bytes) -> None:
+    """What the others called is not known any more, so a whole window passes before the next call."""
+    await asyncio.to_thread(path.parent.mkdir)
+    await asyncio.to_thread(path.write_bytes, content)
+    async with limiter_of(path) as limiter:
+        began_s = asyncio.get_running_loop().time()
+        async with limiter.slot(Priority.READ):
+            assert asyncio.get_running_loop().time() - began_s >= 0.9 * WINDOW_S
+
+
 def place(kind: str, path: Path) -> None:
     """Put something in a file's place."""
     path.parent.mkdir()
