@@ -121,7 +121,17 @@ def events_schema() -> str:
         "oneOf": list(references),
         "$defs": components,
     }
-    return json.dumps(schema, indent=1) + "\n"
+    return json.dumps(_without_margins(schema), indent=1) + "\n"
+
+
+def _without_margins(value: Any) -> Any:
+    """Take the margin of docstrings out of descriptions: from Python 3.13 on the compiler does."""
+    if isinstance(value, dict):
+        return {
+            key: inspect.cleandoc(one) if key == "description" and isinstance(one, str) else _without_margins(one)
+            for key, one in value.items()
+        }
+    return [_without_margins(one) for one in value] if isinstance(value, list) else value
 
 
 def events() -> str:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def history(cli: Cli) -> dict[str, str]:
     state = Path(cli.environ["SUNO_COVER_STATE_DIR"])
     state.mkdir()
     assert cli.run("history").code == 0
-    with sqlite3.connect(state / "journal.sqlite3") as journal:
+    with closing(sqlite3.connect(state / "journal.sqlite3")) as journal, journal:
         for n, task_id in enumerate(COVERS):
             journal.execute(
                 "INSERT INTO jobs (service, provider, music_task_id, task_id, state, output, options, created_at,"

@@ -548,7 +548,7 @@ def make_journal(doctor: DoctorRun, *states: str, created_at: float = 2_000_000_
     subprocess.run(
         [sys.executable, "-m", "suno_cover_cli", "history"], env=environ, check=True, capture_output=True
     )
-    with sqlite3.connect(path) as journal:
+    with closing(sqlite3.connect(path)) as journal, journal:
         for state in states:
             journal.execute(
                 "INSERT INTO jobs (service, provider, state, output, options, created_at, updated_at)"

@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -292,7 +293,7 @@ async def test_what_is_shown_is_recorded(tmp_path: Path) -> None:
     async with listening(tmp_path) as run:
         await run.post(callback_body(), headers={"X-From": "service"})
         (event,) = await run.wait_events(1)
-        with sqlite3.connect(tmp_path / "state" / "journal.sqlite3") as connection:
+        with closing(sqlite3.connect(tmp_path / "state" / "journal.sqlite3")) as connection, connection:
             n, event_id, headers, body = connection.execute(
                 "SELECT n, id, headers, body FROM recordings"
             ).fetchone()
@@ -360,6 +361,6 @@ async def test_an_interrupt_lets_answers_finish_and_tells_them(tmp_path: Path) -
 
 
 def _recorded(folder: Path) -> int:
-    with sqlite3.connect(folder / "state" / "journal.sqlite3") as connection:
+    with closing(sqlite3.connect(folder / "state" / "journal.sqlite3")) as connection, connection:
         count: int = connection.execute("SELECT count(*) FROM recordings").fetchone()[0]
         return count

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ async def test_the_newest_thousand_are_kept(tmp_path: Path) -> None:
         kept = await store.load_newest()
         assert [kept[0].n, kept[-1].n, len(kept)] == [201, 1200, 1000]
         assert [one.n for one in await store.load_newest(2)] == [1199, 1200]
-    with sqlite3.connect(tmp_path / "journal.sqlite3") as connection:
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite3")) as connection, connection:
         # The list has a limit of its own; what counts is what is on disk.
         assert connection.execute("SELECT count(*), min(n) FROM recordings").fetchone() == (1000, 201)
 
@@ -108,7 +108,7 @@ async def test_numbers_survive_an_emptied_record(tmp_path: Path) -> None:
     """Even when every event is gone, the next number is a new one."""
     async with open_store(tmp_path) as store:
         await store.add([entry(), entry()])
-    with sqlite3.connect(tmp_path / "journal.sqlite3") as connection:
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite3")) as connection, connection:
         connection.execute("DELETE FROM recordings")
     async with open_store(tmp_path) as store:
         assert await store.add([entry()]) == 3
@@ -308,12 +308,12 @@ async def test_a_file_that_fails_is_told_once(tmp_path: Path) -> None:
     written = Written()
     async with open_store(tmp_path) as store, recorder_of(store, written) as recorder:
         refuse = "CREATE TRIGGER refuse BEFORE INSERT ON recordings BEGIN SELECT RAISE(ABORT, 'no more'); END"
-        with sqlite3.connect(tmp_path / "journal.sqlite3") as connection:
+        with closing(sqlite3.connect(tmp_path / "journal.sqlite3")) as connection, connection:
             connection.execute(refuse)
         for count in (1, 2):
             recorder.record(Passing())
             await written.wait_for(count)
-        with sqlite3.connect(tmp_path / "journal.sqlite3") as connection:
+        with closing(sqlite3.connect(tmp_path / "journal.sqlite3")) as connection, connection:
             connection.execute("DROP TRIGGER refuse")
         recorder.record(Passing())
         await written.wait_for(3)

@@ -219,7 +219,7 @@ _SHORTAGES = {
 def shortage_of(error: BaseException) -> Shortage | None:
     """Return what the system has run out of, by what it raised; ``None`` when that is not what is wrong.
 
-    It is no matter of permissions, so advice on these would be misleading.
+    Advice on permissions would be misleading then.
     """
     if isinstance(error, OSError):
         return _SHORTAGES.get(error.errno or 0)

@@ -196,6 +196,7 @@ _QUERIES = {
 def _ids(kind: str, environ: Mapping[str, str]) -> list[Candidate]:
     """Return the latest ids of the journal, read without waiting for its writers."""
     import sqlite3
+    from urllib.parse import quote
 
     from suno_cover_cli.base.folders import state_folder
 
@@ -203,7 +204,9 @@ def _ids(kind: str, environ: Mapping[str, str]) -> list[Candidate]:
         path = state_folder(environ) / "journal.sqlite3"
         if not path.is_file():
             return []  # a pipe in its place would keep the shell waiting
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)
+        # Not as_uri: from Python 3.14 on it loads an HTTP client.
+        name = quote(f"/{path.absolute().as_posix().lstrip('/')}")
+        connection = sqlite3.connect(f"file://{name}?mode=ro", uri=True, timeout=_BUSY_S)
         try:
             rows = connection.execute(_QUERIES[kind], (_MAX_IDS,)).fetchall()
         finally:

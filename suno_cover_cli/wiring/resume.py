@@ -40,7 +40,7 @@ class _Account(msgspec.Struct, frozen=True):
     Attributes:
         service: Base URL, or ``sandbox``.
         provider: Its name.
-        key_mark: Of the key they are run with; ``None`` without one, or where keys cannot be told apart.
+        key_mark: Of the key they are run with; ``None`` without one, or where no mark can be made.
         is_foreign: They were submitted with another key.
     """
 
