@@ -200,7 +200,7 @@ def _digest(text: str) -> str:
 
 
 class KeyLine(msgspec.Struct, frozen=True, kw_only=True, tag="key", tag_field="type"):
-    """The key that was made up for the account; whoever starts the sandbox again is the same customer."""
+    """The key that was made up for the account; who starts the sandbox again is the same customer."""
 
     api_key: str
 
