@@ -13,7 +13,7 @@ from suno_cover_cli.base.models import JobState, SavedImage, Via
 from suno_cover_cli.jobs.poller import Timing
 from suno_cover_cli.sandbox.app import Sandbox
 from tests.clocks import ScaledClock
-from tests.journal_fixtures import rows_in
+from tests.journal_fixtures import ended, rows_in
 from tests.workflow_fixtures import rig
 
 COVER_PATH = "/cover/generate"
@@ -117,6 +117,19 @@ async def test_a_refused_key_ends_a_new_job(tmp_path: Path) -> None:
     async with rig(tmp_path, key="wrong-key") as it:
         refused = await it.run("song")
         assert (refused.exit_code, refused.result.state) == (ExitCode.ACCOUNT, JobState.REJECTED)
+
+
+async def test_a_failed_job_that_is_made_anew_goes_on_with_its_earlier_id(tmp_path: Path) -> None:
+    """Where the service says "made before" without an id, that of an earlier run counts, even one that failed."""
+    async with Sandbox(generation_s=0.05) as sandbox, rig(tmp_path, sandbox=sandbox) as it:
+        bare = "sandbox-duplicate-409-bare"
+        await it.run(bare)
+        made = next(job for job in sandbox.jobs.values() if job.music_task_id == bare)
+        claim = await it.journal.claim(it.request(bare).wanted_row())
+        recorded = await it.journal.record_submitted(claim.row, made.task_id)
+        await it.journal.record_end(recorded.row, ended(JobState.FAILED, made.task_id), None)
+        known = await it.run(bare)
+    assert (known.exit_code, known.result.task_id) == (ExitCode.OK, made.task_id)
 
 
 async def test_an_id_that_the_service_keeps_to_itself_is_taken_from_the_journal(tmp_path: Path) -> None:
