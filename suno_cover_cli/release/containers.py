@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from suno_cover_cli.base.errors import ImageError
+from suno_cover_cli.base.png_chunks import png_chunks
 from suno_cover_cli.images.kinds import SNIFF_BYTES, ImageFormat, UnsupportedImageError, sniff
 
 if TYPE_CHECKING:
@@ -113,21 +114,6 @@ def read_raw_marks(file: BinaryIO) -> RawMarks:
 
 
 # --- PNG ------------------------------------------------------------------------------------------------
-
-
-def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, offset of the data and its length for each chunk; the file may be read in between."""
-    offset = _PNG_SIGNATURE_BYTES
-    for _ in range(_MAX_BLOCKS):
-        file.seek(offset)
-        head = file.read(8)
-        if len(head) < 8:  # noqa: PLR2004 -- the length of a head
-            return
-        length, kind = struct.unpack(">I4s", head)
-        yield kind, offset + 8, length
-        if kind == b"IEND":
-            return
-        offset += 12 + length
 
 
 def _read_png(file: BinaryIO, raw: RawMarks) -> None:

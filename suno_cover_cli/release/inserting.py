@@ -6,6 +6,7 @@ import struct
 import zlib
 from io import BytesIO
 
+from suno_cover_cli.base.png_chunks import png_chunks
 from suno_cover_cli.images.kinds import ImageFormat
 from suno_cover_cli.release.containers import (
     AIGC_COMMENT,
@@ -16,7 +17,6 @@ from suno_cover_cli.release.containers import (
     XMP_PREFIX,
     find_reader,
     jpeg_segments,
-    png_chunks,
     webp_chunks,
 )
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from suno_cover_cli.base.errors import RequirementError, SunoCoverError, UsageError
+from suno_cover_cli.base.png_chunks import open_for_pillow
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.images.kinds import SNIFF_BYTES, ImageFormat, sniff
 from suno_cover_cli.release.containers import RawMarks, find_reader, jpeg_segments, read_raw_marks
@@ -198,10 +199,13 @@ def open_picture(path: Path) -> Iterator[OpenPicture]:
         file.seek(0)
         with _quietly():
             try:
-                image = find_reader(found)(file)
+                plain, profile = open_for_pillow(file)
+                image = find_reader(found)(plain)
             except Exception as error:  # a damaged file leads decoders to raise nearly anything
                 raise damaged(path) from error
         with image:
+            if profile is not None:
+                image.info["icc_profile"] = profile
             if image.width * image.height > MAX_PIXELS:
                 raise RequirementError(
                     f"{clean(path, 400)} has {image.width} x {image.height} pixels, more than 50 million",

@@ -26,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 from textual_image.renderable import SixelImage, TGPImage
 
+from suno_cover_cli.base.png_chunks import open_for_pillow
 from suno_cover_cli.base.text import clean, cut
 
 _PER_ROW = 4
@@ -127,7 +128,7 @@ def sheet_of(
 
 
 def _load(path: Path) -> Image.Image:
-    with Image.open(path) as opened:
+    with path.open("rb") as file, Image.open(open_for_pillow(file)[0]) as opened:
         opened.draft("RGB", _MAX_PIXELS)
         image = opened.convert("RGB")
     image.thumbnail(_MAX_PIXELS)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import msgspec
 
+from suno_cover_cli.base.png_chunks import open_for_pillow
 from suno_cover_cli.web.covers import Cover
 from suno_cover_cli.web.guard import PageError
 from suno_cover_cli.web.thumbnails import EDGE, ThumbnailFolder
@@ -180,7 +181,11 @@ class Looker:
                 raise SavedFileError("unreadable")
             profile = image.info.get("icc_profile") if image.mode in {"RGB", "RGBA", "P"} else None
             image.draft("RGB", (EDGE, EDGE))  # JPEG alone: decodes an eighth where that is enough
-            small = ImageOps.exif_transpose(image)
+            image.load()
+            try:
+                small = ImageOps.exif_transpose(image)
+            except Exception:  # noqa: BLE001 -- Pillow raises nearly anything at EXIF that is garbage; pixels are whole
+                small = image
             if small.mode.startswith("I"):  # grey of 16 bits
                 small = small.point(lambda value: value / 256).convert("L")
             small = small.convert("RGBA" if small.has_transparency_data else "RGB")
@@ -194,7 +199,11 @@ def _open(content: bytes) -> "ImageFile":
     """Begin to read what the downloader has accepted, by the readers of those formats alone."""
     from PIL import Image
 
-    return Image.open(BytesIO(content), formats=_FORMATS)
+    plain, profile = open_for_pillow(BytesIO(content))
+    image = Image.open(plain, formats=_FORMATS)
+    if profile is not None:
+        image.info["icc_profile"] = profile
+    return image
 
 
 def _decode_small(small: bytes) -> "Image | None":
