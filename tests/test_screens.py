@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from suno_cover_cli.cli.main import build_app
+from suno_cover_cli.callbacks.sample_names import SampleName
+from suno_cover_cli.cli.main import build_app, narrow_command
 from suno_cover_cli.completion.table import COMMANDS
 from tests.cli_fixtures import Cli
 from tests.terminal_fixtures import PLAIN, Terminal, strip_escapes
@@ -310,6 +311,31 @@ def test_help_fits_the_terminal(columns: int) -> None:
         assert "Usage: suno-cover" in shown.stdout
         assert all(option.meaning for option in COMMANDS[path].options), path
         assert all(name in shown.stdout for option in COMMANDS[path].options for name in option.names), path
+
+
+@pytest.mark.parametrize("columns", [40, 60, 79])
+def test_help_is_whole_on_a_narrow_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Below 80 columns the help has no panels: no name is cut, no sample's name broken, and every line fits."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    command = narrow_command()
+    for path in COMMANDS:
+        assert not command([*path.split(), "--help"], prog_name="suno-cover", standalone_mode=False)
+        text = capsys.readouterr().out
+        assert max(map(len, text.splitlines())) <= max(columns, 52)
+        assert all(name in text for option in COMMANDS[path].options for name in option.names), path
+        assert not re.search(r"\u2026|[a-z:,]\.\.\.$", text, re.MULTILINE)
+        assert path != "trigger" or all(sample in text for sample in SampleName)
+
+
+def test_a_narrow_terminal_gets_the_narrow_help(cli: Cli) -> None:
+    """The program chooses by its terminal's width."""
+    _, narrow, _ = run_on_terminal(cli, "sandbox", "--help", columns=60, streams="012")
+    assert "--allow-remote-callbacks" in narrow
+    assert "\u256d" not in narrow
+    _, wide, _ = run_on_terminal(cli, "sandbox", "--help", columns=80, streams="012")
+    assert "\u256d" in wide
 
 
 def test_a_closed_stderr_stops_nothing(cli: Cli) -> None:

@@ -42,6 +42,7 @@ SCREENS = {
     "undecided": f"suno-cover export {MUSIC[1]}; suno-cover embed song.mp3 --cover {MUSIC[1]}",
     "export": f"suno-cover export {MUSIC[0]} --check; suno-cover export {MUSIC[0]} --upscale lanczos -o e",
     "embed": f"suno-cover embed song.mp3 --cover covers/{MUSIC[0]}.png; suno-cover export song.mp3",
+    "help": "suno-cover; suno-cover help listen; suno-cover help config",
     "stores": "suno-cover export --list-profiles",
     "scenarios": "suno-cover sandbox --list",
     "settings": "suno-cover config show; suno-cover config path",

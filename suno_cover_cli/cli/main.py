@@ -8,7 +8,7 @@ import atexit
 import gc
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 if TYPE_CHECKING:
     import typer
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from suno_cover_cli.options.mistakes import UsageMistake
 
 PROGRAM = "suno-cover"
+_PANELS_COLUMNS = 80
+_HYPHEN = "\ue000"  # stands for one at which no line is broken
 
 
 def main() -> NoReturn:
@@ -59,13 +61,16 @@ def _words() -> list[str]:
 def _run_parser(words: list[str]) -> int:
     """Run the command that is named; return the exit code of what ends without leaving the process itself."""
     from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.base.text import columns_of
     from suno_cover_cli.options import mistakes, typed
 
     words, old_names = typed.renew_names(words)
     for said in old_names:
         mistakes.write_line("hint", said)
     try:
-        code = build_app()(words, prog_name=PROGRAM, standalone_mode=False)
+        is_narrow = columns_of(sys.stdout, os.environ) < _PANELS_COLUMNS
+        run = narrow_command() if is_narrow else build_app()
+        code = run(words, prog_name=PROGRAM, standalone_mode=False)
     except mistakes.ParserError as error:
         if not str(error):
             # The program alone, or a group of commands alone: the parser has printed its help.
@@ -78,8 +83,12 @@ def _run_parser(words: list[str]) -> int:
     return code if isinstance(code, int) else ExitCode.OK
 
 
-def build_app() -> "typer.Typer":
-    """Put the application together from its groups of commands."""
+def build_app(*, has_panels: bool = True) -> "typer.Typer":
+    """Put the application together from its groups of commands.
+
+    Args:
+        has_panels: The help has columns in panels; without them every name is whole on the narrowest terminal.
+    """
     import typer
 
     from suno_cover_cli.cli.completion import completion
@@ -107,6 +116,7 @@ def build_app() -> "typer.Typer":
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        **({} if has_panels else {"rich_markup_mode": None}),  # type: ignore[arg-type]
         context_settings={"help_option_names": ["-h", "--help"]},
         help="Make cover artwork for a piece of music through a Suno API.\n\n"
         "Try it without a key: suno-cover generate --sandbox my-song",
@@ -143,6 +153,37 @@ def build_app() -> "typer.Typer":
     add_command(app, completion)
     add_config(app)
     return app
+
+
+def narrow_command() -> Any:
+    """Return the application as a command whose help is whole on a narrow terminal: no panels, no broken words."""
+    import typer
+
+    root = typer.main.get_command(build_app(has_panels=False))
+    context_class: Any = root.context_class
+    formatter_class: Any = context_class.formatter_class
+
+    class Formatter(formatter_class):  # type: ignore[misc]
+        """Wraps at blanks alone: hyphens stand in names."""
+
+        def write_text(self, text: str) -> None:
+            super().write_text(text.replace("-", _HYPHEN))
+
+        def write_dl(self, rows: Any, *args: Any, **kwargs: Any) -> None:
+            super().write_dl([tuple(cell.replace("-", _HYPHEN) for cell in row) for row in rows], *args, **kwargs)
+
+        def getvalue(self) -> str:
+            return str(super().getvalue()).replace(_HYPHEN, "-")
+
+    context = type("Context", (context_class,), {"formatter_class": Formatter})
+    commands: list[Any] = [root]
+    while commands:
+        command = commands.pop()
+        command.context_class = context
+        # Otherwise the list of commands cuts what there is to say of each.
+        command.short_help = " ".join((command.help or "").partition("\n\n")[0].split())
+        commands += getattr(command, "commands", {}).values()
+    return root
 
 
 def _open_closed_streams() -> None:
