@@ -7,10 +7,11 @@ import stat
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 from suno_cover_cli.base.events import WarningRaised
-from suno_cover_cli.base.files import replace_file
+from suno_cover_cli.base.files import replace_file, sync_folder
 from suno_cover_cli.journal.salvage import count_committed
 from suno_cover_cli.journal.schema import SchemaDamagedError, has_shape, migrate, refuse_newer
 
@@ -30,6 +31,7 @@ _LOG_PAUSE_S = 0.02
 # What SQLite opens: the database, its log, the memory shared with other processes, their folder.
 _FILES_AT_ONCE = 4
 _PROBE_BYTES = 8192
+_NEW_FOLDERS = 2
 
 # Room that rows left is used again by the next ones. What is more than this, and more than a quarter of the
 # file, is given back to the system.
@@ -98,7 +100,14 @@ def prepare_file(path: Path) -> None:
     for suffix in ("", "-shm", "-journal", *LOG_SUFFIXES):
         refuse_odd_file(path.with_name(path.name + suffix))
     # Made by us, so that only its owner may read it: SQLite would follow the umask.
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        os.close(os.open(path, os.O_RDWR))
+    else:
+        # Its name, and those of the folders above it, which are new with it as a rule.
+        for folder in (path.parent, *islice(path.parent.absolute().parents, _NEW_FOLDERS)):
+            sync_folder(folder)
 
 
 def refuse_odd_file(path: Path) -> None:

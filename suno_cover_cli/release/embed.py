@@ -24,7 +24,7 @@ from suno_cover_cli.base.errors import (
     disk_hint,
     reason_of,
 )
-from suno_cover_cli.base.files import FileTakenError, PendingFile, sweep_parts
+from suno_cover_cli.base.files import FileTakenError, PendingFile, make_folders, sweep_parts
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.release.audio import AudioFormat, SongError, find_format, hash_sound
 from suno_cover_cli.release.export import MarksReport
@@ -269,7 +269,7 @@ class _Tagging:
 
     def run(self, path: Path, wishes: EmbedWishes, put: Tagger) -> Path | None:
         """Write the tagged song; return where the song as it was stays, if anywhere."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         sweep_parts(path.parent)
         with PendingFile(path) as pending:
             _copy(self._original, pending.stream)

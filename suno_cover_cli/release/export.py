@@ -14,7 +14,7 @@ from suno_cover_cli.base.errors import (
     disk_hint,
     reason_of,
 )
-from suno_cover_cli.base.files import FileTakenError, replace_file, sweep_parts
+from suno_cover_cli.base.files import FileTakenError, make_folders, replace_file, sweep_parts
 from suno_cover_cli.base.naming import plain_part
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.release.labels import CarriedMarks, carry_into_jpeg
@@ -228,7 +228,7 @@ def _write(path: Path, content: bytes, *, overwrite: bool) -> bool:
         SunoCoverError: It cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         sweep_parts(path.parent)
         if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
             return True
