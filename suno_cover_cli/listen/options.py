@@ -170,7 +170,7 @@ class ListenOptions(
     ] = False
     list_events: Annotated[
         bool,
-        typer.Option("--list", help="List what is recorded and exit.", rich_help_panel=OUTPUT),
+        typer.Option("--list", help="List what is recorded, the newest first, and exit.", rich_help_panel=OUTPUT),
     ] = False
     verbosity: Annotated[
         int,

@@ -184,7 +184,8 @@ class ListenPresenter:
         self._printer.report_dropped()
         if self._options.json:
             if error is not None:
-                self._output.write_line(ascii_line(error_object(error)))
+                said = {**error_object(error), "hint": self._output.complete(error.hint)}
+                self._output.write_line(ascii_line(said))
             events = log.counts["events"] + log.counts["refused"]
             self._output.write_line(ascii_line(EndLine(events=events, reason=reason)))
         if error is not None:
