@@ -312,7 +312,7 @@ COMMANDS: dict[str, Command] = {
                 meaning="Write the URL here, in one step, once callbacks get through",
             ),
             Option(names=("--inspect",), kind=None, meaning="Show requests on a page of this machine too"),
-            Option(names=("--list",), kind=None, meaning="List what is recorded and exit"),
+            Option(names=("--list",), kind=None, meaning="List what is recorded, the newest first, and exit"),
             Option(
                 names=("--verbose", "-v"),
                 kind=None,
