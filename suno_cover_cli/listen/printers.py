@@ -10,8 +10,9 @@ from typing import TextIO
 import msgspec
 
 from suno_cover_cli.ui.choice import Paint
-from suno_cover_cli.ui.output import LineWriter, Output
+from suno_cover_cli.ui.output import Output
 from suno_cover_cli.ui.words import LABEL_CHARS, Line
+from suno_cover_cli.ui.writer import LineWriter
 
 _MAX_PRODUCT_BYTES = 16 * 1024 * 1024
 MAX_WORDS_BYTES = 1024 * 1024

@@ -24,8 +24,8 @@ from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.journal.known_ids import find_cover_tasks, find_covers
 from suno_cover_cli.options.groups import JobCommandOptions
-from suno_cover_cli.ui.output import LineWriter
 from suno_cover_cli.ui.words import format_count
+from suno_cover_cli.ui.writer import LineWriter
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.jobs import (
     JobStart,
