@@ -186,7 +186,7 @@ async def test_a_journal_in_use_is_not_waited_for(tmp_path: Path) -> None:
         await asyncio.to_thread(file.run, lambda c: c.execute("DELETE FROM jobs WHERE id > 3"))
         await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")
         began = time.monotonic()
-        await asyncio.to_thread(file.close)
+        await asyncio.to_thread(file.close, gives_back_room=True)
         assert time.monotonic() - began < PATIENCE_S
         await asyncio.to_thread(other.execute, "COMMIT")
     assert file_of(tmp_path).stat().st_size > 6_000_000

@@ -120,7 +120,7 @@ class Database:
             _settle_from_thread(
                 loop, [(step.future, outcome) for step, outcome in pairs if step.future is not None]
             )
-        file.close()
+        file.close(gives_back_room=True)
         _settle_from_thread(loop, [(ended, None)])
 
     def _next_group(self) -> tuple[list[_Step], bool]:

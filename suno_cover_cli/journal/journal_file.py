@@ -210,12 +210,17 @@ class JournalFile:
                 self._mend()
         return True
 
-    def close(self) -> None:
-        """Close the file."""
+    def close(self, *, gives_back_room: bool = False) -> None:
+        """Close the file.
+
+        Args:
+            gives_back_room: It is sound, and there is half a second to make it smaller where a lot of it is empty.
+        """
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(sqlite3.Error, UnicodeDecodeError):
-                shrink(connection)
+            if gives_back_room:
+                with suppress(sqlite3.Error, UnicodeDecodeError):
+                    shrink(connection)
             with suppress(sqlite3.Error):
                 connection.close()
 
