@@ -14,8 +14,8 @@ from markdown_it import MarkdownIt
 from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.base.events import JobEnded, JobStarted
 from suno_cover_cli.base.models import JobError, JobResult, JobState
-from suno_cover_cli.ui.github import GitHubReport, annotation
-from suno_cover_cli.ui.output import Output, Streams
+from suno_cover_cli.ui.github import GitHubReport
+from suno_cover_cli.ui.output import Output, Streams, annotation
 from tests.cli_fixtures import Cli
 
 COMMAND = re.compile(r"\s*::([a-z-]+)(?: (.*?))?::(.*)")

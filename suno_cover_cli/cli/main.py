@@ -91,26 +91,6 @@ def build_app(*, has_panels: bool = True) -> "typer.Typer":
     """
     import typer
 
-    from suno_cover_cli.cli.completion import completion
-    from suno_cover_cli.cli.config import add_config
-    from suno_cover_cli.cli.credits import show_credits
-    from suno_cover_cli.cli.doctor import doctor
-    from suno_cover_cli.cli.embed import embed
-    from suno_cover_cli.cli.export import export
-    from suno_cover_cli.cli.gallery import gallery
-    from suno_cover_cli.cli.generate import generate
-    from suno_cover_cli.cli.history import history
-    from suno_cover_cli.cli.listen import listen
-    from suno_cover_cli.cli.pick import pick
-    from suno_cover_cli.cli.replay import replay
-    from suno_cover_cli.cli.resume import resume
-    from suno_cover_cli.cli.sandbox import sandbox
-    from suno_cover_cli.cli.status import status
-    from suno_cover_cli.cli.trigger import trigger
-    from suno_cover_cli.cli.verify import verify
-    from suno_cover_cli.cli.wait import wait
-    from suno_cover_cli.options.declare import add_command
-
     app = typer.Typer(
         name=PROGRAM,
         no_args_is_help=True,
@@ -132,6 +112,32 @@ def build_app(*, has_panels: bool = True) -> "typer.Typer":
             _print_version()
             raise typer.Exit
 
+    _add_commands(app)
+    return app
+
+
+def _add_commands(app: "typer.Typer") -> None:
+    """Add every command, in the order of ``--help``."""
+    from suno_cover_cli.cli.completion import completion
+    from suno_cover_cli.cli.config import add_config
+    from suno_cover_cli.cli.credits import show_credits
+    from suno_cover_cli.cli.doctor import doctor
+    from suno_cover_cli.cli.embed import embed
+    from suno_cover_cli.cli.export import export
+    from suno_cover_cli.cli.gallery import gallery
+    from suno_cover_cli.cli.generate import generate
+    from suno_cover_cli.cli.history import history
+    from suno_cover_cli.cli.listen import listen
+    from suno_cover_cli.cli.pick import pick
+    from suno_cover_cli.cli.replay import replay
+    from suno_cover_cli.cli.resume import resume
+    from suno_cover_cli.cli.sandbox import sandbox
+    from suno_cover_cli.cli.status import status
+    from suno_cover_cli.cli.trigger import trigger
+    from suno_cover_cli.cli.verify import verify
+    from suno_cover_cli.cli.wait import wait
+    from suno_cover_cli.options.declare import add_command
+
     # What follows the first word that is not an option belongs to the command that is to be run.
     runs_program = {"allow_interspersed_args": False}
     add_command(app, generate)
@@ -152,7 +158,6 @@ def build_app(*, has_panels: bool = True) -> "typer.Typer":
     add_command(app, doctor)
     add_command(app, completion)
     add_config(app)
-    return app
 
 
 def narrow_command() -> Any:

@@ -60,8 +60,7 @@ async def _replay(
 ) -> "ExitCode":
     from suno_cover_cli.callbacks.samples import WANTED
     from suno_cover_cli.journal.recordings import RecordingStore
-    from suno_cover_cli.listen.deliveries import exit_code_of, write_delivery
-    from suno_cover_cli.listen.replaying import replay_recording
+    from suno_cover_cli.listen.deliveries import exit_code_of, replay_recording, write_delivery
 
     async with context.open_journal(state_dir) as database:
         recording = await RecordingStore(database).find(event)

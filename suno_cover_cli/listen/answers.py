@@ -1,20 +1,31 @@
 """Decides what a request is answered: what it deserves, what ``--answer`` says, or what the one behind us says."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Self
 
 import msgspec
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.callbacks.content import ReceivedRequest
-from suno_cover_cli.callbacks.exchanges import Answer
+from suno_cover_cli.callbacks.delivery import CallbackSender
+from suno_cover_cli.callbacks.exchanges import Answer, Delivery, Outcome
 from suno_cover_cli.listen.events import ListenEvent
 
-# Requests that wait for a delay or a receiver are held in memory. The next one is answered with 503.
+# Requests that wait for a delay or a receiver are held in memory; the next one is answered with 503. As much again
+# is held for the further receivers, which the sender does not wait for; the next one is left out.
 _MAX_HELD_BYTES = 32 * 1024 * 1024
 _BUSY = Answer(503, b'{"status":"busy"}', ((b"Content-Type", b"application/json"), (b"Retry-After", b"15")))
 
 Forward = Callable[[ListenEvent], Awaitable[Answer]]
 """Sends an event on, notes what became of it, and returns what to answer."""
+
+MAX_TARGETS = 16
+"""Receivers of one ``listen``."""
+
+_UNREACHABLE = Answer(502, b'{"status":"unreachable"}')
+_TOO_SLOW = Answer(504, b'{"status":"too slow"}')
 
 
 class Answers:
@@ -70,3 +81,67 @@ def as_told(status: int) -> Answer:
     """Return the answer of ``--answer STATUS``."""
     said = {"status": "received"} if status < 300 else {"status": "refused", "reason": "told to"}  # noqa: PLR2004
     return Answer(status, msgspec.json.encode(said))
+
+
+class Forwarding:
+    """Sends requests on. An async context manager: leaving ends the deliveries that no sender waits for.
+
+    Args:
+        senders: Entered; their time-out is :data:`~suno_cover_cli.callbacks.delivery.FORWARD_S`. The first one's
+            answer is the sender's.
+        on_delivery: Told what each of the others did.
+    """
+
+    def __init__(
+        self, senders: Sequence[CallbackSender], *, on_delivery: Callable[[ListenEvent, Delivery], None]
+    ) -> None:
+        self._first, *self._others = senders
+        self._on_delivery = on_delivery
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._held_bytes = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for delivery in self._deliveries:
+            delivery.cancel()
+        if self._deliveries:
+            await asyncio.wait(self._deliveries)
+
+    async def forward(self, event: ListenEvent) -> Answer:
+        """See :data:`~suno_cover_cli.listen.answers.Forward`."""
+        for sender in self._others:
+            if self._held_bytes + len(event.request.body) <= _MAX_HELD_BYTES:
+                self._held_bytes += len(event.request.body)
+                delivery = asyncio.create_task(self._deliver(sender, event))
+                self._deliveries.add(delivery)
+                delivery.add_done_callback(self._deliveries.discard)
+            else:
+                error = "was left out: too many requests are waiting for it"
+                left_out = Delivery(
+                    url=sender.target.url, outcome=Outcome.UNREACHABLE, latency_ms=0.0, error=error
+                )
+                self._on_delivery(event, left_out)
+        request = event.request
+        answered, rest = await self._first.relay(
+            request.body, request.headers, method=request.method, query=request.query
+        )
+        event.delivery = answered
+        if answered.status is None:
+            return _TOO_SLOW if answered.outcome is Outcome.TIMED_OUT else _UNREACHABLE
+        # The answer to HEAD has the length of a body and none.
+        size = answered.size if rest is not None or request.method == "HEAD" else None
+        return Answer(answered.status, answered.body, answered.headers, rest, size)
+
+    async def _deliver(self, sender: CallbackSender, event: ListenEvent) -> None:
+        request = event.request
+        try:
+            delivery = await sender.deliver(
+                request.body, request.headers, method=request.method, query=request.query
+            )
+        finally:
+            self._held_bytes -= len(request.body)
+        self._on_delivery(event, delivery)

@@ -10,7 +10,7 @@ from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.jobs.workflow import CoverWorkflow
 from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.options.groups import JobCommandOptions
-from suno_cover_cli.ui.output import TeeSink
+from suno_cover_cli.ui.sinks import TeeSink
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.jobs import JobStart, Unfinished, kept_options, open_workflow
 

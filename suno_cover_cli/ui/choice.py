@@ -8,7 +8,7 @@ import msgspec
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.events import Sink
 from suno_cover_cli.ui.output import Output
-from suno_cover_cli.ui.plain import PlainScreen
+from suno_cover_cli.ui.sinks import PlainScreen
 from suno_cover_cli.ui.words import HANG_CHARS, EventLines, Line
 
 Paint = Callable[[str, str], str]

@@ -13,7 +13,7 @@ import re
 import stat
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from suno_cover_cli.base.errors import reason_of
 from suno_cover_cli.base.events import Event, JobEnded, JobEvent, JobStarted, TunnelFailed, WarningRaised
@@ -111,16 +111,6 @@ class GitHubReport:
         if more:
             parts.append(f"\nand {more} more: they do not fit in here.\n")
         return "".join(parts) + "\n" if room_bytes > len(head) + _LAST_LINE_BYTES else ""
-
-
-def annotation(kind: Literal["error", "warning"], title: str, text: str) -> str:
-    """Return the command for one annotation; nothing in title or text can end it or begin another."""
-    return f"::{kind} title={_escaped(title, is_property=True)}::{_escaped(text)}"
-
-
-def _escaped(text: str, *, is_property: bool = False) -> str:
-    shown = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    return shown.replace(":", "%3A").replace(",", "%2C") if is_property else shown
 
 
 def _cell(text: str) -> str:

@@ -1,7 +1,7 @@
 """The product on stdout and the words for people on stderr, each with one owner.
 
 stdout carries saved paths, ids or JSON lines and nothing else. It is written by a thread of its own, because a
-reader that stands still must not stop callbacks from being answered. Sinks turn events into lines.
+reader that stands still must not stop callbacks from being answered. :mod:`sinks` turn events into lines.
 """
 
 import errno
@@ -15,8 +15,7 @@ import msgspec
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import SunoCoverError, describe_unwritten
-from suno_cover_cli.base.events import Event, JobEnded, JobSubmitted, Sink, WarningRaised
-from suno_cover_cli.base.models import JobResult, json_text
+from suno_cover_cli.base.models import json_text
 from suno_cover_cli.base.text import Redactor, clean, columns_of, fold
 from suno_cover_cli.ui.writer import LineWriter
 
@@ -68,104 +67,6 @@ def _are_one(stdout: TextIO, stderr: TextIO) -> bool:
         return os.path.sameopenfile(stdout.fileno(), stderr.fileno())
     except (OSError, ValueError):
         return False
-
-
-class PathSink:
-    """Prints the paths of a job's saved images when it ends, in the order of the variants."""
-
-    def __init__(self, write_line: Callable[[str], None]) -> None:
-        self._write_line = write_line
-
-    def emit(self, event: Event) -> None:
-        """See :class:`base.events.Sink`."""
-        if isinstance(event, JobEnded):
-            for image in event.result.images:
-                # A folder may be called anything, but a line that begins so is a command to some readers.
-                self._write_line(f"./{image.path}" if image.path.startswith("::") else image.path)
-
-
-class TaskIdSink:
-    """Prints the cover task id of each submitted job, for ``--no-wait``."""
-
-    def __init__(self, write_line: Callable[[str], None]) -> None:
-        self._write_line = write_line
-
-    def emit(self, event: Event) -> None:
-        """See :class:`base.events.Sink`."""
-        if isinstance(event, JobSubmitted) and event.task_id is not None:
-            self._write_line(event.task_id)
-
-
-class JsonSink:
-    """Prints one job object per job, as it ends.
-
-    Args:
-        write_line: Takes the lines.
-        complete: See :class:`Output`.
-    """
-
-    def __init__(self, write_line: Callable[[str], None], complete: Callable[[str], str] = str) -> None:
-        self._write_line = write_line
-        self._complete = complete
-
-    def emit(self, event: Event) -> None:
-        """See :class:`base.events.Sink`."""
-        if isinstance(event, JobEnded):
-            self._write_line(json_line(_completed(event.result, self._complete)))
-
-
-class EventsSink:
-    """Prints every event as one JSON line, stamped; a job's end is its job object. See :class:`JsonSink`."""
-
-    def __init__(
-        self, write_line: Callable[[str], None], clock: Clock, complete: Callable[[str], str] = str
-    ) -> None:
-        self._write_line = write_line
-        self._clock = clock
-        self._complete = complete
-
-    def emit(self, event: Event) -> None:
-        """See :class:`base.events.Sink`."""
-        if isinstance(event, JobEnded):
-            self._write_line(json_line(_completed(event.result, self._complete)))
-            return
-        fields = msgspec.to_builtins(event)
-        kind, ts = fields.pop("type"), round(self._clock.time(), 3)
-        self._write_line(json_line({"v": 1, "type": kind, "ts": ts, **fields}))
-
-
-class WarningSink:
-    """Writes the warnings of commands that run no jobs, as lines for people."""
-
-    def __init__(self, output: "Output") -> None:
-        self._output = output
-
-    def emit(self, event: Event) -> None:
-        """See :class:`base.events.Sink`."""
-        if isinstance(event, WarningRaised):
-            self._output.write_labelled("warning", clean(event.message))
-            if event.hint:
-                self._output.write_labelled("hint", clean(event.hint))
-
-
-class TeeSink:
-    """Hands each event to several sinks, in order."""
-
-    def __init__(self, *sinks: Sink) -> None:
-        self._sinks = sinks
-
-    def emit(self, event: Event) -> None:
-        """See :class:`base.events.Sink`."""
-        for sink in self._sinks:
-            sink.emit(event)
-
-
-def _completed(result: JobResult, complete: Callable[[str], str]) -> JobResult:
-    """Return a job object whose hint is what you would have to type."""
-    if result.error is None or not result.error.hint:
-        return result
-    error = msgspec.structs.replace(result.error, hint=complete(result.error.hint))
-    return msgspec.structs.replace(result, error=error)
 
 
 def json_line(value: Any) -> str:
@@ -295,8 +196,6 @@ class Output:
         """Annotate a GitHub Actions run; does nothing anywhere else."""
         if not self.annotates:
             return
-        from suno_cover_cli.ui.github import annotation
-
         text = "\n".join(filter(None, [clean(message), clean(self.complete(hint))]))
         try:
             self.streams.stderr.write(
@@ -331,3 +230,13 @@ class Output:
     def finish(self, timeout_s: float | None = None) -> None:
         """Wait until stdout is written."""
         self._writer.finish(timeout_s)
+
+
+def annotation(kind: Literal["error", "warning"], title: str, text: str) -> str:
+    """Return the command for one annotation of GitHub Actions; nothing in it can end it or begin another."""
+    return f"::{kind} title={_escaped(title, is_property=True)}::{_escaped(text)}"
+
+
+def _escaped(text: str, *, is_property: bool = False) -> str:
+    shown = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return shown.replace(":", "%3A").replace(",", "%2C") if is_property else shown

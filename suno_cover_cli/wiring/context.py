@@ -34,7 +34,8 @@ from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.options.groups import ProfileOptions, ProviderOptions, ServiceOptions, WebhookKeyOptions
 from suno_cover_cli.tunnels.kinds import TUNNELS, TunnelKinds
-from suno_cover_cli.ui.output import Output, WarningSink
+from suno_cover_cli.ui.output import Output
+from suno_cover_cli.ui.sinks import WarningSink
 from suno_cover_cli.ui.words import HANG_CHARS, Line
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from suno_cover_cli.journal.key_marks import KeyMarks
 from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobOptions
 from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.ui.choice import ScreenOptions, choose_screen
-from suno_cover_cli.ui.output import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
+from suno_cover_cli.ui.sinks import EventsSink, JsonSink, PathSink, TaskIdSink, TeeSink
 from suno_cover_cli.ui.words import format_count
 from suno_cover_cli.wiring.callbacks import kept_tunnel_options
 from suno_cover_cli.wiring.context import Context, report_details
