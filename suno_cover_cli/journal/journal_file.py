@@ -111,13 +111,13 @@ class JournalFile:
             except Exception as error:
                 if not is_damage(error) or not self._may_recover():
                     raise
-            self._mend()
+            self._repair()
 
     def _may_recover(self) -> bool:
         self._recoveries += 1
         return self._recoveries <= _MOST_RECOVERIES
 
-    def _mend(self) -> None:
+    def _repair(self) -> None:
         done = repair(self._path, self._identity, self._clock.time())
         if done is not None:
             self._report(_describe(self._path, done))
@@ -137,7 +137,7 @@ class JournalFile:
                 raise self._explained(error) from error
         self.close()
         try:
-            self._mend()
+            self._repair()
         except (OSError, sqlite3.Error) as error:
             raise self._explained(error) from error
 
@@ -207,7 +207,7 @@ class JournalFile:
         if not is_replaced:
             # Opening reports why it cannot be repaired.
             with suppress(OSError, sqlite3.Error):
-                self._mend()
+                self._repair()
         return True
 
     def close(self, *, gives_back_room: bool = False) -> None:

@@ -20,7 +20,6 @@ _PAGE_SIZES = frozenset(1 << n for n in range(9, 17))
 _WAL_MAGICS = frozenset({0x377F0682, 0x377F0683})
 _WAL_HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
-_LEAF_OF_TABLE = 0x0D
 _OTHER_KINDS = frozenset({0x00, 0x02, 0x05, 0x0A})
 _LEAF_HEADER_BYTES = 8
 _LARGEST_ROOT = slice(52, 56)

@@ -66,7 +66,7 @@ class EventView(Protocol):
         """A further receiver was sent it, whose answer counts for nothing."""
         ...
 
-    def show_stranger(self, exchange: Exchange) -> None:
+    def show_unmatched(self, exchange: Exchange) -> None:
         """Something came to another path, or was no request at all."""
         ...
 
@@ -90,18 +90,18 @@ class EventLog:
         record: Takes events for the record, or ``None``: then they are numbered from 1.
         record_answer: Takes the answer to an event that was recorded before it was given.
         save: Begins to save the covers of a task, or ``None``.
-        report_stranger: Told of what is for no open path, or ``None``.
+        report_unmatched: Told of what is for no open path, or ``None``.
         counts: ``events``, ``duplicates``, ``refused``, ``late``.
-        strangers: Why something was not a callback -> how many.
+        not_callbacks: Why something was not a callback -> how many.
     """
 
     def __init__(self, view: EventView, *, on_event: Callable[[ListenEvent], bool]) -> None:
         self.record: Callable[[ListenEvent], None] | None = None
         self.record_answer: Callable[[int, RecordedAnswer], None] | None = None
         self.save: Callable[[str], None] | None = None
-        self.report_stranger: Callable[[Exchange], None] | None = None
+        self.report_unmatched: Callable[[Exchange], None] | None = None
         self.counts: Counter[str] = Counter()
-        self.strangers: Counter[str] = Counter()
+        self.not_callbacks: Counter[str] = Counter()
         self._view = view
         self._on_event = on_event
         self._is_over = False
@@ -132,11 +132,11 @@ class EventLog:
         """Note what a request was answered; see :class:`~suno_cover_cli.callbacks.listener.CallbackListener`."""
         event = None if exchange.request is None else self._pending.get(id(exchange.request))
         if event is None:
-            self.strangers[exchange.reason] += 1
-            self._view.show_stranger(exchange)
+            self.not_callbacks[exchange.reason] += 1
+            self._view.show_unmatched(exchange)
             self._view.flush()
-            if self.report_stranger is not None:
-                self.report_stranger(exchange)
+            if self.report_unmatched is not None:
+                self.report_unmatched(exchange)
             return
         event.exchange = exchange
         if event.is_shown:
@@ -185,7 +185,7 @@ class EventLog:
             return
         self._view.show_answer(event, exchange)
         if request.content is None:
-            self.strangers[request.reason] += 1
+            self.not_callbacks[request.reason] += 1
         elif request.is_refused:
             self.counts["refused"] += 1
         else:

@@ -69,9 +69,9 @@ class InspectedView:
         if len(self._pages) > _MAX_KNOWN:
             self._pages.popitem(last=False)
 
-    def show_stranger(self, exchange: Exchange) -> None:
+    def show_unmatched(self, exchange: Exchange) -> None:
         """See :class:`EventView`."""
-        self._view.show_stranger(exchange)
+        self._view.show_unmatched(exchange)
 
     def flush(self) -> None:
         """See :class:`EventView`."""

@@ -23,8 +23,8 @@ from suno_cover_cli.listen.words import (
     describe_arrival,
     describe_delivery,
     describe_request,
-    describe_stranger,
     describe_trouble,
+    describe_unmatched,
     said_by,
 )
 from suno_cover_cli.service.codes import CODE_OK
@@ -34,7 +34,7 @@ from suno_cover_cli.ui.words import Tone, format_bytes
 _INDENT = " " * 13
 _SECRET_NAME = re.compile(r"auth|cookie|token|secret|password|api-?key", re.IGNORECASE)
 _AUTH_SCHEME = re.compile(r"(?:basic|bearer|digest|negotiate)(?= )", re.IGNORECASE)
-_MAX_STRANGERS_PER_S = 10
+_MAX_UNMATCHED_PER_S = 10
 _LEAST_QUOTED_CELLS = 16
 _MAX_BODY_LINES = 400
 _MAX_SAID_BYTES = 500
@@ -67,8 +67,8 @@ class LinesView:
         self._columns = columns
         self._lines: list[str] = []
         self._stamp = (-1, "")
-        self._strangers_second = 0.0
-        self._strangers_shown = 0
+        self._unmatched_second = 0.0
+        self._unmatched_shown = 0
 
     def show_arrival(self, event: ListenEvent) -> None:
         """See :class:`EventView`. What is not a callback has one line, with its answer, unless that takes time."""
@@ -101,11 +101,11 @@ class LinesView:
         if trouble := describe_trouble(delivery):
             self._lines += fold(f"{_INDENT}{trouble}", self._columns(), _INDENT)
 
-    def show_stranger(self, exchange: Exchange) -> None:
+    def show_unmatched(self, exchange: Exchange) -> None:
         """See :class:`EventView`."""
-        if not self._verbosity or not self._may_show_stranger():
+        if not self._verbosity or not self._may_show_unmatched():
             return
-        what, answer = describe_stranger(exchange)
+        what, answer = describe_unmatched(exchange)
         self._add(exchange.ts, "-->", "faint", "-", what)
         self._add_details(exchange.headers, b"")
         self._add(exchange.ts + exchange.latency_ms / 1000, "<--", "faint", "-", answer)
@@ -117,7 +117,7 @@ class LinesView:
             self._write("\n".join(lines), len(lines))
 
     def _show_request(self, event: ListenEvent, exchange: Exchange, number: str) -> None:
-        if not self._may_show_stranger():
+        if not self._may_show_unmatched():
             return
         said = describe_arrival(event) if event.delivery is not None else describe_request(event, exchange)
         self._add_dim(event.request.ts, number, said)
@@ -168,14 +168,14 @@ class LinesView:
             return
         yield from self._below([f"{delivery.url}: {trouble}", *(f"| {line}" for line in said)])
 
-    def _may_show_stranger(self) -> bool:
+    def _may_show_unmatched(self) -> bool:
         now = self._clock.monotonic()
-        if now - self._strangers_second >= 1:
-            self._strangers_second, self._strangers_shown = now, 0
-        self._strangers_shown += 1
-        if self._strangers_shown == _MAX_STRANGERS_PER_S + 1:
+        if now - self._unmatched_second >= 1:
+            self._unmatched_second, self._unmatched_shown = now, 0
+        self._unmatched_shown += 1
+        if self._unmatched_shown == _MAX_UNMATCHED_PER_S + 1:
             self._lines.append(f"{_INDENT}(more of them within this second are only counted)")
-        return self._strangers_shown <= _MAX_STRANGERS_PER_S
+        return self._unmatched_shown <= _MAX_UNMATCHED_PER_S
 
 
 def header_lines(headers: Headers) -> Iterator[str]:

@@ -232,7 +232,7 @@ class JsonView:
         """See :class:`EventView`."""
         self._lines.append(ForwardedLine(n=event.n, id=event.request.id, forward=report_delivery(delivery)))
 
-    def show_stranger(self, exchange: Exchange) -> None:
+    def show_unmatched(self, exchange: Exchange) -> None:
         """See :class:`EventView`."""
 
     def flush(self) -> None:

@@ -157,7 +157,7 @@ class ListenPresenter:
         """A sign of life where nothing is drawn."""
         self._say("waiting", text)
 
-    def report_stranger(self, exchange: Exchange) -> None:
+    def report_unmatched(self, exchange: Exchange) -> None:
         """Something came to another path, or was no request: the first to each path is worth a line."""
         shows_all = self._options.verbosity and not self._options.json
         if not shows_all and (text := self._elsewhere.describe(exchange)):
@@ -254,12 +254,12 @@ def describe_counts(log: EventLog) -> str:
         parts.append(f"{counts['late']} after the last one")
     if log.unanswered:
         parts.append(f"{log.unanswered} cut off by the end")
-    strangers = log.strangers
-    if strangers:
-        kinds = ", ".join(f"{count} {reason}" for reason, count in strangers.most_common(4))
-        rest = sum(strangers.values()) - sum(count for _, count in strangers.most_common(4))
+    not_callbacks = log.not_callbacks
+    if not_callbacks:
+        kinds = ", ".join(f"{count} {reason}" for reason, count in not_callbacks.most_common(4))
+        rest = sum(not_callbacks.values()) - sum(count for _, count in not_callbacks.most_common(4))
         others = f", {rest} others" if rest else ""
-        total = strangers.total()
+        total = not_callbacks.total()
         what = "1 request that was not a callback" if total == 1 else f"{total} requests that were not callbacks"
         parts.append(f"{what} ({kinds}{others})")
     return ", ".join(parts)

@@ -138,7 +138,7 @@ async def _listen(plan: ListenPlan, context: Context, unfinished: Unfinished) ->
     goal = Goal(plan.options)
     view = InspectedView(presenter.view)
     log = EventLog(view, on_event=goal.take)
-    log.report_stranger = presenter.report_stranger
+    log.report_unmatched = presenter.report_unmatched
     try:
         async with open_session(
             plan, context, presenter=presenter, view=view, log=log, goal=goal, unfinished=unfinished

@@ -115,7 +115,7 @@ def describe_request(event: ListenEvent, exchange: Exchange) -> str:
     return f"{describe_arrival(event)}; {exchange.status} in {_describe_latency(exchange.latency_ms)}{lost}"
 
 
-def describe_stranger(exchange: Exchange) -> tuple[str, str]:
+def describe_unmatched(exchange: Exchange) -> tuple[str, str]:
     """Say what came to another path, or was no request, and what it was answered."""
     what = "bytes that are not a request"
     if exchange.method:
