@@ -1,6 +1,7 @@
 """Who may import whom, and which library belongs to whom: the picture in README, held against the code."""
 
 import ast
+import re
 import sys
 from collections import Counter
 from fnmatch import fnmatchcase
@@ -197,6 +198,29 @@ def test_a_newcomer_finds_the_room_from_the_file_list() -> None:
     """At most twelve modules lie at the root and twenty in any folder: what is longer is not read as a list."""
     sizes = Counter(path.parent for path in MODULES.values() if path.name != "__init__.py")
     assert {str(folder): size for folder, size in sizes.items() if size > (12 if folder == ROOT else 20)} == {}
+
+
+def test_a_file_and_a_function_can_be_held_in_mind() -> None:
+    """No file is longer than 400 lines, the generated one aside, and no function longer than 60."""
+    texts = {name: path.read_text("utf-8") for name, path in MODULES.items() if name != "completion.table"}
+    assert [name for name, text in texts.items() if len(text.splitlines()) > 400] == []
+    functions = {
+        f"{name}.{node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
+        for name, text in texts.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: length for name, length in functions.items() if length > 60} == {}
+
+
+def test_the_architecture_page_names_what_is_there() -> None:
+    """Every file of the package that the page sends a reader to exists."""
+    page = (ROOT.parent / ".github" / "docs" / "architecture.md").read_text("utf-8")
+    named = set(
+        re.findall(rf"`((?:{'|'.join(sorted(one.name for one in ROOT.iterdir() if one.is_dir()))})/[^`]*)`", page)
+    )
+    assert named
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

@@ -10,10 +10,11 @@ import os
 import re
 import secrets
 import select
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from io import BufferedRandom, FileIO
+from io import BufferedRandom, BufferedReader, FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -25,6 +26,7 @@ _PART_NAME = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
 _ANY_PART_NAME = re.compile(r".+\.[0-9a-f]{8}\.part", re.DOTALL)
 _NAME_CHARS = 40
 _WRITER_S = 10
+_COPY_BYTES = 8 * 1024 * 1024
 # What a shell hands over as <(command) has its writer already, however long that takes.
 _INHERITED = ("/dev/fd/", "/proc/")
 # What a file system answers to what it does not have (FAT, network, FUSE and phone mounts).
@@ -310,3 +312,25 @@ def _wait_for_writer(stream: FileIO, path: Path) -> None:
     # One that never had a writer is not ready; one whose writer is gone is at its end.
     if not select.select([stream], [], [], _WRITER_S)[0]:
         raise OSError(errno.EPIPE, f"nothing was written to it in {_WRITER_S} s", str(path))
+
+
+def copy_content(original: BufferedReader, stream: BinaryIO) -> None:
+    """Copy an open file into another; on file systems that can, without copying its blocks. Blocks.
+
+    Raises:
+        OSError: As the system says.
+    """
+    size = original.seek(0, 2)
+    original.seek(0)
+    copied = 0
+    if hasattr(os, "copy_file_range"):
+        with contextlib.suppress(OSError):
+            while copied < size:
+                step = os.copy_file_range(original.fileno(), stream.fileno(), size - copied, copied, copied)
+                if not step:
+                    break
+                copied += step
+    original.seek(copied)
+    stream.seek(copied)
+    shutil.copyfileobj(original, stream, _COPY_BYTES)
+    stream.flush()

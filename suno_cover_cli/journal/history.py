@@ -37,6 +37,13 @@ _HAS_COVERS = (
     " AND EXISTS (SELECT 1 FROM images WHERE job_id = later.id))"
 )
 
+# By the service's clock and ours; what they disagree on by hours says nothing.
+_FIND_DURATIONS = (
+    "SELECT completed_at - submitted_at AS duration FROM jobs WHERE service = ? AND state = 'succeeded'"
+    " AND duration BETWEEN 0.5 AND 3600 ORDER BY id DESC LIMIT 25"
+)
+_LEAST_DURATIONS = 3
+
 
 class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs are meant; what is ``None`` or empty does not matter.
@@ -227,6 +234,12 @@ def links_expire_at(row: JobRow) -> float | None:
         return None
     born = row.completed_at or row.submitted_at or row.created_at
     return born + LINKS_LIVE_S
+
+
+def usual_duration_s(service: str, connection: JournalConnection) -> float | None:
+    """Return the median of how many seconds the newest jobs at a service took; ``None`` for too few. Blocks."""
+    durations = sorted(float(duration_s) for (duration_s,) in connection.execute(_FIND_DURATIONS, (service,)))
+    return durations[len(durations) // 2] if len(durations) >= _LEAST_DURATIONS else None
 
 
 def forget_old(now: float, retention: Retention, connection: sqlite3.Connection) -> None:

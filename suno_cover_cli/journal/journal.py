@@ -20,7 +20,7 @@ from suno_cover_cli.base.events import Sink, WarningRaised
 from suno_cover_cli.base.models import JobResult, JobState, json_text
 from suno_cover_cli.base.settings import USUAL_RETENTION, Retention
 from suno_cover_cli.journal.database import Database, DatabaseError
-from suno_cover_cli.journal.history import forget_old
+from suno_cover_cli.journal.history import forget_old, usual_duration_s
 from suno_cover_cli.journal.journal_file import Operation, T
 from suno_cover_cli.journal.opening import JournalConnection
 from suno_cover_cli.journal.reading import PICK_COLUMNS, SELECT_JOBS, pick_of, read_jobs
@@ -37,7 +37,6 @@ from suno_cover_cli.journal.rows import (
 from suno_cover_cli.journal.run_locks import RunLocks
 
 _BUSY_POLL_S = 1.0
-_LEAST_DURATIONS = 3
 _CHUNK = 2000
 _FORGET_EVERY = 200
 
@@ -50,12 +49,6 @@ _FIND_OTHER = (
 )
 # Not by the index, and not by the states that are meant: what damage has done to either must not hide a job.
 _FIND_UNFINISHED = f"{SELECT_JOBS} WHERE +state NOT IN ('succeeded', 'failed', 'rejected') ORDER BY id"
-
-# By the service's clock and ours; what they disagree on by hours says nothing.
-_FIND_DURATIONS = (
-    "SELECT completed_at - submitted_at AS duration FROM jobs WHERE service = ? AND state = 'succeeded'"
-    " AND duration BETWEEN 0.5 AND 3600 ORDER BY id DESC LIMIT 25"
-)
 
 
 class Journal:
@@ -92,7 +85,7 @@ class Journal:
         self._retention = retention
         self._ended = 0
         self._is_usable = False
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -356,13 +349,7 @@ class Journal:
 
     async def usual_duration_s(self, service: str) -> float | None:
         """Return the median of how many seconds the newest jobs at a service took; ``None`` for too few."""
-
-        def operation(connection: JournalConnection) -> list[float]:
-            found = connection.execute(_FIND_DURATIONS, (service,)).fetchall()
-            return sorted(float(duration_s) for (duration_s,) in found)
-
-        durations = await self._try(operation, list[float]())
-        return durations[len(durations) // 2] if len(durations) >= _LEAST_DURATIONS else None
+        return await self._try(partial(usual_duration_s, service), None)
 
     async def find_task_id(self, row: JobRow) -> str | None:
         """Return the cover task id that an earlier run was given for this music task, if any was."""
@@ -392,7 +379,7 @@ class Journal:
         try:
             return await self.database.run(operation)
         except DatabaseError as error:
-            self._report_trouble(error, "Jobs go on, but a restart may not know all of them.")
+            self._report_trouble(error)
             return fallback
 
     def _report_unkept(self, error: DatabaseError) -> None:
@@ -404,12 +391,9 @@ class Journal:
             )
         )
 
-    def _report_trouble(self, error: Exception, consequence: str) -> None:
-        message = error.message if isinstance(error, DatabaseError) else f"the journal cannot be used: {error}"
+    def _report_trouble(self, error: DatabaseError) -> None:
         # A full disk refuses every write of a batch of thousands: once is enough.
-        if message not in self._told:
-            self._told.add(message)
-            hint = error.hint if isinstance(error, DatabaseError) else DatabaseError.hint
-            self._sink.emit(
-                WarningRaised(code="journal_unavailable", message=message, hint=f"{consequence} {hint}")
-            )
+        if error.message not in self._reported:
+            self._reported.add(error.message)
+            hint = f"Jobs go on, but a restart may not know all of them. {error.hint}"
+            self._sink.emit(WarningRaised(code="journal_unavailable", message=error.message, hint=hint))

@@ -24,7 +24,7 @@ from suno_cover_cli.base.errors import (
     disk_hint,
     reason_of,
 )
-from suno_cover_cli.base.files import FileTakenError, PendingFile, make_folders, sweep_parts
+from suno_cover_cli.base.files import FileTakenError, PendingFile, copy_content, make_folders, sweep_parts
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.release.audio import AudioFormat, SongError, find_format, hash_sound
 from suno_cover_cli.release.export import MarksReport
@@ -40,7 +40,6 @@ Tagger = Callable[[BinaryIO, AudioFormat, CoverImage], None]
 Action = Literal["embedded", "replaced", "unchanged"]
 
 _MAX_BACKUPS = 1000
-_COPY_BYTES = 8 * 1024 * 1024
 _ANY_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 DEFAULT_MAX_EDGE = 1400
@@ -272,7 +271,7 @@ class _Tagging:
         make_folders(path.parent)
         sweep_parts(path.parent)
         with PendingFile(path) as pending:
-            _copy(self._original, pending.stream)
+            copy_content(self._original, pending.stream)
             put(pending.stream, self._format, self._image)
             pending.stream.flush()
             self._compare(pending.stream)
@@ -321,24 +320,6 @@ def _version_of(facts: os.stat_result) -> tuple[int, int, int]:
     return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def _copy(original: BufferedReader, stream: BinaryIO) -> None:
-    """Copy a file; on file systems that can, without copying its blocks."""
-    size = original.seek(0, 2)
-    original.seek(0)
-    copied = 0
-    if hasattr(os, "copy_file_range"):
-        with suppress(OSError):
-            while copied < size:
-                step = os.copy_file_range(original.fileno(), stream.fileno(), size - copied, copied, copied)
-                if not step:
-                    break
-                copied += step
-    original.seek(copied)
-    stream.seek(copied)
-    shutil.copyfileobj(original, stream, _COPY_BYTES)
-    stream.flush()
-
-
 def _keep(target: Path) -> Path:
     """Give the song as it is a second name that is free: ``song.mp3.bak``, ``song.mp3.bak2`` ...
 
@@ -356,7 +337,7 @@ def _keep(target: Path) -> Path:
             if backup.exists():
                 continue
             with target.open("rb") as original, PendingFile(backup) as pending:
-                _copy(original, pending.stream)
+                copy_content(original, pending.stream)
                 with suppress(OSError):
                     shutil.copystat(target, pending.path)
                 pending.publish(overwrite=False)
