@@ -12,8 +12,7 @@ from PIL import Image
 
 from suno_cover_cli.base.providers import without_secrets
 from suno_cover_cli.ui.desktop import open_folder
-from suno_cover_cli.ui.preview import ShownPicture, render_pictures
-from suno_cover_cli.ui.terminal import Protocol, TerminalFacts
+from suno_cover_cli.ui.terminal import Protocol, ShownPicture, TerminalFacts, render_pictures
 from tests.cli_fixtures import Cli
 from tests.terminal_fixtures import (
     BOTH,

@@ -153,8 +153,7 @@ async def _ask(row: "JobRow", context: "Context") -> int | None:
     """Show the variants and wait for a key: the number, 0 for none; ``None`` when the user leaves."""
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.release.choosing import name_of, path_of, variants_of
-    from suno_cover_cli.ui.preview import ShownPicture
-    from suno_cover_cli.ui.terminal import read_key
+    from suno_cover_cli.ui.terminal import ShownPicture, read_key
     from suno_cover_cli.wiring.post_actions import show_pictures
 
     output, variants = context.output, variants_of(row)

@@ -11,8 +11,7 @@ from typing import Self
 from suno_cover_cli.base.events import Event, JobEnded, Sink
 from suno_cover_cli.base.models import JobResult
 from suno_cover_cli.ui.desktop import open_folder, send_notification
-from suno_cover_cli.ui.preview import MAX_PICTURES, ShownPicture, render_pictures
-from suno_cover_cli.ui.terminal import Protocol, ask_terminal
+from suno_cover_cli.ui.terminal import MAX_PICTURES, Protocol, ShownPicture, ask_terminal, render_pictures
 from suno_cover_cli.ui.words import format_count
 from suno_cover_cli.wiring.context import Context
 
