@@ -178,19 +178,7 @@ def open_picture(path: Path) -> Iterator[OpenPicture]:
     """
     with _opened(path) as file:
         head = file.read(max(SNIFF_BYTES, 16))
-        found = sniff(head)
-        if found is None and path.suffix.lower() in SONG_SUFFIXES:
-            raise RequirementError(
-                f"{clean(path, 400)} is an audio file, not a picture",
-                code="not_a_picture",
-                hint=f"Put a cover into it: suno-cover embed {shlex.quote(clean(path, 400))} --cover ID|FILE",
-            )
-        if found is None:
-            raise RequirementError(
-                f"{clean(path, 400)} is {_name_of(head)}, not a picture in PNG, JPEG, WebP or AVIF",
-                code="not_a_picture",
-                hint="Convert it to PNG first, or give another file.",
-            )
+        found = _format_of(path, head)
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size_bytes = file.tell()
@@ -231,6 +219,29 @@ def open_picture(path: Path) -> Iterator[OpenPicture]:
                 dpi=round(dpi[0]) if dpi else None,
             )
             yield OpenPicture(facts, raw, image, orientation)
+
+
+def _format_of(path: Path, head: bytes) -> ImageFormat:
+    """Return the format by the first bytes.
+
+    Raises:
+        RequirementError: It is none that is known.
+    """
+    found = sniff(head)
+    if found is not None:
+        return found
+    shown = clean(path, 400)
+    if path.suffix.lower() in SONG_SUFFIXES:
+        raise RequirementError(
+            f"{shown} is an audio file, not a picture",
+            code="not_a_picture",
+            hint=f"Put a cover into it: suno-cover embed {shlex.quote(shown)} --cover ID|FILE",
+        )
+    raise RequirementError(
+        f"{shown} is {_name_of(head)}, not a picture in PNG, JPEG, WebP or AVIF",
+        code="not_a_picture",
+        hint="Convert it to PNG first, or give another file.",
+    )
 
 
 def damaged(path: Path) -> RequirementError:
