@@ -87,6 +87,42 @@ def test_no_command_calls_such_a_place_unexpected(cli: Cli, place: str, words: s
         assert "SUNO_COVER_STATE_DIR" in run.stderr
 
 
+@pytest.mark.skipif(not as_stranger(), reason="only root may give a folder to somebody else")
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("generate --sandbox sandbox-instant", 0, "history is not kept"),
+        ("listen --no-tunnel --timeout 0.1", 8, "events are not recorded"),
+        ("config show", 0, ""),
+        ("export --list-profiles", 0, ""),
+        ("history", 1, "SUNO_COVER_STATE_DIR"),
+        ("resume", 1, "SUNO_COVER_STATE_DIR"),
+        ("config set provider kie", 2, "Permission denied"),
+        ("doctor", 1, "SUNO_COVER_STATE_DIR"),
+    ],
+)
+def test_a_home_that_may_not_be_entered(cli: Cli, tmp_path: Path, words: str, code: int, said: str) -> None:
+    """With a home of somebody else, as a container gives it to an unknown user, nothing is unexpected."""
+    home = tmp_path / "home-of-another"
+    home.mkdir(mode=0o700)
+    os.chown(home, 54321, 54321)
+    environ = {name: value for name, value in cli.environ.items() if not name.startswith(("SUNO_COVER", "COV"))}
+    done = subprocess.run(
+        # Root without what makes it root where files are concerned: it still may read this interpreter.
+        ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *cli.command(*words.split())],
+        cwd=cli.cwd,
+        env=environ | {"HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr + done.stdout
+    assert "unexpected" not in done.stderr
+
+
 class RawRun(NamedTuple):
     """A finished run, whose output may be no text."""
 

@@ -174,12 +174,28 @@ def make_folders(folder: Path) -> None:
     """
     missing = []
     for one in (folder, *folder.parents):
-        if one.is_dir():
+        if is_folder(one):
             break
         missing.append(one)
     folder.mkdir(parents=True, exist_ok=True)
     for one in missing:
         sync_folder(one.parent)
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is a file, as far as can be seen: what lies behind a locked folder counts as missing."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether there is a folder, as far as can be seen."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def sync_file(stream: BufferedRandom) -> None:

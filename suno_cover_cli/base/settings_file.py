@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from suno_cover_cli.base.errors import UsageError, disk_hint
-from suno_cover_cli.base.files import open_plain, read_capped, replace_file
+from suno_cover_cli.base.files import is_file, is_folder, open_plain, read_capped, replace_file
 from suno_cover_cli.base.folders import settings_path
 from suno_cover_cli.base.settings_table import FILE_KEYS, KNOWN_KEYS, NUMBER, SECRET_FILE_KEYS, SETTINGS
 from suno_cover_cli.base.text import clean
@@ -107,8 +107,13 @@ class ConfigFile(msgspec.Struct, frozen=True):
         return str(self.path)
 
 
-def load_config_file(path: Path) -> ConfigFile:
+def load_config_file(path: Path, *, is_named: bool = True) -> ConfigFile:
     """Read ``config.toml``; a missing file is an empty one.
+
+    Args:
+        path: Where it is.
+        is_named: The user named it. If not, one in a folder that may not be entered counts as missing: the home
+            that a container gives to an unknown user is somebody else's.
 
     Raises:
         UsageError: Unreadable, a syntax error (with line and column), an unknown key (with the nearest known
@@ -121,7 +126,9 @@ def load_config_file(path: Path) -> ConfigFile:
     except FileNotFoundError:
         return ConfigFile(path, is_there=False)
     except OSError as error:
-        if path.is_dir():  # asked for, because Windows calls it "permission denied"
+        if not is_named and _is_locked_away(path):
+            return ConfigFile(path, is_there=False)
+        if is_folder(path):  # asked for, because Windows calls it "permission denied"
             raise UsageError(
                 f"{path} is a folder, not a settings file", hint="Move it away or set SUNO_COVER_CONFIG."
             ) from None
@@ -140,6 +147,16 @@ def load_config_file(path: Path) -> ConfigFile:
     if not is_private and any(key in table for key in SECRET_FILE_KEYS for table in (found, *profiles.values())):
         raise UsageError(f"{path} holds a key and others can read it", hint=f"Run: chmod 600 '{path}'")
     return ConfigFile(path, found, profiles)
+
+
+def _is_locked_away(path: Path) -> bool:
+    try:
+        path.lstat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def parse_toml(path: Path, raw: bytes) -> dict[str, Any]:
@@ -236,7 +253,7 @@ def write_starter(path: Path) -> None:
     Raises:
         UsageError: There is one already, or it cannot be written.
     """
-    if path.exists():
+    if is_file(path) or is_folder(path):
         raise UsageError(f"there is a settings file already: {path}", hint="See it with: suno-cover config show")
     _write(path, _starter())
 

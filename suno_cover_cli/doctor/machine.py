@@ -9,6 +9,7 @@ from pathlib import Path
 from suno_cover_cli.base.clock import in_daemon_thread
 from suno_cover_cli.base.errors import SunoCoverError, disk_hint
 from suno_cover_cli.base.events import WarningRaised
+from suno_cover_cli.base.files import is_folder
 from suno_cover_cli.base.folders import LEAST_FREE_BYTES, probe_folder
 from suno_cover_cli.base.providers import WEBHOOK_KEY_VARIABLE, Provider
 from suno_cover_cli.base.text import clean
@@ -102,7 +103,7 @@ def _look_at_folder(folder: Path) -> Finding:
     there = folder.absolute()
     while not os.path.lexists(there) and there != there.parent:
         there = there.parent
-    if not there.is_dir():
+    if not is_folder(there):
         return failed(
             f"{folder} cannot be made: {there} is not a folder", "Move it away or choose another folder."
         )
@@ -118,7 +119,7 @@ def _look_at_folder(folder: Path) -> Finding:
 
 def _look_at_space(folder: Path) -> Finding:
     there = folder.absolute()
-    while not there.is_dir() and there != there.parent:
+    while not is_folder(there) and there != there.parent:
         there = there.parent
     try:
         free_bytes = shutil.disk_usage(there).free

@@ -79,7 +79,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             UsageError: It is unusable.
         """
         environ = self.output.streams.environ
-        return Sources(environ, load_config_file(config_path(environ)), profile, self.providers)
+        is_named = bool(environ.get("SUNO_COVER_CONFIG"))
+        file = load_config_file(config_path(environ), is_named=is_named)
+        return Sources(environ, file, profile, self.providers)
 
     def settings(self, options: ProfileOptions) -> tuple[Settings, Sources]:
         """Merge a command's options with everything else: an option that bears the name of a setting overrides it.

@@ -15,7 +15,7 @@ import msgspec
 from suno_cover_cli.base.errors import UsageError, disk_code, disk_hint
 from suno_cover_cli.base.events import NoteRaised, Sink, WarningRaised
 from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.base.files import make_folders
+from suno_cover_cli.base.files import is_file, make_folders
 from suno_cover_cli.base.folders import LEAST_FREE_BYTES, probe_folder
 from suno_cover_cli.base.task_ids import TaskIds, collect_task_ids
 from suno_cover_cli.base.text import clean, did_you_mean
@@ -215,7 +215,7 @@ def check_output_folder(folder: Path) -> None:
         make_folders(folder)
         free_bytes = probe_folder(folder)
     except (FileExistsError, NotADirectoryError):
-        in_the_way = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+        in_the_way = next((one for one in (folder, *folder.parents) if is_file(one)), folder)
         raise UsageError(
             f"the output folder {folder} cannot be made: {in_the_way} is a file",
             code="output_unwritable",

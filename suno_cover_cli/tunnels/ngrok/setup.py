@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from suno_cover_cli.base.clock import in_daemon_thread
 from suno_cover_cli.base.errors import UsageError, reason_of
-from suno_cover_cli.base.files import PendingFile
+from suno_cover_cli.base.files import PendingFile, is_file
 from suno_cover_cli.base.proxies import Proxy, find_proxy
 from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.tunnels.ngrok import install
@@ -85,7 +85,7 @@ def find_token(environ: Mapping[str, str], notify: Callable[[str], None]) -> Fou
 
     for folder in (Path(installer.get_default_ngrok_dir()), Path.home() / ".ngrok2"):
         path = folder / "ngrok.yml"
-        if not path.is_file():
+        if not is_file(path):
             continue
         try:
             found = _token_in(installer.get_ngrok_config(str(path), use_cache=False))
@@ -208,7 +208,7 @@ def _is_snap(path: Path) -> bool:
 
 
 def _is_executable(path: Path) -> bool:
-    return path.is_file() and os.access(path, os.X_OK)
+    return is_file(path) and os.access(path, os.X_OK)
 
 
 def is_shim(path: Path) -> bool:
