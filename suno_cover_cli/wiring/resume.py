@@ -185,17 +185,17 @@ class _Resumption:
 
     def _account_of(self, row: JobRow) -> _Account:
         """Return the account of a job, and keep the key for it if there is one: its own, else its service's."""
+        provider = self._context.providers.find(row.provider)
         keys: tuple[Secret, ...] = ()
-        with suppress(SunoCoverError):
-            if row.service != SANDBOX_SERVICE:
-                provider = named_provider(row.provider, "the journal", self._context.providers)
+        if row.service != SANDBOX_SERVICE and provider is not None:
+            with suppress(SunoCoverError):
                 keys = self._ring.find_all(row.service, provider)
-        own = [key for key in keys if not self._marks.is_foreign(row.key_mark, row.service, key)]
-        if is_loopback_url(row.service) and keys and not self._ring.is_current(row.service, provider):
-            # Another program may listen there by now: it is shown no key but the one the job was submitted with.
-            keys = tuple(key for key in own if self._marks.mark(row.service, key) == row.key_mark is not None)
+            if is_loopback_url(row.service) and not self._ring.is_current(row.service, provider):
+                # Another program may listen there by now: it is shown only the key of the job.
+                keys = tuple(key for key in keys if self._marks.mark(row.service, key) == row.key_mark is not None)
         if not keys:
             return _Account(row.service, row.provider)
+        own = [key for key in keys if not self._marks.is_foreign(row.key_mark, row.service, key)]
         key = (own or keys)[0]
         account = _Account(
             row.service, row.provider, self._marks.mark(row.service, key), is_foreign=not own and not self._ids
