@@ -30,6 +30,7 @@ from suno_cover_cli.journal.rows import (
     Pick,
     Recorded,
     RowState,
+    insert_job,
     options_text,
     path_cell,
     record_images,
@@ -207,25 +208,7 @@ class Journal:
     def _insert(self, connection: JournalConnection, row: JobRow) -> JobRow:
         now = self._clock.time()
         made = msgspec.structs.replace(row, created_at=now, updated_at=now, owner=self._locks.run)
-        cursor = connection.execute(
-            "INSERT INTO jobs (service, provider, music_task_id, task_id, state, output, options, owner,"
-            " created_at, submitted_at, updated_at, key_mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                made.service,
-                made.provider,
-                made.music_task_id,
-                made.task_id,
-                made.state,
-                path_cell(made.output),
-                options_text(made.options),
-                made.owner,
-                made.created_at,
-                made.submitted_at,
-                made.updated_at,
-                made.key_mark,
-            ),
-        )
-        return msgspec.structs.replace(made, id=cursor.lastrowid or 0)
+        return msgspec.structs.replace(made, id=insert_job(connection, made))
 
     async def claim_unfinished(
         self, choose: Callable[[list[JobRow]], list[JobRow]] = lambda rows: rows

@@ -180,6 +180,26 @@ def path_cell(path: str) -> str | bytes:
     return path
 
 
+def insert_job(connection: sqlite3.Connection, row: JobRow) -> int:
+    """Write a new job down; return the id of its row."""
+    cells = {
+        "service": row.service,
+        "provider": row.provider,
+        "music_task_id": row.music_task_id,
+        "task_id": row.task_id,
+        "state": row.state,
+        "output": path_cell(row.output),
+        "options": options_text(row.options),
+        "owner": row.owner,
+        "created_at": row.created_at,
+        "submitted_at": row.submitted_at,
+        "updated_at": row.updated_at,
+        "key_mark": row.key_mark,
+    }
+    statement = f"INSERT INTO jobs ({', '.join(cells)}) VALUES ({', '.join('?' * len(cells))})"  # noqa: S608 -- names of ours
+    return connection.execute(statement, list(cells.values())).lastrowid or 0
+
+
 def record_images(connection: sqlite3.Connection, job_id: int, result: JobResult) -> dict[str, str]:
     """Write down which files a job has; return SHA-256 -> cover task id of another job with the same picture."""
     connection.execute("DELETE FROM images WHERE job_id = ?", (job_id,))
