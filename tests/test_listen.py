@@ -61,7 +61,7 @@ async def test_the_json_lines_are_the_contract(tmp_path: Path) -> None:
     assert abs(event["ts"] - time.time()) < 30
     assert 0 < event["latency_ms"] < 5000
     assert re.fullmatch(r"evt_[0-9a-f]{8}", event["id"])
-    assert end == {"type": "end", "events": 1, "reason": "count"}
+    assert end == {"v": 1, "type": "end", "events": 1, "reason": "count"}
     assert done.code == 0
 
 
@@ -124,7 +124,7 @@ async def test_timeout_is_exit_8(tmp_path: Path) -> None:
     async with listening(tmp_path, clock=ScaledClock(100), count=1, timeout_s=20.0) as run:
         done = await run.wait_ended()
     assert done.code == 8
-    assert done.objects[-1] == {"type": "end", "events": 0, "reason": "timeout"}
+    assert done.objects[-1] == {"v": 1, "type": "end", "events": 0, "reason": "timeout"}
 
 
 async def test_a_sign_of_life_a_minute_while_something_is_awaited(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ async def test_signatures_are_told_and_wrong_ones_count_for_nothing(tmp_path: Pa
     assert [event["n"] for event in events] == [1, 2, 3, 4]
     reasons = [event["signature_reason"] for event in events]
     assert [reason and reason.split()[0] for reason in reasons] == ["no", "another", "the", None]
-    assert done.objects[-1] == {"type": "end", "events": 4, "reason": "count"}
+    assert done.objects[-1] == {"v": 1, "type": "end", "events": 4, "reason": "count"}
     assert "1 event, 3 refused" in done.stderr
 
 
@@ -343,7 +343,7 @@ async def test_a_port_in_use_is_told_as_error_and_end(tmp_path: Path) -> None:
     assert done.code == 2
     assert [line["type"] for line in done.objects] == ["error", "end"]
     assert done.objects[0]["code"] == "port_in_use"
-    assert done.objects[1] == {"type": "end", "events": 0, "reason": "error"}
+    assert done.objects[1] == {"v": 1, "type": "end", "events": 0, "reason": "error"}
 
 
 async def test_an_interrupt_lets_answers_finish_and_tells_them(tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ async def test_an_interrupt_lets_answers_finish_and_tells_them(tmp_path: Path) -
         answer = await posting
     assert answer.status == 200
     assert [line["type"] for line in run.objects] == ["ready", "event", "end"]
-    assert run.objects[-1] == {"type": "end", "events": 1, "reason": "interrupted"}
+    assert run.objects[-1] == {"v": 1, "type": "end", "events": 1, "reason": "interrupted"}
 
 
 def _recorded(folder: Path) -> int:

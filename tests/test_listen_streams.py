@@ -91,7 +91,7 @@ async def test_a_command_runs_once_ready_and_its_exit_code_is_ours(tmp_path: Pat
     async with listening(tmp_path, ready_file=ready, command=(sys.executable, "-c", script)) as run:
         done = await run.wait_ended()
     assert (done.code, seen.read_text()) == (7, run.url)
-    assert done.objects[-1] == {"type": "end", "events": 0, "reason": "command"}
+    assert done.objects[-1] == {"v": 1, "type": "end", "events": 0, "reason": "command"}
 
 
 async def test_a_command_that_is_not_there_is_exit_2(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ async def test_a_loss_for_good_is_an_error(agent: NgrokStandin, tmp_path: Path) 
     assert done.code == 9
     assert [line["type"] for line in done.objects] == ["ready", "reconnecting", "error", "end"]
     assert done.objects[2]["code"] == "tunnel_given_up"
-    assert done.objects[3] == {"type": "end", "events": 0, "reason": "error"}
+    assert done.objects[3] == {"v": 1, "type": "end", "events": 0, "reason": "error"}
 
 
 @pytest.mark.parametrize(("variant", "words"), [("session-limit", "108"), ("no-token", "4018"), ("offline", "")])

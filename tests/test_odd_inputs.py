@@ -1,14 +1,20 @@
 """Whatever arrives on the path is shown, recorded, sent on byte for byte and can be sent again with its query."""
 
+import asyncio
 import base64
 import gzip
 import json
 import zlib
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import pytest
+
+from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.callbacks.listener import CallbackListener
 from tests.callback_cases import CASES
 from tests.listen_fixtures import listening, receiving
-from tests.listener_fixtures import callback_body
+from tests.listener_fixtures import PATIENCE_S, callback_body
 from tests.test_bodies import NOT_READ, PACKERS
 
 RAW = callback_body()
@@ -54,6 +60,72 @@ async def test_nothing_that_arrives_is_invisible(tmp_path: Path) -> None:
         target = f"/hook?own=1&{query}" if query else "/hook?own=1"
         assert head.startswith(f"{method} {target} HTTP/1.1\r\n".encode())
         assert sent == body
+
+
+REFUSED = {
+    "a method of nobody's": (b"FOO @?x=1 HTTP/1.1\r\nHost: h\r\n\r\n", "FOO", "x=1", b"", "its method"),
+    "its length twice": (
+        b"POST @?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+        *("POST", "x=1", b"{}", "header"),
+    ),
+    "a header without a colon": (b"POST @ HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n{}", "POST", "", b"{}", "header"),
+    "an address that is not ASCII": (
+        "POST @?x=é HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}".encode(),
+        *("POST", "x=%C3%A9", b"{}", "its address"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_what_cannot_be_read_as_http_is_shown_all_the_same(tmp_path: Path, name: str) -> None:
+    """A request on the path that a strict reader refuses is answered 400, and has its line and its number."""
+    raw, method, query, body, reason = REFUSED[name]
+    async with listening(tmp_path) as run:
+        parts = urlsplit(run.url)
+        answer = await send_raw(parts.port or 0, raw.replace(b"@", parts.path.encode()))
+        await run.wait_until(lambda: '"request"' in run.stdout and run.stdout.endswith("\n"))
+        (line,) = (line for line in run.objects if line["type"] == "request")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert (line["n"], line["method"], line["path"], line["query"]) == (1, method, parts.path, query)
+    assert (line["answered"], line["remote"]) == (400, "127.0.0.1")
+    assert base64.b64decode(line["body_b64"]) == body
+    assert reason in line["reason"]
+
+
+async def test_three_hundred_header_fields_are_nothing_odd(tmp_path: Path) -> None:
+    """Proxies add fields: as long as they are not long, a callback with hundreds of them is one like any other."""
+    fields = b"".join(b"X-%d: 1\r\n" % n for n in range(300))
+    async with listening(tmp_path) as run:
+        parts = urlsplit(run.url)
+        head = b"POST %b HTTP/1.1\r\nHost: h\r\n%bContent-Length: %d\r\n\r\n" % (
+            parts.path.encode(),
+            fields,
+            len(RAW),
+        )
+        assert (await send_raw(parts.port or 0, head + RAW)).startswith(b"HTTP/1.1 200 ")
+        await run.wait_events(1)
+
+
+async def test_a_post_that_cannot_be_read_wakes_the_job() -> None:
+    """Whatever comes to a job's secret path with POST is a reason to read the job, however it is written."""
+    async with CallbackListener(clock=SystemClock()) as listener:
+        inbox = listener.open_inbox()
+        port = urlsplit(listener.local_url).port or 0
+        raw = REFUSED["its length twice"][0].replace(b"@", inbox.path.encode())
+        assert (await send_raw(port, raw)).startswith(b"HTTP/1.1 400 ")
+        async with asyncio.timeout(PATIENCE_S):
+            woken = await inbox.receive()
+    assert (woken.content, woken.body, woken.query) == (None, b"{}", "x=1")
+
+
+async def send_raw(port: int, raw: bytes) -> bytes:
+    """Send bytes as they are; return the first of the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(raw)
+    async with asyncio.timeout(PATIENCE_S):
+        answer = await reader.read(65536)
+    writer.close()
+    return answer
 
 
 async def test_each_has_a_line_for_people(tmp_path: Path) -> None:

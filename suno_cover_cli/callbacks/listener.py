@@ -12,7 +12,7 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
@@ -37,6 +37,7 @@ from suno_cover_cli.callbacks.exchanges import (
 )
 from suno_cover_cli.callbacks.listener_http import (
     Connection,
+    UnreadRequest,
     WireAnswer,
     make_request,
     plain_headers,
@@ -119,6 +120,7 @@ class CallbackListener:
         self._on_exchange = on_exchange
         self._limits = limits or ConnectionLimits()
         self._inboxes: dict[bytes, CallbackInbox] = {}
+        self._unread: set[asyncio.Task[None]] = set()
         self._route_key = secrets.token_bytes(32)
 
     async def __aenter__(self) -> Self:
@@ -162,7 +164,9 @@ class CallbackListener:
             for inbox in list(self._inboxes.values()):
                 inbox.close()
             self._sweeper.cancel()
-            await asyncio.wait([self._sweeper])
+            for task in self._unread:
+                task.cancel()
+            await asyncio.wait([self._sweeper, *self._unread])
 
     def open_inbox(self, path: str | None = None, *, is_read: bool = True) -> CallbackInbox:
         """Open a path for callbacks, from this moment on.
@@ -196,6 +200,10 @@ class CallbackListener:
         text = path.encode("utf-8", "surrogateescape")
         return hashlib.blake2b(text, key=self._route_key, digest_size=16).digest()
 
+    def _find_inbox(self, path: str) -> CallbackInbox | None:
+        # Some senders put a slash behind the address they were given.
+        return self._inboxes.get(self._route(path)) or self._inboxes.get(self._route(path.rstrip("/")))
+
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; aiohttp calls this once its head is complete."""
         connection = cast("Connection", request.protocol)
@@ -205,8 +213,7 @@ class CallbackListener:
             self._connections.waits(connection, is_known=True)
             connection.end_request()
             return WireAnswer(Answer(body=self.probe_answer.encode(), headers=_PLAIN_TEXT))
-        # Some senders put a slash behind the address they were given.
-        inbox = self._inboxes.get(self._route(path)) or self._inboxes.get(self._route(path.rstrip("/")))
+        inbox = self._find_inbox(path)
         received, reason = None, "unknown path"
         if inbox is None:
             answer = refusal(404, reason)
@@ -284,18 +291,62 @@ class CallbackListener:
 
     def _remote_of(self, request: web.BaseRequest) -> str:
         """Return the sender's address: what the agent says where the agent connects, else the peer's."""
-        peer = request.remote or ""
-        given = request.headers.getall(_FORWARDED_FOR, ()) if self._trusts_forwarded_for else ()
-        if given and _is_loopback(peer):
+        return self._remote_behind(request.remote or "", request.headers.getall(_FORWARDED_FOR, ()))
+
+    def _remote_behind(self, peer: str, given: Sequence[str]) -> str:
+        if given and self._trusts_forwarded_for and _is_loopback(peer):
             # What the sender wrote there itself stands before what the agent has added.
             last = given[-1].rpartition(",")[2].strip()
             if _is_address(last):
                 return last
         return peer
 
-    def _note_garbage(self, status: int, reason: str) -> None:
-        if self._on_exchange is not None:
+    def _note_garbage(self, status: int, reason: str, unread: UnreadRequest | None) -> None:
+        inbox = None if unread is None else self._find_inbox(plain_path(unread.target))
+        if unread is not None and inbox is not None:
+            task = asyncio.create_task(self._receive_unread(inbox, unread, reason))
+            self._unread.add(task)
+            task.add_done_callback(self._unread.discard)
+        elif self._on_exchange is not None:
             self._on_exchange(Exchange(ts=self._clock.time(), status=status, reason=reason))
+
+    async def _receive_unread(self, inbox: CallbackInbox, unread: UnreadRequest, reason: str) -> None:
+        """Hand on what the parser refused on an open path: it was sent there, so it is seen, and wakes its job."""
+        ts = self._clock.time()
+        n, name, _ = inbox.number(None, unread.body, is_accepted=False)
+        given = [value for name, value in unread.headers if name.lower() == _FORWARDED_FOR.lower()]
+        remote = self._remote_behind(unread.peer, given)
+        received = ReceivedRequest(
+            n=n,
+            id=name,
+            ts=ts,
+            method=unread.method,
+            path=quoted(unread.target),
+            headers=unread.headers,
+            body=unread.body,
+            remote=remote,
+            content=None,
+            reason=reason,
+            is_whole=False,
+        )
+        answer = refusal(400, reason)
+        if self._responder is not None:
+            await self._responder(received, answer)
+        if inbox.is_read and unread.method == "POST" and self._webhook_key is None:
+            inbox.deliver(received)
+        if self._on_exchange is not None:
+            self._on_exchange(
+                Exchange(
+                    method=unread.method,
+                    path=unread.target,
+                    headers=unread.headers,
+                    remote=remote,
+                    ts=ts,
+                    status=answer.status,
+                    reason=reason,
+                    request=received,
+                )
+            )
 
 
 def _url_of(address: tuple[Any, ...]) -> str:

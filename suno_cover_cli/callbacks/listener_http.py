@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from http.client import responses
-from typing import cast
+from typing import NamedTuple, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
 from aiohttp.streams import StreamReader
 from yarl import URL
 
@@ -32,26 +32,31 @@ _MAX_HEAD_BYTES = 16 * 1024
 _MAX_LINE_BYTES = 12 * 1024
 _MAX_FIELD_BYTES = 8190
 _READ_BYTES = 16 * 1024
+# Proxies add fields of their own; what all of them may take is bounded above.
+_MAX_FIELDS = 1000
 # How long a refused sender may go on sending, so that it reads the refusal instead of a reset.
 _LINGER_S = 2.0
 # aiohttp's idle timer has one duration for everybody; the registry tells known senders from others.
 _AIOHTTP_KEEPALIVE_S = 3600.0
 _SERVER_NAME = "suno-cover"
 _BODILESS = {204, 304}
+# What aiohttp calls the request that stands for one it could not read.
+_UNREAD = "UNKNOWN"
+_REQUEST_LINE = re.compile(rb"([!-~]{1,64}) ([!-\xff]+) HTTP/1\.[01]\r?\n")
 _AUTHORITY = re.compile(r"https?://[^/]*", re.IGNORECASE)
 
 
 class Connection(web.RequestHandler):
     """aiohttp's side of one connection, with a bound on unfinished heads and a way to be cut off."""
 
-    __slots__ = ("_connections", "_head_bytes", "_is_in_head", "_on_garbage", "_wire", "held_bytes")
+    __slots__ = ("_connections", "_head", "_head_bytes", "_is_in_head", "_on_garbage", "_wire", "held_bytes")
 
     def __init__(
         self,
         server: web.Server,
         *,
         registry: ConnectionRegistry,
-        on_garbage: Callable[[int, str], None],
+        on_garbage: "Callable[[int, str, UnreadRequest | None], None]",
         log: logging.Logger,
     ) -> None:
         super().__init__(
@@ -62,6 +67,7 @@ class Connection(web.RequestHandler):
             access_log=log,
             max_line_size=_MAX_LINE_BYTES,
             max_field_size=_MAX_FIELD_BYTES,
+            max_headers=_MAX_FIELDS,
             lingering_time=_LINGER_S,
             read_bufsize=_READ_BYTES,
             # A compressed body stays as it came: unpacking is how a kilobyte becomes a gigabyte.
@@ -69,6 +75,7 @@ class Connection(web.RequestHandler):
         )
         self.held_bytes = 0
         self._head_bytes = 0
+        self._head = b""
         self._is_in_head = True
         self._connections = registry
         self._on_garbage = on_garbage
@@ -97,13 +104,14 @@ class Connection(web.RequestHandler):
             return
         if self._is_in_head:
             self._head_bytes += len(data)
+            self._head += data
         try:
             super().data_received(data)
         except ValueError:  # some releases of the parser let a URL's own error out
             self._cut("not HTTP")
 
     def _cut(self, reason: str) -> None:
-        self._on_garbage(0, reason)
+        self._on_garbage(0, reason, None)
         self._connections.closed(self)
         self.drop()
 
@@ -111,6 +119,7 @@ class Connection(web.RequestHandler):
         """A head is complete; what follows belongs to its body."""
         self._is_in_head = False
         self._head_bytes = 0
+        self._head = b""
 
     def end_request(self) -> None:
         """The next bytes are a new head."""
@@ -132,8 +141,10 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the answer was sent already")
         if isinstance(exc, HttpProcessingError):
-            reason = "a line of over 12 KiB" if isinstance(exc, LineTooLong) else "not HTTP"
-            self._on_garbage(400, reason)
+            unread = parse_unread(self._head, request.remote or "")
+            reason = _reason_of(exc, is_request=unread is not None)
+            self._on_garbage(400, reason, unread)
+            self._head = b""
             return WireAnswer(refusal(400, reason), must_close=True)
         context = {"message": "A callback could not be answered", "exception": exc}
         asyncio.get_running_loop().call_exception_handler(context)
@@ -148,7 +159,8 @@ def make_request(
     task: "asyncio.Task[None]",
 ) -> web.BaseRequest:
     """Make the request of a head that is complete; aiohttp calls this."""
-    cast("Connection", protocol).begin_request()
+    if message.method != _UNREAD:
+        cast("Connection", protocol).begin_request()
     loop = asyncio.get_running_loop()
     if message.path:
         with suppress(ValueError):  # a target such as http://[ in some releases
@@ -156,6 +168,52 @@ def make_request(
     # The parser also lets a CONNECT without a target through, with None for its path and sometimes its URL.
     nowhere = message._replace(path="", url=URL("/"))
     return web.BaseRequest(nowhere, payload, protocol, writer, task, loop)
+
+
+class UnreadRequest(NamedTuple):
+    """What can be told of a request that the parser refuses: a method it does not know, a length given twice.
+
+    Attributes:
+        method: As sent.
+        target: As sent.
+        headers: The lines that are header lines, as sent.
+        body: What came with the head.
+        peer: Address of the peer.
+    """
+
+    method: str
+    target: str
+    headers: Headers
+    body: bytes
+    peer: str
+
+
+def parse_unread(head: bytes, peer: str) -> UnreadRequest | None:
+    """Read what was refused as far as it can be; ``None`` for bytes that do not begin like a request."""
+    match = _REQUEST_LINE.match(head)
+    if match is None:
+        return None
+    lines, _, body = head[match.end() :].partition(b"\r\n\r\n")
+    pairs = (line.partition(b":") for line in lines.split(b"\r\n"))
+    headers = tuple(
+        (name.decode("latin-1"), value.strip().decode("latin-1")) for name, colon, value in pairs if name and colon
+    )
+    return UnreadRequest(
+        match[1].decode("ascii"), match[2].decode("utf-8", "surrogateescape"), headers, body, peer
+    )
+
+
+def _reason_of(error: HttpProcessingError, *, is_request: bool) -> str:
+    match error:
+        case LineTooLong():
+            return "a line of over 12 KiB"
+        case _ if not is_request:
+            return "not HTTP"
+        case BadHttpMethod():
+            return "its method is not one of HTTP"
+        case InvalidURLError():
+            return "its address cannot be read"
+    return "its header fields cannot be read"
 
 
 class WireAnswer(web.StreamResponse):

@@ -127,6 +127,7 @@ class ForwardedLine(msgspec.Struct, frozen=True, kw_only=True):
 class ReconnectingLine(msgspec.Struct, frozen=True, kw_only=True):
     """Callbacks do not get through just now."""
 
+    v: Literal[1] = 1
     type: Literal["reconnecting"] = "reconnecting"
     reason: str
 
@@ -134,6 +135,7 @@ class ReconnectingLine(msgspec.Struct, frozen=True, kw_only=True):
 class EndLine(msgspec.Struct, frozen=True, kw_only=True):
     """The last line. ``events`` counts the event lines."""
 
+    v: Literal[1] = 1
     type: Literal["end"] = "end"
     events: int
     reason: str
