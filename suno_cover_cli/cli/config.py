@@ -302,8 +302,8 @@ def unset_one(context: "Context", key: str, profile: str | None) -> None:
     path = config_path(context.output.streams.environ)
     load_config_file(path).section(profile)
     was_there = unset_value(path, name, profile=profile)
-    told = "is no longer set" if was_there else "was not set"
-    context.output.write_words(f"{name} {told} in {path}")
+    change = "is no longer set" if was_there else "was not set"
+    context.output.write_words(f"{name} {change} in {path}")
 
 
 def _known_key(key: str) -> str:

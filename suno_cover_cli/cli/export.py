@@ -159,9 +159,9 @@ async def _export_one(word: str, wishes: "ExportWishes", journal: "CoverJournal"
     ]
     output.write_words(f"{clean(word, 400)}: {', '.join(facts)}")
     if exported.marks.kept or exported.marks.added:
-        told = [f"kept {', '.join(exported.marks.kept)}"] if exported.marks.kept else []
-        told += [f"added {', '.join(exported.marks.added)}"] if exported.marks.added else []
-        output.write_words(f"labels: {'; '.join(told)}")
+        parts = [f"kept {', '.join(exported.marks.kept)}"] if exported.marks.kept else []
+        parts += [f"added {', '.join(exported.marks.added)}"] if exported.marks.added else []
+        output.write_words(f"labels: {'; '.join(parts)}")
     for warning in exported.warnings:
         output.write_labelled("note", clean(warning, 400))
     return ExitCode.OK

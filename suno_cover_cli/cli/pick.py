@@ -64,14 +64,14 @@ def prepare_pick(options: PickOptions, context: "Context") -> "Coroutine[Any, An
     from suno_cover_cli.base.errors import UsageError
     from suno_cover_cli.wiring.covers import state_folder_of
 
-    ways = [options.choice is not None, options.auto, options.clear, options.list_picks]
-    if sum(ways) > 1:
+    asked = [options.choice is not None, options.auto, options.clear, options.list_picks]
+    if sum(asked) > 1:
         raise UsageError("N, --auto, --clear and --list exclude each other", hint="Give one of them.")
     if options.task_id is None and not options.list_picks:
         raise UsageError("no job is named", hint="suno-cover pick ID N; suno-cover pick --list shows the jobs.")
     choice = _read_choice(options.choice)
     streams = context.output.streams
-    is_asked = not any(ways)
+    is_asked = not any(asked)
     if is_asked and not (streams.stdin.isatty() and streams.draws and not options.json):
         raise UsageError(
             "there is no terminal to ask on",
@@ -182,8 +182,8 @@ async def _clear(row: "JobRow", journal: "CoverJournal", context: "Context") -> 
     if context.output.is_json:
         _print(row, None, {}, context)
     else:
-        told = "nothing was picked" if was is None else f"the choice ({was.picked}) was taken back"
-        context.output.write_words(f"{name_of(row)}: {told}")
+        change = "nothing was picked" if was is None else f"the choice ({was.picked}) was taken back"
+        context.output.write_words(f"{name_of(row)}: {change}")
     return ExitCode.OK
 
 

@@ -66,5 +66,5 @@ async def _replay(
         recording = await RecordingStore(database).find(event)
     async with sender:
         delivery = await replay_recording(recording, sender, body=body)
-    write_delivery(context.output, f"event-{recording.n}", recording.task_id, delivery, WANTED, told=set())
+    write_delivery(context.output, f"event-{recording.n}", recording.task_id, delivery, WANTED, advised=set())
     return exit_code_of([(delivery, WANTED)])

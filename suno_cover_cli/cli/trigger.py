@@ -179,7 +179,7 @@ async def _send_all(
 
     clock = context.clock
     deliveries: list[tuple[Delivery, Expectation]] = []
-    told: set[str] = set()
+    advised: set[str] = set()
     places = asyncio.Semaphore(_MAX_AT_ONCE)
 
     async with sender, asyncio.TaskGroup() as group:
@@ -190,7 +190,7 @@ async def _send_all(
             finally:
                 places.release()
             deliveries.append((delivery, expectation))
-            write_delivery(context.output, sample.name, sample.task_id, delivery, expectation, told=told)
+            write_delivery(context.output, sample.name, sample.task_id, delivery, expectation, advised=advised)
 
         sending: set[asyncio.Task[None]] = set()
         for n, (sample, expectation) in enumerate(wanted):

@@ -96,12 +96,12 @@ class PathCheck:
         """
         proxies = await in_daemon_thread(Proxies)
         self._proxy = await in_daemon_thread(lambda: proxies.find(self._url))
-        way = "none on the way"
+        route = "none on the way"
         if self._proxy is not None:
             self._host, self._port = self._proxy.host, self._proxy.port
-            way = f"goes through {self._proxy.shown} ({self._proxy.source})"
+            route = f"goes through {self._proxy.shown} ({self._proxy.source})"
         fault = next(proxies.faults(), None)
-        return passed(way) if fault is None else warned(f"{way}, but {fault.message}", fault.hint)
+        return passed(route) if fault is None else warned(f"{route}, but {fault.message}", fault.hint)
 
     async def check_name(self) -> Finding:
         """Resolve the name."""
@@ -174,13 +174,13 @@ class PathCheck:
             return warned(f"answers HTTP {status}", "It is a fault on their side: try again in a few minutes.")
         skew_s = None if date is None else date - self._clock.time()
         if skew_s is not None and abs(skew_s) > _MAX_SKEW_S:
-            way = "behind" if skew_s > 0 else "ahead"
+            direction = "behind" if skew_s > 0 else "ahead"
             return warned(
-                f"this machine's clock is {abs(skew_s):.0f} s {way}",
+                f"this machine's clock is {abs(skew_s):.0f} s {direction}",
                 "Set it right: certificates and signatures of callbacks depend on it.",
             )
-        told = "does not send its time" if skew_s is None else f"clocks agree within {abs(skew_s):.0f} s"
-        return passed(f"HTTP {status}; {told}")
+        agreement = "does not send its time" if skew_s is None else f"clocks agree within {abs(skew_s):.0f} s"
+        return passed(f"HTTP {status}; {agreement}")
 
     async def check_image_host(self) -> Finding:
         """Walk all the steps for the host of the images, as one check."""

@@ -145,7 +145,7 @@ class Recorder:
     async def _write(self, batch: Sequence[Recordable], answers: Sequence[tuple[int, RecordedAnswer]]) -> None:
         rows: list[tuple[ReceivedRequest, RecordedAnswer | None]] = []
         first: int | None = None
-        told = 0
+        reported = 0
         try:
             for part in _slices(batch):
                 # Taken here: the thread that writes must not look at what changes meanwhile.
@@ -156,13 +156,13 @@ class Recorder:
             except DatabaseError as error:
                 self._tell(error)
             for part in _slices(batch):
-                self._on_written(part, None if first is None else first + told)
-                told += len(part)
+                self._on_written(part, None if first is None else first + reported)
+                reported += len(part)
                 await asyncio.sleep(0)
         finally:
             # Cancelled before the write came back, it may be on disk or not: it is reported as if it were not.
-            if told < len(batch):
-                self._on_written(batch[told:], None if first is None else first + told)
+            if reported < len(batch):
+                self._on_written(batch[reported:], None if first is None else first + reported)
         if first is not None:
             self._catch_up(batch, rows, first)
 

@@ -90,11 +90,11 @@ def read_body_file(path: str, stdin: BinaryIO) -> bytes:
 
 
 def write_delivery(
-    output: Output, name: str, task_id: str, delivery: Delivery, expectation: Expectation, *, told: set[str]
+    output: Output, name: str, task_id: str, delivery: Delivery, expectation: Expectation, *, advised: set[str]
 ) -> None:
     """Print one delivery: an object under ``--json``, else status, latency and the answer's first words.
 
-    ``told`` collects what was advised: of a hundred deliveries that fail alike, the first one's hint is enough.
+    ``advised`` collects the hints that were given: of a hundred deliveries that fail alike, the first one's hint is enough.
     """
     body = clean(said_by(delivery, 8 * _SHOWN_BODY_CHARS), _SHOWN_BODY_CHARS)
     is_right = is_expected(delivery.status, expectation)
@@ -119,8 +119,8 @@ def write_delivery(
     if not is_right and delivery.status is not None:
         status += f" (expected {' or '.join(expectation)})"
     output.write_row(f"{name}  {task_id or '-'}  {status}  {delivery.latency_ms:.0f} ms  {said}".rstrip(), hang=4)
-    if not is_right and delivery.advice and delivery.advice not in told:
-        told.add(delivery.advice)
+    if not is_right and delivery.advice and delivery.advice not in advised:
+        advised.add(delivery.advice)
         output.write_labelled("hint", delivery.advice)
 
 

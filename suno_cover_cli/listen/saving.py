@@ -105,13 +105,13 @@ async def open_saves(
         unfinished: Told of starts and ends.
     """
     async with AsyncExitStack() as stack:
-        told = TeeSink(unfinished, sink)
+        sinks = TeeSink(unfinished, sink)
         journal = await stack.enter_async_context(
-            Journal(start.settings.state_dir, clock=context.clock, sink=told, retention=start.settings.retention)
+            Journal(start.settings.state_dir, clock=context.clock, sink=sinks, retention=start.settings.retention)
         )
-        workflow = await open_workflow(stack, context, options, start, sink=told, journal=journal)
+        workflow = await open_workflow(stack, context, options, start, sink=sinks, journal=journal)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        saves = CoverSaves(workflow, told, start, options, unfinished=unfinished, group=group)
+        saves = CoverSaves(workflow, sinks, start, options, unfinished=unfinished, group=group)
         try:
             yield saves
         finally:

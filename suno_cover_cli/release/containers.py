@@ -28,7 +28,6 @@ XMP_KEYWORD = b"XML:com.adobe.xmp"
 AIGC_COMMENT = b"AIGC "
 """Begins a JPEG comment with an AIGC label for which XMP has no room, as it holds another one."""
 
-_PNG_SIGNATURE_BYTES = 8
 _MAX_BLOCK_BYTES = 8 * 1024 * 1024
 _MAX_TOTAL_BYTES = 32 * 1024 * 1024
 _MAX_BLOCKS = 100_000
