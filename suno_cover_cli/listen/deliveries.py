@@ -94,7 +94,7 @@ def write_delivery(
 ) -> None:
     """Print one delivery: an object under ``--json``, else status, latency and the answer's first words.
 
-    ``advised`` collects the hints that were given: of a hundred deliveries that fail alike, the first one's hint is enough.
+    ``advised`` collects the hints that were given: of many deliveries that fail alike, one hint is enough.
     """
     body = clean(said_by(delivery, 8 * _SHOWN_BODY_CHARS), _SHOWN_BODY_CHARS)
     is_right = is_expected(delivery.status, expectation)
