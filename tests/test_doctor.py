@@ -548,17 +548,17 @@ def make_journal(doctor: DoctorRun, *states: str, created_at: float = 2_000_000_
     subprocess.run(
         [sys.executable, "-m", "suno_cover_cli", "history"], env=environ, check=True, capture_output=True
     )
-    with closing(sqlite3.connect(path)) as journal, journal:
-        for state in states:
-            journal.execute(
-                "INSERT INTO jobs (service, provider, state, output, options, created_at, updated_at)"
-                " VALUES ('s', 'sunoapi', ?, '/covers', '{}', ?, 0)",
-                (state, created_at),
-            )
-        if version:
-            journal.execute(f"PRAGMA user_version = {version}")
-    journal.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    journal.close()
+    with closing(sqlite3.connect(path)) as journal:
+        with journal:
+            for state in states:
+                journal.execute(
+                    "INSERT INTO jobs (service, provider, state, output, options, created_at, updated_at)"
+                    " VALUES ('s', 'sunoapi', ?, '/covers', '{}', ?, 0)",
+                    (state, created_at),
+                )
+            if version:
+                journal.execute(f"PRAGMA user_version = {version}")
+        journal.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return path
 
 
