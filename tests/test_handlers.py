@@ -68,7 +68,9 @@ async def ask(
 ) -> tuple[int, CIMultiDictProxy[str], bytes]:
     """Post a callback; return status, headers and body of the answer as they are on the wire."""
     async with (
-        aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=PATIENCE_S)) as session,
+        aiohttp.ClientSession(
+            auto_decompress=False, timeout=aiohttp.ClientTimeout(total=PATIENCE_S), max_headers=1000
+        ) as session,
         session.post(
             URL(run.url + query, encoded=True), data=callback_body(), headers=headers, allow_redirects=False
         ) as answer,
@@ -258,6 +260,11 @@ HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
         (b"", "hung up without an answer"),
         (b"HTTP/1.1 200 OK\r\nX-Half: ", "hung up within the head of its answer"),
         (b"\x1b[31mSSH-2.0-OpenSSH\r\n\r\n", "answered with something that is not HTTP"),
+        (
+            b"HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n",
+            "answered with the status 099, which HTTP does not have",
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "a header that is not HTTP"),
         (b"HTTP/1.1 2x0 OK\r\n\r\n", "answered with something that is not HTTP; is this the right port?"),
         (b"HTTP/1.1 200 OK\r\nstatus line\r\n\r\n", "answered with a header that is not HTTP"),
         (b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n", "answered with a header that is not HTTP"),
@@ -271,6 +278,28 @@ async def test_each_fault_of_an_answer_has_its_own_words(tmp_path: Path, answer:
     assert (status, report["status"]) == (502, None)
     assert words in report["error"]
     assert report["error"].isprintable()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Length: 2\r\nX: 1\r\ncontent-length: 2\r\n",
+        b"Content-Length: 2\r\nContent-Length: 2\r\nX: 1\r\n",
+        b"Content-Length: 2\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(500)),
+    ],
+    ids=["its length twice, the last line", "its length twice", "hundreds of fields"],
+)
+async def test_what_a_handler_answers_loosely_is_an_answer(tmp_path: Path, fields: bytes) -> None:
+    """What curl takes from a handler goes back to the sender, and is not called unreachable."""
+    async with (
+        saying(b"HTTP/1.1 202 Fine\r\n" + fields + b"\r\nok") as port,
+        listening(tmp_path, forward_to=[f"{port}/x"]) as run,
+    ):
+        status, headers, body = await ask(run)
+        (event,) = await run.wait_events(1)
+    assert (status, body) == (202, b"ok")
+    assert [value for name, value in headers.items() if name.startswith("X")][:1] == ["1"]
+    assert (event["forward"]["status"], event["forward"]["error"]) == (202, None)
 
 
 async def test_each_way_of_not_being_there_has_its_own_words(tmp_path: Path) -> None:

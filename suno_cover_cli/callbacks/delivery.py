@@ -8,6 +8,7 @@ is true of the answer on its way back.
 import asyncio
 import base64
 import io
+import re
 import ssl
 from collections.abc import Iterable
 from functools import partial
@@ -37,6 +38,8 @@ KEPT_BYTES = 64 * 1024
 """Of an answer's body, what is kept to be shown."""
 
 _MAX_HEAD_LINE_BYTES = 64 * 1024
+_MAX_FIELDS = 2000
+_LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*([0-9]+)[ \t]*\r\n")
 _OK = 200
 _LEAST_STATUS = 200
 # RFC 9110, 7.6.1, and what each side makes anew.
@@ -115,6 +118,7 @@ class CallbackSender:
             read_bufsize=KEPT_BYTES,
             max_line_size=_MAX_HEAD_LINE_BYTES,
             max_field_size=_MAX_HEAD_LINE_BYTES,
+            max_headers=_MAX_FIELDS,
         )
         return self
 
@@ -161,7 +165,7 @@ class CallbackSender:
             raise
         latency_ms = (self._clock.monotonic() - began_s) * 1000
         if outcome is Outcome.ANSWERED and attempt.status is not None and attempt.status < _LEAST_STATUS:
-            outcome, fault = Outcome.UNREACHABLE, Fault(f"answered {attempt.status}: it wants another protocol")
+            outcome, fault = Outcome.UNREACHABLE, _no_answer(attempt.status)
         if outcome is not Outcome.ANSWERED or attempt.is_whole:
             attempt.close()
         if outcome is Outcome.ANSWERED:
@@ -195,15 +199,21 @@ class CallbackSender:
 
 
 class _Handler(ResponseHandler):
-    """Reads an answer that is followed by more than it announced, such as 204 with a body, as any browser does.
+    """Reads two kinds of loose answers as any browser and curl do, which aiohttp's parser refuses whole.
 
-    aiohttp's parser takes what follows for the head of another answer, and what came before is lost with it.
+    One is followed by more than it announced, such as 204 with a body: what follows would be the head of another
+    answer, and what came before lost with it. The other says its length twice (RFC 9110, 8.6).
     """
 
     def data_received(self, data: bytes) -> None:
         """Let the parser see the end of the head, and with it an answer, before whatever follows."""
-        head, end, body = data.partition(b"\r\n\r\n")
-        super().data_received(head + end)
+        before, end, body = data.partition(b"\r\n\r\n")
+        head = before + end
+        lengths = list(_LENGTH.finditer(head))
+        if len({length[1] for length in lengths}) == 1:
+            for again in reversed(lengths[1:]):
+                head = head[: again.start()] + head[again.end() :]
+        super().data_received(head)
         if body:
             super().data_received(body)
 
@@ -274,6 +284,12 @@ class _Attempt:
     async def aclose(self) -> None:
         """Be done with it, read to the end or not."""
         self.close()
+
+
+def _no_answer(status: int) -> Fault:
+    if status < 100:  # noqa: PLR2004 -- statuses begin there
+        return Fault(f"answered with the status {status:03}, which HTTP does not have")
+    return Fault(f"answered {status}: it wants another protocol")
 
 
 def _make_tls(is_insecure: bool) -> ssl.SSLContext:  # noqa: FBT001 -- called by position
