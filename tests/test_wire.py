@@ -122,6 +122,7 @@ REFUSED = {
         answer(b"Content-Range: bytes 1-%d/%d" % (len(PNG) - 1, len(PNG)), body=PNG[1:], status=b"HTTP/1.1 206 P"),
         "sent only a part of the picture",
     ),
+    "a page that begins with a refresh": (answer(body=b'<meta http-equiv="refresh">'), "sent a web page (HTML)"),
     "a page": (answer(b"Content-Type: image/png", body=b"<!DOCTYPE html><p>no"), "sent a web page (HTML)"),
     "JSON": (answer(body=b'{"error": "expired"}'), "sent a JSON answer"),
     "XML": (answer(body=b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"), "(AccessDenied)"),

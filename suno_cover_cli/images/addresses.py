@@ -129,13 +129,16 @@ class AddressGuard:
         url = self._parse(text, base)
         shown = clean(url.host or "", 100)
         if url.scheme not in {"http", "https"} or not url.host or "@" in url.raw_authority:
+            if base is not None:
+                raise _forbidden(f"{clean(base.host or '', 100)} redirects to what is not a plain https address")
             # An address may hold a password, so only what is none at all is quoted.
             what = "the image's address" if "//" in text or "@" in text else f'"{clean(text, 60)}"'
             raise _forbidden(f"{what} is not a plain https address")
         if base is not None and base.scheme == "https" and url.scheme == "http":
             raise _forbidden(f"{clean(base.host or '', 100)} redirects from https to http at {shown}")
         if url.scheme == "http" and not self.allow_loopback:
-            raise _forbidden(f"the image's address at {shown} is http, not https")
+            what = "the image's address" if base is None else "the redirect's address"
+            raise _forbidden(f"{what} at {shown} is http, not https")
         address = parse_address(url.host)
         if address is not None and not self._permits(address, secure=url.scheme == "https"):
             raise forbidden_address(url)

@@ -34,7 +34,10 @@ _FOREIGN_PICTURES = (
     (re.compile(rb"\x1aE\xdf\xa3"), "a video"),
 )
 _SVG = re.compile(rb"<svg[\s>:]", re.IGNORECASE)
-_HTML = re.compile(rb"<(!doctype\s+html|html|head|body|script|title|h1|p|div|center)\b", re.IGNORECASE)
+_HTML = re.compile(
+    rb"<(!doctype\s+html|html|head|body|meta|link|style|script|title|h[1-6]|p|a|br|hr|div|span|table|form|iframe|center)\b",
+    re.IGNORECASE,
+)
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,40})</Code>")
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
