@@ -248,6 +248,7 @@ def stores() -> str:
         also = [f"at least {profile.dpi} dpi"] if profile.dpi else []
         also += ["**no enlarging**"] if profile.no_upscaling else []
         also += ["no border"] if profile.no_border else []
+        also += ["no orientation tag"] if profile.no_orientation else []
         also += [f"**{profile.refuses}**"] if profile.refuses else []
         also += profile.notes
         secondhand = ", secondhand" if profile.secondhand else ""

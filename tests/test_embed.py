@@ -361,13 +361,21 @@ def test_backups_keep_every_state_of_a_song(songs: dict[str, Path], cover: Cover
 
 
 def test_a_dry_run_changes_nothing(songs: dict[str, Path], cover: Cover, tmp_path: Path) -> None:
-    """It says what would be done, down to the refusal of a larger cover."""
+    """It says what would be done, down to a name that is taken and the refusal of a larger cover."""
     song = copied(songs, "m4a", tmp_path)
     content, status = song.read_bytes(), song.stat()
     embedded = embed(song, cover, dry_run=True, out=tmp_path / "out")
     assert (embedded.action, embedded.dry_run) == ("embedded", True)
     assert (song.read_bytes(), song.stat().st_mtime_ns) == (content, status.st_mtime_ns)
     assert names_in(tmp_path) == [song.name]
+    (tmp_path / "out").mkdir()
+    taken = tmp_path / "out" / song.name
+    taken.write_bytes(b"another song")
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match="is there already"):
+            embed(song, cover, dry_run=dry_run, out=taken.parent)
+    assert embed(song, cover, dry_run=True, out=taken.parent, overwrite=True).action == "embedded"
+    assert taken.read_bytes() == b"another song"
     embed(song, cover)
     with pytest.raises(RequirementError):
         embed(song, prepare_cover(save(quarters(100), tmp_path / "s.png")), dry_run=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from suno_cover_cli.base.errors import RequirementError, SunoCoverError, UsageEr
 from suno_cover_cli.release.export import ExportWishes, export_cover, file_stem
 from suno_cover_cli.release.marks import read_marks
 from suno_cover_cli.release.measures import measure_picture
-from suno_cover_cli.release.rendering import shape_of
+from suno_cover_cli.release.rendering import checked_label, shape_of
 from tests.image_fixtures import names_in
 from tests.label_fixtures import AIGC, aigc_xmp, c2pa, exiftool, marked, png_chunk, tool
 from tests.release_fixtures import (
@@ -184,7 +185,9 @@ def test_a_thread_of_pixels_is_handled(tmp_path: Path) -> None:
     source = save(Image.new("RGB", (1, 5000), "lime"), tmp_path / "a.png")
     with pytest.raises(RequirementError, match="1 x 5000"):
         export(source, tmp_path / "out")
-    assert read(export(source, tmp_path / "pad", fit="pad").path).size == (SMALL, SMALL)
+    padded = export(source, tmp_path / "pad", fit="pad")
+    assert read(padded.path).size == (SMALL, SMALL)
+    assert padded.scale == SMALL / 5000
     cut = export(source, tmp_path / "crop", fit="crop", upscale="lanczos")
     assert cut.scale == SMALL
 
@@ -244,6 +247,8 @@ def test_quality_gives_way_to_weight_and_then_colour_does(tmp_path: Path) -> Non
             exported = export(source, tmp_path / str(limit), store(max_bytes=limit))
         except RequirementError as error:
             assert error.code == "too_heavy"  # noqa: PT017 -- the point where it is refused is what is looked for
+            said = rf"{re.escape(str(source))} weighs \d+ KiB even at quality 85, of {limit // 1024} KiB allowed"
+            assert re.fullmatch(said, error.message)  # noqa: PT017 -- as above
             break
         assert exported.bytes <= limit
         sizes[exported.subsampling] = exported.quality
@@ -285,13 +290,21 @@ def test_a_visible_label_is_written_large_enough(tmp_path: Path, text: str) -> N
     assert any("refuse" in warning for warning in exported.warnings)
 
 
-@pytest.mark.parametrize("text", ["x" * 61, "wide " * 11, "\x1b[31m", "\U000f0000"])
+@pytest.mark.parametrize("text", ["x" * 61, "wide " * 11, "", "\x1b[31m", "\U000f0000"])
 def test_a_label_that_cannot_be_written_is_refused(tmp_path: Path, text: str) -> None:
     """Too long, too wide, empty, or in characters that no font has: an error, and no file."""
     source = save(quarters(), tmp_path / "a.png")
-    with pytest.raises(RequirementError):
+    with pytest.raises((RequirementError, UsageError)):
         export(source, tmp_path / "out", visible_label=text)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("count", [61, 75, 5000])
+def test_the_length_of_a_label_is_counted_before_it_is_cut(count: int) -> None:
+    """What is too long is said with all of its characters."""
+    with pytest.raises(UsageError, match=f"has {count} characters"):
+        checked_label("x" * count)
+    assert checked_label("x" * 60) == "x" * 60
 
 
 # --- files ---------------------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ from PIL import Image
 
 from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.release.containers import RawMarks, read_raw_marks
+from suno_cover_cli.release.exif import for_new_pixels, has_orientation, read_origin
 from suno_cover_cli.release.labels import CarriedMarks, add_label, carry_into_jpeg
 from suno_cover_cli.release.marks import Marks, marks_of, read_marks
-from suno_cover_cli.release.xmp import XmpError, add_to_xmp, parse_xmp
+from suno_cover_cli.release.xmp import XmpError, add_to_xmp, parse_xmp, without_orientation
 from tests.label_fixtures import (
     AI,
     AIGC,
@@ -256,7 +257,7 @@ def test_other_programs_read_the_same(tmp_path: Path) -> None:
     assert found["XMP-TC260:Aigc"] == AIGC
     assert found["XMP-iptcExt:DigitalSourceType"] == AI
     assert found["IFD0:Software"] == "Generator 1"
-    assert found["IFD0:Orientation"] == "Horizontal (normal)"
+    assert "IFD0:Orientation" not in found
     assert found["ExifIFD:ExifImageWidth"] == 30
     assert "ExifTool:Warning" not in found
 
@@ -332,8 +333,38 @@ def test_orientation_and_thumbnail_do_not_outlive_the_pixels(tmp_path: Path) -> 
     path.write_bytes(carry_into_jpeg(marked("jpg"), raw, width=48, height=48, dpi=300)[0])
     assert thumbnail[-40:] not in path.read_bytes()[: -len(thumbnail)]
     found = exiftool(path, "-n")
-    assert found["IFD0:Orientation"] == found["XMP-tiff:Orientation"] == 1
-    assert not any("Thumbnail" in name for name in found)
+    assert not any("Orientation" in name or "Thumbnail" in name for name in found)
+    assert (found["IFD0:Software"], found["ExifIFD:UserComment"]) == ("Generator 1", "a comment")
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("place", range(3))
+def test_only_the_orientation_goes_from_exif(order: str, place: int) -> None:
+    """First, last or between others: the other tags stay, in either byte order; alone it takes the EXIF along."""
+    entry = struct.pack(order + "HHIHH", 0x0112, 3, 1, 8, 0)
+    others = [struct.pack(order + "HHI4s", tag, 2, 4, text) for tag, text in ((0x010F, b"abc"), (0x0131, b"def"))]
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
+
+    def exif(*entries: bytes) -> bytes:
+        return head + struct.pack(order + "H", len(entries)) + b"".join(entries) + bytes(4)
+
+    given = exif(*others[:place], entry, *others[place:])
+    made = for_new_pixels(given, width=1, height=1, dpi=300)
+    assert (has_orientation(given), has_orientation(made)) == (True, False)
+    assert made == exif(*others) + bytes(12)
+    assert read_origin(made) == {"Make": "abc", "Software": "def"}
+    twice = for_new_pixels(exif(entry, others[0], entry, others[1]), width=1, height=1, dpi=300)
+    assert twice == exif(*others) + bytes(24)
+    assert for_new_pixels(exif(entry, entry), width=1, height=1, dpi=300) == b""
+
+
+def test_an_orientation_as_an_element_of_xmp_goes() -> None:
+    """However it is written, the packet stays one that can be read, with all else in it."""
+    packet = xmp('<t:Orientation xmlns:t="http://ns.adobe.com/tiff/1.0/"> 8 </t:Orientation>', "")
+    assert parse_xmp(packet).orientation == "8"
+    left = without_orientation(packet)
+    assert parse_xmp(left).orientation == ""
+    assert len(packet) - len(left) < 120
 
 
 def with_thumbnail(exif: bytes, thumbnail: bytes) -> bytes:

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from suno_cover_cli.base.errors import RequirementError, UsageError
-from suno_cover_cli.release.export import ExportWishes, plan
+from suno_cover_cli.release.export import ExportWishes, export_cover, plan
 from suno_cover_cli.release.measures import Measures
-from suno_cover_cli.release.pictures import open_picture
+from suno_cover_cli.release.pictures import open_picture, srgb_profile
 from suno_cover_cli.release.profiles import Finding, Profile, find_profile, judge, load_profiles
 from suno_cover_cli.release.rendering import encode
 from tests.release_fixtures import quarters, save
@@ -26,7 +26,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     for side in {profile.side for profile in TAKING.values()}:
         image = Image.radial_gradient("L").resize((side, side)).convert("RGB")
         found[side] = folder / f"{side}.jpg"
-        found[side].write_bytes(encode(image, dpi=300, max_bytes=None).content)
+        found[side].write_bytes(encode(image, dpi=300, max_bytes=None, source=found[side]).content)
     return found
 
 
@@ -96,6 +96,35 @@ def test_weight_border_and_resolution_are_judged(ready: dict[int, Path], tmp_pat
     assert [finding.is_met for finding in findings(plain, PROFILES["apple"])] == [True] * 4
     plain.write_bytes(plain.read_bytes() + bytes(3_000_000))
     assert "weight" in failed_of(plain, "fresible")
+
+
+@pytest.mark.parametrize("orientation", [1, 8])
+@pytest.mark.parametrize("name", ["spotify", "store"])
+def test_an_orientation_tag_is_refused_and_left_out(name: str, orientation: int, tmp_path: Path) -> None:
+    """Whatever it says, a check names it where the store asks for none; what export makes has none."""
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "Camera", orientation
+    source = save(quarters(3000), tmp_path / "turned.jpg", exif=exif, dpi=(300, 300), icc_profile=srgb_profile())
+    assert "orientation" in failed_of(source, name)
+    assert "orientation" not in failed_of(source, "apple")
+    made = export_cover(source, ExportWishes(profile=PROFILES[name], out=tmp_path / "out"))
+    assert failed_of(Path(made.path), name) == set()
+    with Image.open(made.path) as image:
+        assert dict(image.getexif()) == {0x010F: "Camera"}
+    assert "exif" in made.marks.kept
+
+
+def test_the_title_of_a_profile_is_part_of_a_sentence(ready: dict[int, Path], tmp_path: Path) -> None:
+    """Its article is small where the sentence has begun before it; a name stays as it is written."""
+    plain = save(quarters(), tmp_path / "a.png")
+    said = " ".join(finding.message for finding in findings(plain, PROFILES["store"]))
+    assert "PNG, and the common profile takes JPEG" in said
+    assert "The common" not in said
+    assert any(
+        finding.message == "the common profile asks for 3000 x 3000"
+        for finding in findings(ready[3000], PROFILES["store"])
+    )
+    assert PROFILES["apple"].title_within == "Apple Music"
 
 
 def test_the_default_profile_is_what_all_that_take_enlarged_pictures_accept(ready: dict[int, Path]) -> None:

@@ -112,13 +112,16 @@ async def _embed_all(
     for warning in cover.warnings:
         output.write_labelled("note", f"{clean(cover.source, 400)}: {clean(warning, 400)}")
     codes = []
+    promised: set[Path] = set()
     for song in options.songs:
         try:
-            embedded = await asyncio.to_thread(embed_cover, song, cover, wishes)
+            embedded = await asyncio.to_thread(embed_cover, song, cover, wishes, promised=promised)
         except SunoCoverError as error:
-            output.write_error(error)
+            output.write_error(error, song=str(song))
             codes.append(error.exit_code)
             continue
+        if wishes.dry_run:
+            promised.add(Path(embedded.path))
         _report(embedded, output)
         codes.append(ExitCode.OK)
     return ExitCode.of_all(codes)
@@ -126,7 +129,7 @@ async def _embed_all(
 
 def _report(embedded: "Embedded", output: "Output") -> None:
     from suno_cover_cli.base.text import clean
-    from suno_cover_cli.release.profiles import describe_weight
+    from suno_cover_cli.release.rendering import describe_weight
     from suno_cover_cli.ui.output import json_line
 
     if output.is_json:

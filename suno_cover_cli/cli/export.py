@@ -58,14 +58,14 @@ class ExportOptions(JsonOptions):
         ),
     ] = "no"
     visible_label: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--visible-label",
             metavar="TEXT",
             help="Write a label onto the picture; for social media, as stores refuse it.",
             show_default=False,
         ),
-    ] = ""
+    ] = None
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for the files.", rich_help_panel=OUTPUT)
     ] = Path("exports")
@@ -94,6 +94,7 @@ def prepare_export(options: ExportOptions, context: "Context") -> "Coroutine[Any
     from suno_cover_cli.options.declare import checked_choice
     from suno_cover_cli.release.export import ExportWishes
     from suno_cover_cli.release.profiles import find_profile
+    from suno_cover_cli.release.rendering import checked_label
     from suno_cover_cli.wiring.covers import state_folder_of
 
     if options.list_profiles:
@@ -104,7 +105,7 @@ def prepare_export(options: ExportOptions, context: "Context") -> "Coroutine[Any
         fit=checked_choice(options.fit, "--fit", _FITS),  # type: ignore[arg-type]
         upscale=checked_choice(options.upscale, "--upscale", _UPSCALES),  # type: ignore[arg-type]
         overwrite=options.overwrite,
-        visible_label=options.visible_label,
+        visible_label=None if options.visible_label is None else checked_label(options.visible_label),
     )
     if not options.covers:
         raise UsageError("there is nothing to export", hint="Name a job or a picture: suno-cover export ID|FILE")
@@ -125,7 +126,7 @@ async def _export_all(
             try:
                 codes.append(await work(word, wishes, journal, context.output))
             except SunoCoverError as error:
-                context.output.write_error(error)
+                context.output.write_error(error, source=word)
                 codes.append(error.exit_code)
     if ExitCode.OK in codes and not options.check:
         context.output.write_words("Declare at your distributor that the artwork is made by AI.")
@@ -140,7 +141,7 @@ async def _export_one(word: str, wishes: "ExportWishes", journal: "CoverJournal"
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.release.export import export_cover
-    from suno_cover_cli.release.profiles import describe_weight
+    from suno_cover_cli.release.rendering import describe_weight
     from suno_cover_cli.ui.output import json_line
 
     source = await journal.find_source(word)

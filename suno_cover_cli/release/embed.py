@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -89,7 +89,7 @@ def prepare_cover(source: Path, *, max_edge: int = DEFAULT_MAX_EDGE) -> Cover:
         warnings[len(picture.notes) :] = marks.warnings
         return made
 
-    content = encode(image, dpi=DEFAULT_DPI, max_bytes=_MAX_COVER_BYTES, finish=with_marks).content
+    content = encode(image, dpi=DEFAULT_DPI, max_bytes=_MAX_COVER_BYTES, source=source, finish=with_marks).content
     return Cover(
         image=CoverImage(content, width=width, height=height),
         source=str(source),
@@ -167,7 +167,14 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str]
 
 
-def embed_cover(song: Path, cover: Cover, wishes: EmbedWishes, *, put: Tagger = put_front_cover) -> Embedded:
+def embed_cover(
+    song: Path,
+    cover: Cover,
+    wishes: EmbedWishes,
+    *,
+    put: Tagger = put_front_cover,
+    promised: Collection[Path] = (),
+) -> Embedded:
     """Put a cover into a song.
 
     Args:
@@ -175,6 +182,7 @@ def embed_cover(song: Path, cover: Cover, wishes: EmbedWishes, *, put: Tagger = 
         cover: The picture.
         wishes: See :class:`EmbedWishes`.
         put: Writes the tags.
+        promised: Files that a dry run has said it would write; they count as if they were there.
 
     Raises:
         UsageError: There is no such song, it is read-only, or a file of the name is there.
@@ -191,6 +199,9 @@ def embed_cover(song: Path, cover: Cover, wishes: EmbedWishes, *, put: Tagger = 
         previous = read_front_cover(original, audio_format)
         action = _decide(song, previous, cover, wishes)
         path = song if wishes.out is None else wishes.out / song.name
+        # In a folder of copies every name has to be free, which a dry run has to find out as well.
+        if wishes.out is not None and not wishes.overwrite and (path in promised or os.path.lexists(path)):
+            raise FileTakenError(path)
         links = os.fstat(original.fileno()).st_nlink
         backup = None
         if not wishes.dry_run and (action != "unchanged" or wishes.out is not None):

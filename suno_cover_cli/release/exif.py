@@ -86,6 +86,18 @@ class _Structure:
         """Return where the offset of the next directory stands."""
         return directory + 2 + 12 * self.number(directory, _SHORT)
 
+    def places_of(self, directory: int, tag: int) -> list[int]:
+        """Return where the entries of a tag stand in one directory, also of one whose value lies nowhere."""
+        count = min(self.number(directory, _SHORT), _MAX_TAGS)
+        places = (directory + 2 + 12 * n for n in range(count))
+        return [at for at in places if self.number(at, _SHORT) == tag]
+
+    def drop_entry(self, directory: int, at: int) -> None:
+        """Take one entry out of a directory: what follows moves up, values elsewhere stay where they are."""
+        end = min(self.next_link(directory) + 4, len(self.data))
+        self.data[at:end] = self.data[at + 12 : end] + bytes(12)
+        struct.pack_into(self._order + "H", self.data, directory, self.number(directory, _SHORT) - 1)
+
     def all_entries(self) -> list[_Entry]:
         """Return the tags of the main directory and of the EXIF one below it."""
         found = list(self.entries(self.first))
@@ -133,9 +145,20 @@ def read_orientation(data: bytes) -> int:
     return 1
 
 
+def has_orientation(data: bytes) -> bool:
+    """Tell whether an orientation is said at all, be it that the pixels stand as they are.
+
+    Raises:
+        ExifError: It cannot be read.
+    """
+    structure = _Structure(data)
+    return bool(structure.places_of(structure.first, _ORIENTATION))
+
+
 def for_new_pixels(data: bytes, *, width: int, height: int, dpi: int) -> bytes:
     """Return the structure as it is true of a picture made from this one: upright, sRGB, of another size.
 
+    The orientation goes: upright pixels need none, and there are stores that refuse the tag whatever it says.
     The thumbnail goes, because it shows the old picture.
 
     Args:
@@ -144,18 +167,24 @@ def for_new_pixels(data: bytes, *, width: int, height: int, dpi: int) -> bytes:
         height: Pixels.
         dpi: Pixels per inch.
 
+    Returns:
+        The structure; empty when the orientation was all it said.
+
     Raises:
         ExifError: It cannot be read.
     """
     structure = _Structure(data)
     new_values = dict.fromkeys((0x0100, 0xA002), width) | dict.fromkeys((0x0101, 0xA003), height)
     # Resolutions with inches as their unit, and sRGB as the colour space.
-    new_values |= {_ORIENTATION: 1, 0x011A: dpi, 0x011B: dpi, 0x0128: 2, 0xA001: 1}
+    new_values |= {0x011A: dpi, 0x011B: dpi, 0x0128: 2, 0xA001: 1}
     for entry in structure.all_entries():
         if entry.tag in new_values and entry.kind in {_SHORT, _LONG, _RATIONAL} and entry.count == 1:
             structure.write(entry.at, entry.kind, new_values[entry.tag])
     _drop_thumbnail(structure)
-    return bytes(structure.data)
+    # From the last to the first, because what follows one that goes moves up.
+    for at in reversed(structure.places_of(structure.first, _ORIENTATION)):
+        structure.drop_entry(structure.first, at)
+    return bytes(structure.data) if structure.number(structure.first, _SHORT) else b""
 
 
 def _drop_thumbnail(structure: _Structure) -> None:

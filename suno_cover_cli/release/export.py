@@ -38,7 +38,7 @@ class ExportWishes(msgspec.Struct, frozen=True, kw_only=True):
         fit: What becomes of a picture that is not square.
         upscale: Whether a picture may be enlarged, and how.
         overwrite: Files that are there are replaced.
-        visible_label: Text to write on the picture; empty for none.
+        visible_label: Text to write on the picture, ``None`` for none.
     """
 
     profile: Profile
@@ -46,7 +46,7 @@ class ExportWishes(msgspec.Struct, frozen=True, kw_only=True):
     fit: Fit = "refuse"
     upscale: Upscale = "no"
     overwrite: bool = False
-    visible_label: str = ""
+    visible_label: str | None = None
 
 
 class MarksReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +122,7 @@ def export_cover(source: Path, wishes: ExportWishes, *, name: str = "") -> Expor
         warnings += picture.notes
     if shape.is_padded:
         image = pad(image, shape.side)
-    if wishes.visible_label:
+    if wishes.visible_label is not None:
         write_label(image, wishes.visible_label)
         warnings.append("it bears a visible label, which several stores refuse: use it for social media only")
     marks = CarriedMarks()
@@ -132,7 +132,7 @@ def export_cover(source: Path, wishes: ExportWishes, *, name: str = "") -> Expor
         made, marks = carry_into_jpeg(jpeg, raw, width=shape.side, height=shape.side, dpi=DEFAULT_DPI)
         return made
 
-    encoded = encode(image, dpi=DEFAULT_DPI, max_bytes=profile.max_bytes, finish=with_marks)
+    encoded = encode(image, dpi=DEFAULT_DPI, max_bytes=profile.max_bytes, source=source, finish=with_marks)
     path = wishes.out / f"{file_stem(source, name)}-{profile.name}.jpg"
     is_existing = _write(path, encoded.content, overwrite=wishes.overwrite)
     return Exported(
@@ -167,7 +167,7 @@ def plan(facts: PictureFacts, wishes: ExportWishes) -> tuple[Shape, list[str]]:
         )
     if not facts.is_square and wishes.fit == "pad" and profile.no_border:
         raise RequirementError(
-            f"{profile.title} refuses pictures with a border, which --fit pad would add to {shown}",
+            f"{profile.title_within} refuses pictures with a border, which --fit pad would add to {shown}",
             code="border",
             hint="Use --fit crop, or another store with --profile.",
         )
@@ -181,7 +181,9 @@ def plan(facts: PictureFacts, wishes: ExportWishes) -> tuple[Shape, list[str]]:
             warnings.append("Soundrop and Fresible refuse enlarged pictures")
     elif side < profile.side:
         advice = "" if profile.no_upscaling else "; --upscale lanczos enlarges it"
-        warnings.append(f"{profile.title} advises {profile.side} x {profile.side} pixels, this has {side}{advice}")
+        warnings.append(
+            f"{profile.title_within} advises {profile.side} x {profile.side} pixels, this has {side}{advice}"
+        )
     return shape, warnings
 
 
@@ -198,12 +200,12 @@ def _side_for(facts: PictureFacts, available: int, wishes: ExportWishes) -> int:
     factor = profile.side / available
     if profile.no_upscaling:
         raise RequirementError(
-            f"{shown} has {has}; {profile.title} asks for {profile.pixels} and refuses enlarged pictures",
+            f"{shown} has {has}; {profile.title_within} asks for {profile.pixels} and refuses enlarged pictures",
             code="too_small",
             hint="Start from a larger picture, or choose another store: suno-cover export --list-profiles",
         )
     raise RequirementError(
-        f"{shown} has {has}; {profile.title} asks for {profile.pixels}",
+        f"{shown} has {has}; {profile.title_within} asks for {profile.pixels}",
         code="too_small",
         hint=f"Add --upscale lanczos to enlarge it {factor:.2f} times; that adds no detail.",
     )

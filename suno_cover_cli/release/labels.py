@@ -34,7 +34,7 @@ from suno_cover_cli.release.xmp import (
     add_to_xmp,
     is_trained_algorithmic,
     parse_xmp,
-    upright,
+    without_orientation,
 )
 
 
@@ -80,9 +80,11 @@ def carry_into_jpeg(
     headers, carried = JpegHeaders(), CarriedMarks()
     if raw.exif is not None:
         try:
-            headers.add_exif(for_new_pixels(raw.exif, width=width, height=height, dpi=dpi))
-            for mark in marks_of_exif(raw.exif):
-                carried.keep(mark.kind)
+            exif = for_new_pixels(raw.exif, width=width, height=height, dpi=dpi)
+            if exif:
+                headers.add_exif(exif)
+                for mark in marks_of_exif(raw.exif):
+                    carried.keep(mark.kind)
         except (ExifError, NoRoomError) as error:
             carried.lose("exif", f"its EXIF could not be kept: {error}")
     _carry_xmp(headers, raw, carried)
@@ -133,7 +135,7 @@ def _carry_xmp(headers: JpegHeaders, raw: RawMarks, carried: CarriedMarks) -> No
 
 
 def _add_main_packet(headers: JpegHeaders, main: bytes | None, *, source_type: str, aigc: str) -> None:
-    packet = None if main is None else upright(main)
+    packet = None if main is None else without_orientation(main)
     if source_type or aigc:
         packet = add_to_xmp(packet, source_type=source_type, aigc=aigc)
     if packet is None:

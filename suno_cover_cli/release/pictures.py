@@ -9,7 +9,7 @@ import shlex
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -21,7 +21,8 @@ from suno_cover_cli.base.png_chunks import open_for_pillow
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.images.kinds import SNIFF_BYTES, ImageFormat, sniff
 from suno_cover_cli.release.containers import RawMarks, find_reader, jpeg_segments, read_raw_marks
-from suno_cover_cli.release.exif import ExifError, read_orientation
+from suno_cover_cli.release.exif import ExifError, has_orientation, read_orientation
+from suno_cover_cli.release.xmp import XmpError, parse_xmp
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,6 +70,7 @@ class PictureFacts(msgspec.Struct, frozen=True, kw_only=True):
         has_alpha: Parts of it may be transparent.
         is_animated: It has more than one frame.
         is_turned: EXIF says that it has to be turned to be seen upright.
+        has_orientation: EXIF or XMP has an orientation tag, whatever it says.
         is_baseline: A JPEG that is not progressive.
         dpi: Pixels per inch, or ``None`` where the file says nothing.
     """
@@ -84,6 +86,7 @@ class PictureFacts(msgspec.Struct, frozen=True, kw_only=True):
     has_alpha: bool
     is_animated: bool
     is_turned: bool
+    has_orientation: bool
     is_baseline: bool
     dpi: int | None
 
@@ -215,6 +218,7 @@ def open_picture(path: Path) -> Iterator[OpenPicture]:
                 has_alpha=image.mode in _ALPHA or "transparency" in image.info,
                 is_animated=getattr(image, "n_frames", 1) > 1,
                 is_turned=orientation != 1,
+                has_orientation=_has_orientation(raw),
                 is_baseline=found is ImageFormat.JPEG and _is_baseline(file),
                 dpi=round(dpi[0]) if dpi else None,
             )
@@ -308,6 +312,17 @@ def _orientation_of(raw: RawMarks) -> int:
         return 1 if raw.exif is None else read_orientation(raw.exif)
     except ExifError:
         return 1
+
+
+def _has_orientation(raw: RawMarks) -> bool:
+    with suppress(ExifError):
+        if raw.exif is not None and has_orientation(raw.exif):
+            return True
+    for packet in raw.xmp:
+        with suppress(XmpError):
+            if parse_xmp(packet).orientation:
+                return True
+    return False
 
 
 def _is_baseline(file: BinaryIO) -> bool:

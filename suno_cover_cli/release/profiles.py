@@ -14,10 +14,13 @@ from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.release.measures import Measures, measure_picture
 from suno_cover_cli.release.pictures import PictureFacts, open_picture
+from suno_cover_cli.release.rendering import describe_limit, describe_weight
 
 DEFAULT_DPI = 300
 
-Requirement = Literal["store", "format", "pixels", "square", "colours", "weight", "resolution", "border", "frames"]
+Requirement = Literal[
+    "store", "format", "pixels", "square", "colours", "weight", "resolution", "border", "frames", "orientation"
+]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +41,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         dpi: Least pixels per inch, ``None`` for any.
         no_upscaling: Enlarged pictures are refused.
         no_border: Pictures with a border are refused.
+        no_orientation: Pictures with an orientation tag are refused, whatever it says.
         refuses: Why no file is made at all; empty when one is.
         notes: What no program can check.
     """
@@ -56,8 +60,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     dpi: int | None = None
     no_upscaling: bool = False
     no_border: bool = False
+    no_orientation: bool = False
     refuses: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def title_within(self) -> str:
+        """The store's name inside a sentence: an article is small there."""
+        return self.title.replace("The ", "the ", 1) if self.title.startswith("The ") else self.title
 
     @property
     def pixels(self) -> str:
@@ -73,7 +83,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def weight(self) -> str:
         """Most weight in words; empty where nothing is said."""
-        return "" if self.max_bytes is None else f"{self.max_bytes / 1_000_000:g} MB"
+        return "" if self.max_bytes is None else describe_limit(self.max_bytes)
 
 
 def load_profiles() -> dict[str, Profile]:
@@ -192,7 +202,7 @@ def _judge_format(facts: PictureFacts, profile: Profile) -> Iterator[Finding]:
     yield Finding(
         requirement="format",
         is_met=is_met,
-        message=f"{facts.format.value.upper()}{'' if is_met else f', and {profile.title} takes {taken}'}",
+        message=f"{facts.format.value.upper()}{'' if is_met else f', and {profile.title_within} takes {taken}'}",
         hint="" if is_met else "export makes a JPEG.",
     )
     if profile.baseline and facts.format.value == "jpeg" and not facts.is_baseline:
@@ -219,8 +229,8 @@ def _judge_size(facts: PictureFacts, profile: Profile) -> Iterator[Finding]:
         yield Finding(
             requirement="pixels",
             is_met=False,
-            message=f"{profile.title} asks for {profile.pixels} pixels, {factor:.2f} times as many a side",
-            hint=f"{profile.title} refuses enlarged pictures: start from a larger one."
+            message=f"{profile.title_within} asks for {profile.pixels} pixels, {factor:.2f} times as many a side",
+            hint=f"{profile.title_within} refuses enlarged pictures: start from a larger one."
             if profile.no_upscaling
             else "export --upscale lanczos enlarges it; it does not add detail.",
         )
@@ -228,11 +238,13 @@ def _judge_size(facts: PictureFacts, profile: Profile) -> Iterator[Finding]:
         yield Finding(
             requirement="pixels",
             is_met=False,
-            message=f"{profile.title} asks for {profile.pixels} pixels",
+            message=f"{profile.title_within} asks for {profile.pixels} pixels",
             hint=f"export makes it {profile.side} x {profile.side}.",
         )
     else:
-        yield Finding(requirement="pixels", is_met=True, message=f"{profile.title} asks for {profile.pixels}")
+        yield Finding(
+            requirement="pixels", is_met=True, message=f"{profile.title_within} asks for {profile.pixels}"
+        )
 
 
 def _judge_colours(facts: PictureFacts) -> Iterator[Finding]:
@@ -253,11 +265,6 @@ def _judge_colours(facts: PictureFacts) -> Iterator[Finding]:
     )
 
 
-def describe_weight(size_bytes: int) -> str:
-    """Write the size of a file as stores count it, ``1.9 MB``; less than they ever limit as ``312 KiB``."""
-    return f"{size_bytes / 1_000_000:.1f} MB" if size_bytes >= 1024**2 else f"{max(size_bytes // 1024, 1)} KiB"
-
-
 def _judge_file(facts: PictureFacts, measures: Measures, profile: Profile) -> Iterator[Finding]:
     weight = describe_weight(facts.size_bytes)
     if profile.max_bytes is not None:
@@ -276,6 +283,13 @@ def _judge_file(facts: PictureFacts, measures: Measures, profile: Profile) -> It
             is_met=is_met,
             message=f"{said} in the file, {profile.dpi} asked for",
             hint="" if is_met else "export writes 300.",
+        )
+    if profile.no_orientation:
+        yield Finding(
+            requirement="orientation",
+            is_met=not facts.has_orientation,
+            message=f"{'an' if facts.has_orientation else 'no'} orientation tag",
+            hint="export leaves it out." if facts.has_orientation else "",
         )
     if profile.no_border:
         yield Finding(

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from suno_cover_cli.base.errors import RequirementError
+from suno_cover_cli.base.errors import RequirementError, UsageError
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.release.pictures import srgb_profile
 
@@ -58,10 +59,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def scale(self) -> float:
         """By which factor pixels are enlarged; below 1 they are made smaller."""
-        return max(
-            self.size[0] / (self.box[2] - self.box[0]),
-            self.size[1] / (self.box[3] - self.box[1]),
-        )
+        # By the longer side: the shorter one may be rounded up to a single pixel.
+        return max(self.size) / max(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
     @property
     def is_padded(self) -> bool:
@@ -97,21 +96,34 @@ def pad(image: "Image", side: int) -> "Image":
     return square
 
 
+def checked_label(text: str) -> str:
+    """Return a visible label as it can be written, however it was typed.
+
+    Raises:
+        UsageError: Nothing of it can be seen, or it is too long.
+    """
+    shown = clean(text, len(text) + 1)
+    if not shown:
+        reason = "the visible label is empty"
+    elif len(shown) > _MAX_LABEL_CHARS:
+        reason = f"the visible label has {len(shown)} characters"
+    else:
+        return shown
+    raise UsageError(
+        reason, code="bad_label", hint=f"Use 1 to {_MAX_LABEL_CHARS} characters, such as AI-generated."
+    )
+
+
 def write_label(image: "Image", text: str) -> None:
     """Write a label into the lower right corner, light on dark, as high as rules for visible labels ask.
 
     Raises:
-        RequirementError: It is empty or too long, or no font here can write it.
+        UsageError: See :func:`checked_label`.
+        RequirementError: It is too wide for the picture, or no font here can write it.
     """
     from PIL import Image, ImageDraw
 
-    shown = clean(text, _MAX_LABEL_CHARS + 1)
-    if not shown or len(shown) > _MAX_LABEL_CHARS:
-        raise RequirementError(
-            f"the visible label has {len(shown)} characters",
-            code="bad_label",
-            hint=f"Use 1 to {_MAX_LABEL_CHARS} characters, such as AI-generated.",
-        )
+    shown = checked_label(text)
     height = round(min(image.size) * _LABEL_HEIGHT)
     font = _font_for(shown, height)
     draw = ImageDraw.Draw(image)
@@ -154,6 +166,16 @@ def _can_write(font: "FreeTypeFont", text: str) -> bool:
     return all(char.isspace() or bytes(font.getmask(char)) != missing for char in set(text))
 
 
+def describe_weight(size_bytes: int) -> str:
+    """Write the size of a file as stores count it, ``1.9 MB``; less than they ever limit as ``312 KiB``."""
+    return f"{size_bytes / 1_000_000:.1f} MB" if size_bytes >= 1024**2 else f"{max(size_bytes // 1024, 1)} KiB"
+
+
+def describe_limit(size_bytes: int) -> str:
+    """Write the most that a file may weigh as :func:`describe_weight` does, a whole number without a point."""
+    return f"{size_bytes / 1_000_000:g} MB" if size_bytes >= 1024**2 else describe_weight(size_bytes)
+
+
 class Encoded(msgspec.Struct, frozen=True, kw_only=True):
     """A JPEG, and how it was made: ``quality`` 85 to 95, ``subsampling`` of colours ``4:4:4`` or ``4:2:0``."""
 
@@ -163,7 +185,12 @@ class Encoded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode(
-    image: "Image", *, dpi: int, max_bytes: int | None, finish: Callable[[bytes], bytes] = lambda jpeg: jpeg
+    image: "Image",
+    *,
+    dpi: int,
+    max_bytes: int | None,
+    source: Path,
+    finish: Callable[[bytes], bytes] = lambda jpeg: jpeg,
 ) -> Encoded:
     """Encode as a baseline JPEG with an sRGB profile, as good as a weight allows.
 
@@ -171,6 +198,7 @@ def encode(
         image: RGB in sRGB.
         dpi: Pixels per inch, written into the file.
         max_bytes: What the file may weigh, or ``None``.
+        source: Path of the picture that it is made from, for messages.
         finish: Makes the file of what the encoder wrote, metadata included.
 
     Raises:
@@ -197,8 +225,8 @@ def encode(
             return best
         least = len(best.content)
     raise RequirementError(
-        f"it weighs {least / 1_000_000:.1f} MB even at quality {LEAST_QUALITY}; "
-        f"{(max_bytes or 0) / 1_000_000:g} MB are allowed",
+        f"{clean(source, 400)} weighs {describe_weight(least)} even at quality {LEAST_QUALITY}, "
+        f"of {describe_limit(max_bytes or 0)} allowed",
         code="too_heavy",
         hint="It is full of fine noise: smooth it in an editor, or choose a store that takes more with --profile.",
     )

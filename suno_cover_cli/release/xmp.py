@@ -212,8 +212,8 @@ def add_to_xmp(packet: bytes | None, *, source_type: str = "", aigc: str = "", e
     return added
 
 
-def upright(packet: bytes) -> bytes:
-    """Return a packet whose ``tiff:Orientation`` says that the pixels stand as they are stored.
+def without_orientation(packet: bytes) -> bytes:
+    """Return a packet without ``tiff:Orientation``, for pixels that stand as they are stored.
 
     Raises:
         XmpError: The packet cannot be read.
@@ -222,8 +222,10 @@ def upright(packet: bytes) -> bytes:
     if not reader.own[_ORIENTATION]:
         return packet
     prefix = re.escape(reader.tiff_prefix.encode())
-    text = re.sub(rb"(\b" + prefix + rb":Orientation\s*=\s*[\"'])\s*\d\s*([\"'])", rb"\g<1>1\g<2>", text)
-    return re.sub(rb"(<" + prefix + rb":Orientation\s*>)\s*\d\s*(</)", rb"\g<1>1\g<2>", text)
+    text = re.sub(rb"\s" + prefix + rb":Orientation\s*=\s*([\"'])\s*\d\s*\1", b"", text)
+    return re.sub(
+        rb"<" + prefix + rb":Orientation(?:\s[^<>]*)?>\s*\d\s*</" + prefix + rb":Orientation\s*>", b"", text
+    )
 
 
 def is_trained_algorithmic(source_type: str) -> bool:

@@ -183,10 +183,15 @@ class Output:
         """Print ``label: text`` for people; what is folded stands below the text."""
         self.write_words(f"{label}: {text}", hang=len(label) + 2)
 
-    def write_error(self, error: SunoCoverError) -> None:
-        """Report an error and the next step to take; under ``--json`` on stdout as well."""
+    def write_error(self, error: SunoCoverError, **about: str) -> None:
+        """Report an error and the next step to take; under ``--json`` on stdout as well.
+
+        Args:
+            error: What to report.
+            about: Keys of the object that say which of several inputs it belongs to.
+        """
         if self.is_json:
-            self.write_line(json_line({**error_object(error), "hint": self.complete(error.hint)}))
+            self.write_line(json_line({**error_object(error), "hint": self.complete(error.hint), **about}))
         self.write_labelled("error", clean(error.message))
         if error.hint:
             self.write_labelled("hint", error.hint)
