@@ -13,12 +13,15 @@ import pytest
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.models import JobState
 from suno_cover_cli.jobs.metadata import metadata_of
+from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.history import JobHistory, RowFilter
 from suno_cover_cli.journal.journal import Journal
+from suno_cover_cli.journal.journal_file import Operation, T
 from suno_cover_cli.journal.picks import PickStore
 from suno_cover_cli.journal.rows import JobRow
 from suno_cover_cli.journal.run_locks import RunLocks
 from suno_cover_cli.journal.schema import SCHEMA_VERSION
+from suno_cover_cli.wiring.covers import JournalJobs
 from tests.clocks import ScaledClock
 from tests.journal_fixtures import cover, ended, journal_in, music
 from tests.workflow_fixtures import rig
@@ -143,6 +146,47 @@ async def test_a_choice_goes_with_the_last_row_of_its_job(tmp_path: Path) -> Non
         await here.history.prune(RowFilter(task_id="c"))
         assert await here.picks.find(first) is None
         assert await here.picks.find(other) is not None
+
+
+class HeldDatabase(Database):
+    """A journal whose answer to one step can be held back: what was asked is on disk, and not known here yet."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.steps_until_held = 0
+        self.is_on_disk, self.is_let_go = asyncio.Event(), asyncio.Event()
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Run an operation; hold the answer of the one that was counted down to."""
+        self.steps_until_held -= 1
+        is_held = self.steps_until_held == 0
+        found = await super().run(operation)
+        if is_held:
+            self.is_on_disk.set()
+            await self.is_let_go.wait()
+        return found
+
+
+async def test_a_choice_of_our_own_is_never_taken_for_one_made_elsewhere(tmp_path: Path) -> None:
+    """Changes that are looked for while a choice is on its way to the disk, and back, do not hold it."""
+    async with opened(tmp_path) as here, HeldDatabase(here.journal.database.path) as database:
+        ours, theirs = [await here.make(name, "one", "two") for name in ("ours", "theirs")]
+        jobs = JournalJobs(database, tmp_path, clock=ScaledClock(20))
+        await jobs.open(())
+        job = await jobs.find(ours.id)
+        assert job is not None
+        await here.picks.record(theirs, 1, path="/one.png", sha256="one")
+        database.steps_until_held = 2  # the first one looks for the row
+        async with asyncio.TaskGroup() as group:
+            group.create_task(jobs.pick(job, 2, was=None))
+            await database.is_on_disk.wait()
+            looking = group.create_task(jobs.look_for_changes())
+            # Each round through the journal's thread lets the other task go one step of its own.
+            for _ in range(20):
+                await database.run(lambda connection: connection.total_changes)
+            database.is_let_go.set()
+        assert looking.result().decided == {theirs.id}
+        assert await jobs.count_undecided() == 0
 
 
 async def test_later_runs_tell_the_choice(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ class JournalJobs:
         self._named: frozenset[int] | None = None
         self._stamps: dict[int, Stamp] = {}
         self._writes = 0
+        # What this process picks has to be in the stamps before they are held against the journal.
+        self._stamping = asyncio.Lock()
 
     async def open(self, task_ids: Iterable[str]) -> None:
         """Find the jobs that are meant: those of some music or cover task ids, or all when none is given.
@@ -137,6 +139,10 @@ class JournalJobs:
 
     async def look_for_changes(self) -> Changes:
         """See :class:`~suno_cover_cli.web.covers.JobSource`."""
+        async with self._stamping:
+            return await self._look_for_changes()
+
+    async def _look_for_changes(self) -> Changes:
         writes = await self._history.look_for_writes()
         if writes == self._writes:
             return Changes()
@@ -159,6 +165,10 @@ class JournalJobs:
 
     async def pick(self, job: Job, picked: Picked, *, was: Picked) -> None:
         """See :class:`~suno_cover_cli.web.covers.JobSource`."""
+        async with self._stamping:
+            await self._pick(job, picked, was=was)
+
+    async def _pick(self, job: Job, picked: Picked, *, was: Picked) -> None:
         row = await self._find_row(job.id)
         if row is None:
             raise UsageError(f"the journal knows no job {job.task_id} any more", code="unknown_job")
