@@ -135,6 +135,8 @@ WORK = "--profile work --provider kie"
             "suno-cover wait --profile work abc",
         ),
         ("generate x --provider kie", "suno-cover is fine", "suno-cover is fine"),
+        ("export x --profile apple", "suno-cover export --list-profiles", "suno-cover export --list-profiles"),
+        ("export x --profile apple", "suno-cover pick x 2", "suno-cover pick x 2"),
     ],
 )
 def test_a_hint_repeats_the_options_that_were_given(typed: str, hint: str, completed: str) -> None:

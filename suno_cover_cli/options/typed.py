@@ -38,6 +38,7 @@ _CARRIED = {
     "--sandbox",
     "--output",
 }
+_SETTINGS_PROFILES = "profiles"
 _STDIN = "-"
 _NAMED = re.compile(r"\bsuno-cover ([a-z]+)\b((?: --[a-z-]+)*)")
 
@@ -127,11 +128,13 @@ def _given(words: Sequence[str]) -> Iterator[tuple[tuple[object, ...], str]]:
     """Yield options that go on with the next command, each as it is typed."""
     for one in typed_options(words):
         option = one.option
-        if option is not None and _CARRIED & set(option.names) and one.value != _STDIN:
+        if option is None or (option.kind != _SETTINGS_PROFILES and "--profile" in option.names):
+            continue  # ``export --profile`` names a store, which belongs to that one command
+        if _CARRIED & set(option.names) and one.value != _STDIN:
             typed = option.names[0] if option.kind is None else f"{option.names[0]} {shlex.quote(one.value)}"
             yield _meant(option), typed
 
 
 def _meant(option: Option) -> tuple[object, ...]:
-    """Return what tells options of one meaning from others: ``export --profile`` takes the name of a store."""
+    """Return what tells options of one meaning from others of the same name."""
     return option.names[0], option.kind
