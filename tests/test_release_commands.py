@@ -128,12 +128,22 @@ def test_measures_are_printed_and_not_called_taste(cli: Cli, covers: list[Path])
         (("pick", SONG, "3"), "has no variant 3"),
         (("pick", SONG, "first"), "is not a variant"),
         (("pick", SONG, "0"), "is not a variant"),
+        (("pick", SONG, "\u0662"), "is not a variant"),
+        (("pick", SONG, "9" * 5000), "is not a variant"),
         (("pick", SONG, "1", "--auto"), "exclude each other"),
         (("pick",), "no job is named"),
-        (("pick", "nothing", "1"), "knows no job"),
-        (("export", "nothing"), "knows no job"),
+        (("pick", "nothing", "1"), "hint: suno-cover history lists those it knows.\n"),
+        (("pick", "nothing"), "knows no job"),
+        (("pick", "n" * 300, "1"), "knows no job"),
+        (("pick", "a.png", "1"), "a.png is a file, not the id of a job\nhint: suno-cover history lists the jobs."),
+        (("gallery", "--no-open", "nothing"), "hint: suno-cover history lists those it knows.\n"),
+        (("export", "nothing"), "a picture file may be given instead"),
+        (("export", "n" * 300), "knows no job"),
         (("export",), "nothing to export"),
         (("export", SONG, "--profile", "distrokit"), "--profile distrokid"),
+        (("export", SONG, "--profile", "nosuch"), "hint: suno-cover export --list-profiles lists them."),
+        (("export", SONG, "--visible-label", ""), "the visible label is empty"),
+        (("export", SONG, "--visible-label", "x" * 70), "has 70 characters"),
         (("export", SONG, "--fit", "stretch"), "refuse, pad or crop"),
         (("export", SONG, "--upscale", "ai"), "no or lanczos"),
         (("export", "none.png"), "cannot read none.png"),
@@ -213,11 +223,54 @@ def test_a_choice_outlives_later_runs(cli: Cli, covers: list[Path]) -> None:
     assert run.objects[0]["source"] == str(covers[1])
 
 
+def test_the_file_of_a_cover_leads_to_its_job(cli: Cli, covers: list[Path]) -> None:
+    """Where only an id will do, the file of a known cover is answered with the id."""
+    for arguments in (("pick", str(covers[1]), "2"), ("pick", str(covers[1])), ("gallery", str(covers[1]))):
+        run = cli.run(*arguments)
+        assert run.code == 2
+        assert "is a file, not the id of a job" in run.stderr
+        assert f"hint: It is variant 2 of {SONG}: give {SONG} instead." in run.stderr
+
+
+def test_all_ways_to_pick_meet_a_cover_that_is_gone_alike(cli: Cli, covers: list[Path]) -> None:
+    """Exit 12 with the command that fetches it again; no other file would do."""
+    covers[1].unlink()
+    for choice in ("2", "--auto"):
+        run = cli.run("pick", SONG, choice, "--json")
+        assert (run.code, run.objects[0]["code"]) == (12, "cover_gone")
+        assert "suno-cover wait" in run.stderr
+        assert "give the file itself" not in run.stderr
+    assert cli.run("pick", SONG, "1").code == 0
+
+
+def test_a_cover_that_changed_is_said_to_have(cli: Cli, covers: list[Path]) -> None:
+    """Lists, history and measures name a file with other content than was saved, and one that is gone."""
+    cli.run("pick", SONG, "2")
+    assert cli.run("pick", "--list", "--json").objects[0]["file"] == "ok"
+    assert "(changed" not in cli.run("history", SONG).stdout
+    content = covers[1].read_bytes()
+    covers[1].write_bytes(covers[0].read_bytes())
+    assert cli.run("pick", "--list").lines == [f"2     of 2  {SONG}  {covers[1]}  (changed since it was picked)"]
+    assert cli.run("pick", "--list", "--json").objects[0]["file"] == "changed"
+    assert "cover_2.png (changed since it was saved): no label" in cli.run("history", SONG).stdout
+    first, second = cli.run("history", SONG, "--json").objects[0]["marks"]
+    assert (first["is_changed"], second["is_changed"]) == (False, True)
+    measured = cli.run("pick", SONG, "--auto")
+    assert measured.lines == [str(covers[0])]
+    assert "cover_2.png was changed since it was saved; it is measured as it is now" in measured.stderr
+    cli.run("pick", SONG, "2")
+    assert cli.run("pick", "--list", "--json").objects[0]["file"] == "ok", "it was picked as it is now"
+    covers[1].write_bytes(content)
+    cli.run("pick", SONG, "2")
+    covers[1].unlink()
+    assert cli.run("pick", "--list").lines == [f"2     of 2  {SONG}  {covers[1]}  (missing)"]
+
+
 def test_history_says_what_a_cover_carries(cli: Cli, covers: list[Path]) -> None:
     """Labels of each saved file are listed with the job; so is a file without any, and one that is gone."""
     covers[0].write_bytes(c2pa("png", marked("png", packet=aigc_xmp())))
     run = cli.run("history", SONG)
-    assert "cover_1.png: XMP" in run.stdout
+    assert "cover_1.png (changed since it was saved): XMP" in run.stdout
     assert "AI label (TC260, xmp): AI-generated, ContentProducer Prod & <Co>" in run.stdout
     assert "content credentials (C2PA)" in run.stdout
     assert "cover_2.png: no label" in run.stdout
@@ -267,7 +320,14 @@ def test_one_cover_that_fails_does_not_stop_the_others(cli: Cli) -> None:
     save(quarters(3000), cli.cwd / "large.png")
     run = cli.run("export", "small.png", "large.png")
     assert (run.code, run.lines) == (12, ["exports/large-store.jpg"])
-    assert cli.run("export", "small.png", "none.png", "large.png").code == 1
+    run = cli.run("export", "small.png", "none.png", "large.png", "nothing", "--json")
+    assert run.code == 1
+    assert [(found["type"], found["source"]) for found in run.objects] == [
+        ("error", "small.png"),
+        ("error", "none.png"),
+        ("export", "large.png"),
+        ("error", "nothing"),
+    ]
 
 
 def test_a_check_tells_and_writes_nothing(cli: Cli, covers: list[Path]) -> None:
@@ -354,9 +414,23 @@ def test_songs_are_tagged_one_by_one(cli: Cli) -> None:
     done, error = run.objects
     assert (done["type"], done["action"], done["path"], done["width"]) == ("embed", "embedded", "a.mp3", 300)
     assert done["backup"] is not None
-    assert (error["code"], "b.mp3" in error["message"]) == ("not_a_song", True)
+    assert (error["code"], error["song"], "b.mp3" in error["message"]) == ("not_a_song", "b.mp3", True)
     again = cli.run("embed", "a.mp3", "--cover", "cover.png", "--dry-run")
     assert (again.code, "already has this cover" in again.stderr) == (0, True)
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_two_songs_of_one_name_have_no_room_in_one_folder(cli: Cli, more: tuple[str, ...]) -> None:
+    """A dry run of copies counts what it has promised: it ends as the run itself does."""
+    save(quarters(300), cli.cwd / "cover.png")
+    for folder in ("one", "two"):
+        (cli.cwd / folder).mkdir()
+        make_song(cli.cwd / folder / "a.mp3", seconds=0.3)
+    run = cli.run("embed", "one/a.mp3", "two/a.mp3", "--cover", "cover.png", "--out", "out", "--json", *more)
+    assert run.code == 2
+    done, error = run.objects
+    assert (done["song"], done["path"]) == ("one/a.mp3", "out/a.mp3")
+    assert (error["song"], error["code"]) == ("two/a.mp3", "file_exists")
 
 
 def test_without_the_library_the_command_to_install_it_is_named(cli: Cli) -> None:

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.journal.rows import JobRow, Pick
+    from suno_cover_cli.release.choosing import FileState
     from suno_cover_cli.release.measures import Measures
     from suno_cover_cli.wiring.context import Context
     from suno_cover_cli.wiring.covers import CoverJournal
 
 _NONE = "none"
+_MAX_DIGITS = 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ def prepare_pick(options: PickOptions, context: "Context") -> "Coroutine[Any, An
     """Check the options, and return the rest of the command.
 
     Raises:
-        UsageError: Options that do not go together, or nothing to choose with.
+        UsageError: Options that do not go together.
     """
     from suno_cover_cli.base.errors import UsageError
     from suno_cover_cli.wiring.covers import state_folder_of
@@ -69,16 +71,7 @@ def prepare_pick(options: PickOptions, context: "Context") -> "Coroutine[Any, An
         raise UsageError("N, --auto, --clear and --list exclude each other", hint="Give one of them.")
     if options.task_id is None and not options.list_picks:
         raise UsageError("no job is named", hint="suno-cover pick ID N; suno-cover pick --list shows the jobs.")
-    choice = _read_choice(options.choice)
-    streams = context.output.streams
-    is_asked = not any(asked)
-    if is_asked and not (streams.stdin.isatty() and streams.draws and not options.json):
-        raise UsageError(
-            "there is no terminal to ask on",
-            code="not_a_terminal",
-            hint=f"Say which: suno-cover pick {options.task_id} N, or none, or --auto",
-        )
-    return _pick(options, choice, state_folder_of(context), context)
+    return _pick(options, _read_choice(options.choice), state_folder_of(context), context)
 
 
 def _read_choice(text: str | None) -> int | None:
@@ -90,8 +83,9 @@ def _read_choice(text: str | None) -> int | None:
         return None
     if text.strip().lower() == _NONE:
         return 0
-    if text.strip().isdecimal() and int(text) > 0:
-        return int(text)
+    digits = text.strip()
+    if digits.isascii() and digits.isdecimal() and len(digits) <= _MAX_DIGITS and int(digits) > 0:
+        return int(digits)
     raise UsageError(f'"{clean(text, 40)}" is not a variant', hint="Give its number, from 1, or none.")
 
 
@@ -108,6 +102,7 @@ async def _pick(options: PickOptions, choice: int | None, state_dir: "Path", con
             return await _clear(row, journal, context)
         measures: dict[int, Measures] = {}
         if options.auto:
+            await _check_saved(row, context)
             measures = await measure_variants(row)
             choice = best_of(measures)
             _report_measures(row, measures, choice, context)
@@ -117,8 +112,25 @@ async def _pick(options: PickOptions, choice: int | None, state_dir: "Path", con
                 context.output.write_words("Nothing was picked.")
                 return ExitCode.NOT_PICKED
         pick = await _record(row, choice, journal, context)
-        _print(row, pick, measures, context)
+        _print(row, pick, context, measures=measures, state="ok" if choice else None)
     return ExitCode.OK
+
+
+async def _check_saved(row: "JobRow", context: "Context") -> None:
+    """Make sure before anything is measured that every variant is there; name those that have changed.
+
+    Raises:
+        RequirementError: One is gone.
+    """
+    from suno_cover_cli.base.text import clean
+    from suno_cover_cli.release.choosing import hash_cover, path_of, variants_of
+
+    for image in variants_of(row).values():
+        path = path_of(row, image)
+        if await hash_cover(path, row) != image.sha256:
+            context.output.write_labelled(
+                "note", f"{clean(path, 400)} was changed since it was saved; it is measured as it is now"
+            )
 
 
 async def _record(row: "JobRow", choice: int, journal: "CoverJournal", context: "Context") -> "Pick":
@@ -150,13 +162,24 @@ def _report_measures(row: "JobRow", measures: "dict[int, Measures]", choice: int
 
 
 async def _ask(row: "JobRow", context: "Context") -> int | None:
-    """Show the variants and wait for a key: the number, 0 for none; ``None`` when the user leaves."""
+    """Show the variants and wait for a key: the number, 0 for none; ``None`` when the user leaves.
+
+    Raises:
+        UsageError: There is no terminal.
+    """
+    from suno_cover_cli.base.errors import UsageError
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.release.choosing import name_of, path_of, variants_of
     from suno_cover_cli.ui.terminal import ShownPicture, read_key
     from suno_cover_cli.wiring.post_actions import show_pictures
 
     output, variants = context.output, variants_of(row)
+    if not (output.streams.stdin.isatty() and output.streams.draws and not output.is_json):
+        raise UsageError(
+            "there is no terminal to ask on",
+            code="not_a_terminal",
+            hint=f"Say which: suno-cover pick {name_of(row)} N, or none, or --auto",
+        )
     shown = [
         ShownPicture(path=str(path_of(row, image)), caption=f"{n}: {name_of(row)}")
         for n, image in variants.items()
@@ -180,7 +203,7 @@ async def _clear(row: "JobRow", journal: "CoverJournal", context: "Context") -> 
 
     was = await journal.picks.clear(row)
     if context.output.is_json:
-        _print(row, None, {}, context)
+        _print(row, None, context)
     else:
         change = "nothing was picked" if was is None else f"the choice ({was.picked}) was taken back"
         context.output.write_words(f"{name_of(row)}: {change}")
@@ -188,28 +211,44 @@ async def _clear(row: "JobRow", journal: "CoverJournal", context: "Context") -> 
 
 
 async def _list(task_id: str | None, journal: "CoverJournal", context: "Context") -> "ExitCode":
+    import asyncio
+
+    import msgspec
+
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.journal.history import RowFilter
-    from suno_cover_cli.release.choosing import find_job, name_of, variants_of
+    from suno_cover_cli.release.choosing import file_state, find_job, name_of, picked_path, variants_of
 
     if task_id is not None:
         await find_job(journal.jobs, task_id)
     count = 0
     async for row in journal.jobs.find(RowFilter(has_covers=True, task_id=task_id)):
         count += 1
+        pick, path, state = row.pick, picked_path(row), None
+        if pick is not None and path is not None:
+            pick = msgspec.structs.replace(pick, path=str(path))
+            state = await asyncio.to_thread(file_state, path, pick.sha256)
         if context.output.is_json:
-            _print(row, row.pick, {}, context)
+            _print(row, pick, context, state=state)
             continue
-        picked = "-" if row.pick is None else str(row.pick.picked)
-        path = "" if row.pick is None or row.pick.path is None else f"  {clean(row.pick.path, 400)}"
-        context.output.write_row(f"{picked:<4}  of {len(variants_of(row))}  {name_of(row)}{path}", hang=6)
+        picked = "-" if pick is None else str(pick.picked)
+        shown = "" if path is None else f"  {clean(path, 400)}"
+        found = {"changed": "  (changed since it was picked)", "missing": "  (missing)"}.get(state or "", "")
+        context.output.write_row(f"{picked:<4}  of {len(variants_of(row))}  {name_of(row)}{shown}{found}", hang=6)
     if not count and not context.output.is_json:
         context.output.write_words("No job has covers yet.")
     return ExitCode.OK
 
 
-def _print(row: "JobRow", pick: "Pick | None", measures: "dict[int, Measures]", context: "Context") -> None:
+def _print(
+    row: "JobRow",
+    pick: "Pick | None",
+    context: "Context",
+    *,
+    measures: "dict[int, Measures] | None" = None,
+    state: "FileState | None" = None,
+) -> None:
     import msgspec
 
     from suno_cover_cli.ui.output import json_line
@@ -227,7 +266,9 @@ def _print(row: "JobRow", pick: "Pick | None", measures: "dict[int, Measures]", 
                 "picked": None if pick is None else pick.picked,
                 "path": None if pick is None else pick.path,
                 "sha256": None if pick is None else pick.sha256,
-                "measures": [{"n": n, **msgspec.to_builtins(found)} for n, found in measures.items()] or None,
+                "file": state,
+                "measures": [{"n": n, **msgspec.to_builtins(found)} for n, found in (measures or {}).items()]
+                or None,
             }
         )
     )

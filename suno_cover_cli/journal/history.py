@@ -56,6 +56,7 @@ class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
         is_decided: Whether a variant was chosen, or all were rejected.
         has_covers: Only jobs of which covers were saved, each cover task once; whether the files are
             still there is another question.
+        cover_sha256: Only jobs with a cover that had this checksum when it was saved, in hex.
     """
 
     states: frozenset[RowState] = frozenset()
@@ -64,6 +65,7 @@ class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
     changed_before: float | None = None
     is_decided: bool | None = None
     has_covers: bool = False
+    cover_sha256: str | None = None
 
     def sql(self) -> tuple[str, list[Any]]:
         """Return a condition and its values."""
@@ -84,6 +86,9 @@ class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
             terms.append(f"{'' if self.is_decided else 'NOT '}{_HAS_PICK}")
         if self.has_covers:
             terms.append(_HAS_COVERS)
+        if self.cover_sha256 is not None:
+            terms.append("id IN (SELECT job_id FROM images WHERE sha256 = ?)")
+            values.append(self.cover_sha256)
         return " AND ".join(terms), values
 
 
