@@ -39,6 +39,7 @@ _LONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
 # The pixels begin, or the file ends.
 _ENDS_OF_HEADERS = frozenset({0xDA, 0xD9})
 _COMMENT = 0xFE
+_BASELINE = 0xC0
 _MARK_SEGMENTS = {0xE1: "APP1", 0xEB: "APP11", 0xED: "APP13", _COMMENT: "COM"}
 _IPTC_RESOURCE = 0x0404
 
@@ -211,6 +212,14 @@ def jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
             length = int.from_bytes(head[2:])
             yield marker, offset + 4, length - 2
             offset += 2 + max(length, 2)
+
+
+def is_baseline(file: BinaryIO) -> bool:
+    """Tell whether a JPEG is baseline and not progressive, by the marker of its first frame."""
+    for marker, _, _ in jpeg_segments(file):
+        if marker in range(0xC0, 0xD0) and marker not in {0xC4, 0xC8, 0xCC}:
+            return marker == _BASELINE
+    return False
 
 
 def _read_jpeg(file: BinaryIO, raw: RawMarks) -> None:

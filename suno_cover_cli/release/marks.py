@@ -9,6 +9,7 @@ Four carriers matter:
 """
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -17,7 +18,7 @@ import msgspec
 from suno_cover_cli.base.errors import ImageError
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.release.containers import RawMarks, read_raw_marks
-from suno_cover_cli.release.exif import ExifError, read_origin
+from suno_cover_cli.release.exif import ExifError, has_orientation, read_origin
 from suno_cover_cli.release.xmp import XmpError, parse_xmp
 
 Kind = Literal["digital_source_type", "aigc", "xmp", "exif", "iptc", "c2pa"]
@@ -176,6 +177,18 @@ def marks_of_exif(exif: bytes) -> list[Mark]:
     ]
     parts = ", ".join(f"{name} {clean(text, 60)}" for name, text in origin.items()) or f"{len(exif)} bytes"
     return [*found, Mark(kind="exif", carrier="file", value=parts)]
+
+
+def has_orientation_tag(raw: RawMarks) -> bool:
+    """Tell whether EXIF or XMP that can be read says how a picture is to be turned, be it not at all."""
+    with suppress(ExifError):
+        if raw.exif is not None and has_orientation(raw.exif):
+            return True
+    for packet in raw.xmp:
+        with suppress(XmpError):
+            if parse_xmp(packet).orientation:
+                return True
+    return False
 
 
 def _describe_aigc(text: str) -> str:

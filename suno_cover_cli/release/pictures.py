@@ -9,10 +9,10 @@ import shlex
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,9 +20,9 @@ from suno_cover_cli.base.errors import RequirementError, SunoCoverError, UsageEr
 from suno_cover_cli.base.png_chunks import open_for_pillow
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.images.kinds import SNIFF_BYTES, ImageFormat, sniff
-from suno_cover_cli.release.containers import RawMarks, find_reader, jpeg_segments, read_raw_marks
-from suno_cover_cli.release.exif import ExifError, has_orientation, read_orientation
-from suno_cover_cli.release.xmp import XmpError, parse_xmp
+from suno_cover_cli.release.containers import RawMarks, find_reader, is_baseline, read_raw_marks
+from suno_cover_cli.release.exif import ExifError, read_orientation
+from suno_cover_cli.release.marks import has_orientation_tag
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,7 +48,6 @@ _OTHERS = {
 _COLOURS = {"1": "black and white", "L": "greyscale", "LA": "greyscale", "P": "palette", "PA": "palette"}
 _DEEP_GREY = frozenset({"I;16", "I;16B", "I;16L", "I"})
 _ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
-_BASELINE = 0xC0
 _FIRST_ACROSS = 5
 # A profile holds the moment when it was made; a fixed one makes equal files of equal pictures.
 _PROFILE_DATE = slice(24, 36)
@@ -218,8 +217,8 @@ def open_picture(path: Path) -> Iterator[OpenPicture]:
                 has_alpha=image.mode in _ALPHA or "transparency" in image.info,
                 is_animated=getattr(image, "n_frames", 1) > 1,
                 is_turned=orientation != 1,
-                has_orientation=_has_orientation(raw),
-                is_baseline=found is ImageFormat.JPEG and _is_baseline(file),
+                has_orientation=has_orientation_tag(raw),
+                is_baseline=found is ImageFormat.JPEG and is_baseline(file),
                 dpi=round(dpi[0]) if dpi else None,
             )
             yield OpenPicture(facts, raw, image, orientation)
@@ -312,24 +311,6 @@ def _orientation_of(raw: RawMarks) -> int:
         return 1 if raw.exif is None else read_orientation(raw.exif)
     except ExifError:
         return 1
-
-
-def _has_orientation(raw: RawMarks) -> bool:
-    with suppress(ExifError):
-        if raw.exif is not None and has_orientation(raw.exif):
-            return True
-    for packet in raw.xmp:
-        with suppress(XmpError):
-            if parse_xmp(packet).orientation:
-                return True
-    return False
-
-
-def _is_baseline(file: BinaryIO) -> bool:
-    for marker, _, _ in jpeg_segments(file):
-        if marker in range(0xC0, 0xD0) and marker not in {0xC4, 0xC8, 0xCC}:
-            return marker == _BASELINE
-    return False
 
 
 def _is_srgb(image: "Image") -> bool:
