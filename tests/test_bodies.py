@@ -110,6 +110,7 @@ def test_what_breaks_off_says_so(name: str) -> None:
         (gzip.compress(RAW), "gzip, gzip, gzip, gzip", "compressed 4 times over"),
         (b"".join([gzip.compress(b"")] * 40) + gzip.compress(RAW), "gzip", "gzip in more than 16 parts"),
     ],
+    ids=["junk", "unknown", "four times", "many parts"],
 )
 def test_what_cannot_be_unpacked_says_why(body: bytes, coding: str, reason: str) -> None:
     """A wrong or unknown coding, too many layers and too many parts each have words of their own."""

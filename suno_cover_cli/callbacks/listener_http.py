@@ -171,7 +171,7 @@ def make_request(
 
 
 class UnreadRequest(NamedTuple):
-    """What can be told of a request that the parser refuses: a method it does not know, a length given twice.
+    """What is known of a request that the parser refuses: a method it does not know, a length given twice.
 
     Attributes:
         method: As sent.
