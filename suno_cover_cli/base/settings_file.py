@@ -112,7 +112,7 @@ def load_config_file(path: Path, *, is_named: bool = True) -> ConfigFile:
 
     Args:
         path: Where it is.
-        is_named: The user named it. If not, one in a folder that may not be entered counts as missing: the home
+        is_named: The user named it. If not, one in a folder that cannot be entered counts as missing: the home
             that a container gives to an unknown user is another user's.
 
     Raises:
