@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -104,7 +105,8 @@ async def test_a_callback_of_any_shape_ends_the_wait(
     assert (events[-1]["state"], events[-1]["via"]) == ("succeeded", "callback"), events
     assert event["task_id"] == job.task_id
     # Three seconds on a quiet machine; without the wake-up it would be the poll interval of thirty.
-    assert took_s < 12.0
+    sys.stdout.write(f"done {took_s:.2f} s after the callback\n")
+    assert took_s < 6.0
 
 
 async def test_no_token_is_on_any_command_line(cli: Cli, ngrok_standin: Make) -> None:
