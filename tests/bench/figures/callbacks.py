@@ -182,7 +182,7 @@ def measure_attack(lab: Lab) -> Rounds:
                 under_attack.append(_call_for(url, lab.choose(2.5, 12.0)).quantile(0.99))
             time.sleep(_REST_S)
             note = (
-                f"each hostile request on a connection of its own; it really were {', '.join(notes)} a second;"
+                f"each hostile request on a connection of its own; sent were {', '.join(notes)} a second;"
                 f" alone it is {Unit.SECONDS.show(statistics.median(alone))}"
             )
             # No baseline: by how many times a callback may be slower than with nothing to do, nobody asks.
