@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -86,15 +87,22 @@ class Browser:
             raise BrowserError("Chromium ended before it was ready")
 
     def close(self) -> None:
-        """End it, with all of its processes."""
-        self.process.terminate()
+        """End it, with all of its processes: what was started may be a script that waits for the browser."""
+        self._send("SIGTERM")
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self._send("SIGKILL")
             self.process.wait()
         assert self.process.stderr is not None
         self.process.stderr.close()
+
+    def _send(self, name: str) -> None:
+        if sys.platform == "win32":
+            self.process.terminate()
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, getattr(signal, name))
 
     @contextlib.asynccontextmanager
     async def open_tab(

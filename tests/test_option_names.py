@@ -148,13 +148,13 @@ def test_a_resume_that_is_named_works_as_typed(cli: Cli) -> None:
     """What an interrupted run of a profile names can be typed: it finishes the job with the same profile."""
     kie = next(name for name in PROVIDERS.names if name != PROVIDERS.default.name)
     Path(cli.environ["SUNO_COVER_CONFIG"]).write_text(f'[profiles.work]\nprovider = "{kie}"\n')
-    run = cli.run("generate", "--sandbox", "slow", "--profile", "work", "--timeout", "0.2", "--no-tunnel")
-    assert run.code == 8
+    run = cli.run("generate", "--sandbox", "slow", "--profile", "work", "--timeout", "0.01", "--no-tunnel")
+    assert run.code == 8, run.stderr
     (line,) = [line for line in run.stderr.splitlines() if "Go on with: " in line]
     command = line.partition("Go on with: ")[2].split()
     assert command[1:5] == ["resume", "--sandbox", "--profile", "work"]
-    told = cli.run(
-        "generate", "--sandbox", "slow", "--profile", "work", "--timeout", "0.2", "--no-tunnel", "--json"
-    )
-    assert told.objects[0]["error"]["hint"] == f"Go on with: {' '.join(command)}"
+    # One that never ends, and in another journal: resume would wait for it.
+    words = ("generate", "--sandbox", "sandbox-stuck", "--profile", "work", "--timeout", "0.2", "--no-tunnel")
+    told = cli.run(*words, "--json", SUNO_COVER_STATE_DIR=str(cli.cwd / "other"))
+    assert told.objects[0]["error"]["hint"] == f"Go on with: {' '.join(command)}".replace("slow", "sandbox-stuck")
     assert cli.run(*command[1:]).code == 0
