@@ -157,4 +157,4 @@ def test_a_resume_that_is_named_works_as_typed(cli: Cli) -> None:
     words = ("generate", "--sandbox", "sandbox-stuck", "--profile", "work", "--timeout", "0.2", "--no-tunnel")
     told = cli.run(*words, "--json", SUNO_COVER_STATE_DIR=str(cli.cwd / "other"))
     assert told.objects[0]["error"]["hint"] == f"Go on with: {' '.join(command)}".replace("slow", "sandbox-stuck")
-    assert cli.run(*command[1:]).code == 0
+    assert cli.run(*command[1:], "--poll-interval", "0.3").code == 0
