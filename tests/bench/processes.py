@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from tests.bench.lab import BenchError, NotHereError
 
 _KIB = 1024
+_LOOK_EVERY_S = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,15 @@ def usage_of(pid: int) -> Usage:
 
 def wait_for_usage(child: "subprocess.Popen[Any]") -> tuple[int, int]:
     """Wait for the end of a child; return its exit code and the most memory it ever had, in bytes."""
-    _, status, used = os.wait4(child.pid, 0)
+    peak_bytes = 0
+    while sys.platform.startswith("linux") and not (ended := os.wait4(child.pid, os.WNOHANG))[0]:
+        # What wait4 tells at the end counts what this process had when it started the child.
+        with suppress(BenchError, KeyError):  # it has ended this moment
+            peak_bytes = usage_of(child.pid).peak_bytes
+        time.sleep(_LOOK_EVERY_S)
+    if not sys.platform.startswith("linux"):
+        ended = os.wait4(child.pid, 0)
+    _, status, used = ended
     child.returncode = os.waitstatus_to_exitcode(status)
     # Linux counts in KiB, macOS in bytes.
-    return child.returncode, used.ru_maxrss * (1 if sys.platform == "darwin" else _KIB)
+    return child.returncode, peak_bytes or used.ru_maxrss * (1 if sys.platform == "darwin" else _KIB)
