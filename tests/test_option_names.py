@@ -158,3 +158,16 @@ def test_a_resume_that_is_named_works_as_typed(cli: Cli) -> None:
     told = cli.run(*words, "--json", SUNO_COVER_STATE_DIR=str(cli.cwd / "other"))
     assert told.objects[0]["error"]["hint"] == f"Go on with: {' '.join(command)}".replace("slow", "sandbox-stuck")
     assert cli.run(*command[1:], "--poll-interval", "0.3").code == 0
+
+
+@pytest.mark.parametrize("has_other_key", [False, True])
+def test_a_profile_without_a_key_is_told_how_to_get_one(cli: Cli, has_other_key: bool) -> None:
+    """The command that keeps a key names the profile that lacks it, also beside a key of another provider."""
+    kie = next(name for name in PROVIDERS.names if name != PROVIDERS.default.name)
+    config = Path(cli.environ["SUNO_COVER_CONFIG"])
+    other = 'api-key = "kkkkkkkkkkkkkkkkkkkk"' if has_other_key else ""
+    config.write_text(f'{other}\n[profiles.work]\nprovider = "{kie}"\n')
+    config.chmod(0o600)
+    run = cli.run("generate", "x", "--profile", "work")
+    assert run.code == 4, run.stderr
+    assert "suno-cover config set --profile work api-key -" in run.stderr

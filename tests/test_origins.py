@@ -1,6 +1,9 @@
 """Jobs whose service is no more, or was this program itself: commands find the right one, or say what is gone."""
 
+import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,18 @@ async def test_a_job_of_the_built_in_sandbox_is_known_as_one(cli: Cli, environ: 
         assert [Path(line).parent.name for line in waited.lines] == [task_id, task_id]
         status = await cli.run_beside("status", name, **environ)
         assert (status.code, status.lines[0]) == (0, "succeeded"), status.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+async def test_what_an_interrupted_wait_names_finishes_a_job_of_the_sandbox(cli: Cli) -> None:
+    """Ctrl-C ends a wait for a job of the built-in sandbox with the command that goes on with it."""
+    task_id = await left_by(cli, "--sandbox", name="sandbox-stuck")
+    child = await cli.begin("wait", task_id, "--events")
+    while json.loads(await child.stdout.readline())["type"] != "job_polled":
+        pass
+    child.send_signal(signal.SIGINT)
+    _, stderr = await child.communicate()
+    assert b"Go on with: suno-cover resume --sandbox\n" in stderr
 
 
 @pytest.mark.parametrize("has_environ", [False, True])

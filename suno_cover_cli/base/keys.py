@@ -98,6 +98,10 @@ def _kept_for(where: Sources) -> str:
     return str(table.get("provider", where.providers.default.name)).strip().lower()
 
 
+def _set_key(profile: str | None) -> str:
+    return f"suno-cover config set{f' --profile {clean(profile, 60)}' if profile else ''} api-key -"
+
+
 def _no_key(provider: Provider, where: Sources, base_url: str) -> KeyRefusedError:
     name, variable = provider.name, provider.key_variable
     others = (one for one in where.providers.known if one.key_variable != variable)
@@ -107,14 +111,14 @@ def _no_key(provider: Provider, where: Sources, base_url: str) -> KeyRefusedErro
         hint = f"{other.key_variable} is set: use --provider {other.name}, or set {variable} for {provider.name}."
     elif where.config.section(where.profile).get("api-key"):
         hint = (
-            f"The api-key in {where.config.path} is for {clean(_kept_for(where), 20)}; one for {name} can be "
-            f"kept in a profile: suno-cover config set --profile {name} provider {name}, then api-key."
+            f"The api-key in {where.config.path} is for {clean(_kept_for(where), 20)}; keep one for {name} in a "
+            f"profile: {_set_key(where.profile or name)}{'' if where.profile else f', then add --profile {name}'}"
         )
     elif is_loopback_url(base_url):
         hint = f"It is a service on this machine: suno-cover sandbox prints its key; then export {variable}=..."
     else:
         hint = (
-            f"Get one at {provider.key_page}, then: export {variable}=... or suno-cover config set api-key -  "
+            f"Get one at {provider.key_page}, then: export {variable}=... or {_set_key(where.profile)}  "
             "(or try everything without one: suno-cover generate --sandbox ID)"
         )
     return KeyRefusedError(f"there is no API key: {variable} is not set", code="no_key", hint=hint)

@@ -85,6 +85,8 @@ def prepare_listed_jobs(
     ids = _sorted_out(ids, settings.state_dir / "journal.sqlite3", options, context)
     if not options.submits and not options.sandbox:
         options = dataclasses.replace(options, sandbox=are_of_sandbox(ids.ids, settings))
+        if options.sandbox:
+            unfinished.resume_command = "suno-cover resume --sandbox"
     start = prepare_jobs(context, options)
     check_output_folder(start.settings.output)
     failed_to = open_failed_to(options.failed_to)
