@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ import pytest
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 _PROBE = Path(__file__).parent / "pages" / "probe.js"
 _WAIT_S = 15.0
+_CLOSING_S = 5.0
+_LOOK_EVERY_S = 0.02
 _ARGUMENTS = (
     "--headless",
     "--no-sandbox",
@@ -89,20 +92,25 @@ class Browser:
     def close(self) -> None:
         """End it, with all of its processes: what was started may be a script that waits for the browser."""
         self._send("SIGTERM")
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._send("SIGKILL")
-            self.process.wait()
+        end_s = time.monotonic() + _CLOSING_S
+        # The script may be gone before the browser is, which still writes into its profile then.
+        while (self.process.poll() is None or self._send("0")) and time.monotonic() < end_s:
+            time.sleep(_LOOK_EVERY_S)
+        self._send("SIGKILL")
+        self.process.wait()
         assert self.process.stderr is not None
         self.process.stderr.close()
 
-    def _send(self, name: str) -> None:
+    def _send(self, name: str) -> bool:
+        """Send a signal to all of its processes, ``0`` for none; tell whether there is one left."""
         if sys.platform == "win32":
             self.process.terminate()
-        else:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, getattr(signal, name))
+            return False
+        try:
+            os.killpg(self.process.pid, 0 if name == "0" else getattr(signal, name))
+        except ProcessLookupError:
+            return False
+        return True
 
     @contextlib.asynccontextmanager
     async def open_tab(
