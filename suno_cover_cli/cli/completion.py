@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from suno_cover_cli.base.text import did_you_mean
+from suno_cover_cli.options.declare import Command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,9 @@ def completion(options: CompletionOptions) -> None:
         raise typer.BadParameter(f"there is no script for {options.what}. {near}Use {', '.join(words)}.")
     else:
         typer.echo(script_of(options.what), nl=False)
+
+
+COMMAND = Command(completion)
 
 
 def _install(shell: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from suno_cover_cli.base.settings_table import FILE_KEYS, KNOWN_KEYS, SECRET_FILE_KEYS, SETTINGS, VARIABLES
-from suno_cover_cli.options.declare import add_command
+from suno_cover_cli.options.declare import Command, CommandGroup
 from suno_cover_cli.options.groups import JsonOptions, ProfileOptions
 
 if TYPE_CHECKING:
@@ -60,22 +60,6 @@ class ShownSetting:
         return self.value if self.value is not None else "(not set)"
 
 
-def add_config(app: typer.Typer) -> None:
-    """Add the group of commands to the application."""
-    group = typer.Typer(
-        name="config",
-        no_args_is_help=True,
-        help="Look at the settings file, and change it.\n\n"
-        "A flag overrides an environment variable, which overrides the file, which overrides the default.",
-    )
-    add_command(group, show)
-    group.command()(path)
-    group.command()(init)
-    add_command(group, set_, name="set")
-    add_command(group, unset)
-    app.add_typer(group)
-
-
 def show(options: ShowOptions) -> None:
     """Show every setting in force and where it comes from; keys are never shown."""
     _run(lambda context: show_settings(context, options.profile), is_json=options.json)
@@ -102,6 +86,19 @@ def set_(options: SetOptions) -> None:
 def unset(options: KeyOptions) -> None:
     """Take one setting out of the file again."""
     _run(lambda context: unset_one(context, options.key, options.profile))
+
+
+COMMAND = CommandGroup(
+    "Look at the settings file, and change it.\n\n"
+    "A flag overrides an environment variable, which overrides the file, which overrides the default.",
+    {
+        "show": Command(show),
+        "path": Command(path),
+        "init": Command(init),
+        "set": Command(set_),
+        "unset": Command(unset),
+    },
+)
 
 
 def _run(step: "Callable[[Context], None]", *, is_json: bool = False) -> NoReturn:

@@ -4,6 +4,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from suno_cover_cli.options.declare import Command
 from suno_cover_cli.options.groups import JsonOptions, ServiceOptions
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ def show_credits(options: CreditsOptions) -> None:
     from suno_cover_cli.wiring.runner import run_command
 
     run_command(lambda context: fetch_credits(options, context), is_json=options.json)
+
+
+COMMAND = Command(show_credits)
 
 
 def fetch_credits(options: CreditsOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":

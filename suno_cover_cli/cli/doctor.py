@@ -1,6 +1,7 @@
 """``doctor``: look at everything a job needs, change nothing, name the fix."""
 
 from suno_cover_cli.doctor.options import DoctorOptions
+from suno_cover_cli.options.declare import Command
 
 
 def doctor(options: DoctorOptions) -> None:
@@ -12,3 +13,6 @@ def doctor(options: DoctorOptions) -> None:
     from suno_cover_cli.wiring.runner import run_command
 
     run_command(lambda context: examine(options, context), is_json=options.json)
+
+
+COMMAND = Command(doctor)

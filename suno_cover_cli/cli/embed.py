@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suno_cover_cli.options.declare import OUTPUT
+from suno_cover_cli.options.declare import OUTPUT, Command
 from suno_cover_cli.options.groups import JsonOptions
 
 if TYPE_CHECKING:
@@ -68,6 +68,9 @@ def embed(options: EmbedOptions) -> None:
     from suno_cover_cli.wiring.runner import run_command
 
     run_command(lambda context: prepare_embed(options, context), is_json=options.json)
+
+
+COMMAND = Command(embed)
 
 
 def prepare_embed(options: EmbedOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suno_cover_cli.options.declare import OUTPUT
+from suno_cover_cli.options.declare import OUTPUT, Command
 from suno_cover_cli.options.groups import JsonOptions
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ def export(options: ExportOptions) -> None:
     from suno_cover_cli.wiring.runner import run_command
 
     run_command(lambda context: prepare_export(options, context), is_json=options.json)
+
+
+COMMAND = Command(export)
 
 
 def prepare_export(options: ExportOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from suno_cover_cli.options.declare import Command
 from suno_cover_cli.options.groups import JsonOptions, PortOptions, ProfileOptions
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ def gallery(options: GalleryOptions) -> None:
     from suno_cover_cli.wiring.runner import run_command
 
     run_command(lambda context: prepare_gallery(options, context), is_json=options.json)
+
+
+COMMAND = Command(gallery)
 
 
 def prepare_gallery(options: GalleryOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from suno_cover_cli.options.declare import Command
 from suno_cover_cli.options.groups import JobCommandOptions
 
 
@@ -30,3 +31,6 @@ def generate(options: GenerateOptions) -> None:
     from suno_cover_cli.wiring.listed_jobs import run_listed_jobs
 
     run_listed_jobs(options)
+
+
+COMMAND = Command(generate)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from suno_cover_cli.options.declare import Command
 from suno_cover_cli.options.groups import JsonOptions, ProfileOptions
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ def history(options: HistoryOptions) -> None:
     from suno_cover_cli.wiring.runner import run_command
 
     run_command(lambda context: prepare_history(options, context), is_json=options.json)
+
+
+COMMAND = Command(history)
 
 
 def prepare_history(options: HistoryOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":

@@ -1,6 +1,7 @@
 """``listen``: show callbacks as they arrive, record them, send them on."""
 
 from suno_cover_cli.listen.options import ListenOptions
+from suno_cover_cli.options.declare import Command
 
 
 def listen(options: ListenOptions) -> None:
@@ -27,3 +28,6 @@ def listen(options: ListenOptions) -> None:
         is_json=options.json,
         on_interrupt=unfinished.describe,
     )
+
+
+COMMAND = Command(listen, runs_program=True)

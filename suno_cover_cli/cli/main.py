@@ -1,7 +1,8 @@
-"""The command line: the application, its version and its usage errors. Each command has a module beside this one.
+"""The command line: the application, its version and its usage errors. Each module beside this one is a command.
 
-Nothing here, nor at the top of a command's module, imports more than Typer, the options and light parts of the
-base: ``--help``, ``--version`` and TAB answer before any command's parts are loaded. Its body imports the rest.
+A command is added by its file alone, whose ``COMMAND`` says what it is. Nothing here, nor at the top of such a
+file, imports more than Typer, the options and light parts of the base: ``--help``, ``--version`` and TAB answer
+before any command's parts are loaded. Its body imports the rest.
 """
 
 import atexit
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from suno_cover_cli.options.mistakes import UsageMistake
 
 PROGRAM = "suno-cover"
+_ORDER = (
+    *("generate", "wait", "resume", "status", "history", "gallery", "credits", "pick", "export", "embed"),
+    *("listen", "trigger", "replay", "verify", "sandbox", "doctor", "completion", "config"),
+)
+"""The commands in the order of ``--help``; one that is not named here stands at the end."""
+
 _PANELS_COLUMNS = 80
 _HYPHEN = "\ue000"  # stands for one at which no line is broken
 
@@ -69,7 +76,9 @@ def _run_parser(words: list[str]) -> int:
         mistakes.write_line("hint", said)
     try:
         is_narrow = columns_of(sys.stdout, os.environ) < _PANELS_COLUMNS
-        run = narrow_command() if is_narrow else build_app()
+        # The others' options need not be read for a command that is named.
+        only = words[0] if words and words[0] in _command_names() else ""
+        run = narrow_command(only) if is_narrow else build_app(only)
         code = run(words, prog_name=PROGRAM, standalone_mode=False)
     except mistakes.ParserError as error:
         if not str(error):
@@ -83,13 +92,18 @@ def _run_parser(words: list[str]) -> int:
     return code if isinstance(code, int) else ExitCode.OK
 
 
-def build_app(*, has_panels: bool = True) -> "typer.Typer":
-    """Put the application together from its groups of commands.
+def build_app(only: str = "", *, has_panels: bool = True) -> "typer.Typer":
+    """Put the application together from its commands.
 
     Args:
+        only: Name of the one that is to be run; empty for all of them.
         has_panels: The help has columns in panels; without them every name is whole on the narrowest terminal.
     """
+    from importlib import import_module
+
     import typer
+
+    from suno_cover_cli.options.declare import add_command
 
     app = typer.Typer(
         name=PROGRAM,
@@ -112,59 +126,30 @@ def build_app(*, has_panels: bool = True) -> "typer.Typer":
             _print_version()
             raise typer.Exit
 
-    _add_commands(app)
+    for name in [only] if only else _command_names():
+        add_command(app, name, import_module(f"suno_cover_cli.cli.{name}").COMMAND)
     return app
 
 
-def _add_commands(app: "typer.Typer") -> None:
-    """Add every command, in the order of ``--help``."""
-    from suno_cover_cli.cli.completion import completion
-    from suno_cover_cli.cli.config import add_config
-    from suno_cover_cli.cli.credits import show_credits
-    from suno_cover_cli.cli.doctor import doctor
-    from suno_cover_cli.cli.embed import embed
-    from suno_cover_cli.cli.export import export
-    from suno_cover_cli.cli.gallery import gallery
-    from suno_cover_cli.cli.generate import generate
-    from suno_cover_cli.cli.history import history
-    from suno_cover_cli.cli.listen import listen
-    from suno_cover_cli.cli.pick import pick
-    from suno_cover_cli.cli.replay import replay
-    from suno_cover_cli.cli.resume import resume
-    from suno_cover_cli.cli.sandbox import sandbox
-    from suno_cover_cli.cli.status import status
-    from suno_cover_cli.cli.trigger import trigger
-    from suno_cover_cli.cli.verify import verify
-    from suno_cover_cli.cli.wait import wait
-    from suno_cover_cli.options.declare import add_command
+def _command_names() -> list[str]:
+    """Return the commands, each a module beside this one, in the order of ``--help``."""
+    from pkgutil import iter_modules
 
-    # What follows the first word that is not an option belongs to the command that is to be run.
-    runs_program = {"allow_interspersed_args": False}
-    add_command(app, generate)
-    add_command(app, wait)
-    add_command(app, resume)
-    add_command(app, status)
-    add_command(app, history)
-    add_command(app, gallery)
-    add_command(app, show_credits, name="credits")
-    add_command(app, pick)
-    add_command(app, export)
-    add_command(app, embed)
-    add_command(app, listen, context_settings=runs_program)
-    add_command(app, trigger)
-    add_command(app, replay)
-    add_command(app, verify)
-    add_command(app, sandbox, context_settings=runs_program)
-    add_command(app, doctor)
-    add_command(app, completion)
-    add_config(app)
+    from suno_cover_cli import cli
+
+    found = {module.name for module in iter_modules(cli.__path__)} - {"main"}
+    return [name for name in _ORDER if name in found] + sorted(found - set(_ORDER))
 
 
-def narrow_command() -> Any:
-    """Return the application as a command whose help is whole on a narrow terminal: no panels, no broken words."""
+def narrow_command(only: str = "") -> Any:
+    """Return the application as a command whose help is whole on a narrow terminal: no panels, no broken words.
+
+    Args:
+        only: See :func:`build_app`.
+    """
     import typer
 
-    root = typer.main.get_command(build_app(has_panels=False))
+    root = typer.main.get_command(build_app(only, has_panels=False))
     context_class: Any = root.context_class
     formatter_class: Any = context_class.formatter_class
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from suno_cover_cli.options.declare import Command
 from suno_cover_cli.options.groups import JsonOptions
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def pick(options: PickOptions) -> None:
     from suno_cover_cli.wiring.runner import run_command
 
     run_command(lambda context: prepare_pick(options, context), is_json=options.json)
+
+
+COMMAND = Command(pick)
 
 
 def prepare_pick(options: PickOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":

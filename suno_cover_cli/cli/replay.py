@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from suno_cover_cli.options.declare import Command
 from suno_cover_cli.options.groups import JsonOptions, ProfileOptions, ReceiverOptions
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def replay(options: ReplayOptions) -> None:
     from suno_cover_cli.wiring.runner import run_command
 
     run_command(lambda context: prepare_replay(options, context), is_json=options.json)
+
+
+COMMAND = Command(replay)
 
 
 def prepare_replay(options: ReplayOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":

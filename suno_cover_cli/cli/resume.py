@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from suno_cover_cli.options.declare import Command
 from suno_cover_cli.options.groups import CallbackOptions, JobCommandOptions, OutputOptions
 
 
@@ -47,3 +48,6 @@ def resume(options: ResumeOptions) -> None:
         is_quiet=options.quiet,
         on_interrupt=unfinished.describe,
     )
+
+
+COMMAND = Command(resume)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suno_cover_cli.options.declare import duration
+from suno_cover_cli.options.declare import Command, duration
 from suno_cover_cli.options.groups import PortOptions, WebhookKeyOptions
 
 if TYPE_CHECKING:
@@ -87,6 +87,9 @@ def sandbox(options: SandboxOptions) -> None:
     if options.command:
         stand_behind_init()
     run_command(lambda context: prepare_sandbox(options, context))
+
+
+COMMAND = Command(sandbox, runs_program=True)
 
 
 def prepare_sandbox(options: SandboxOptions, context: "Context") -> Coroutine[Any, Any, int]:

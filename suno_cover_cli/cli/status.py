@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from suno_cover_cli.options.declare import Command
 from suno_cover_cli.options.groups import JsonOptions, ServiceOptions
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ def status(options: StatusOptions) -> None:
     from suno_cover_cli.wiring.runner import run_command
 
     run_command(lambda context: read_status(options, context), is_json=options.json)
+
+
+COMMAND = Command(status)
 
 
 def read_status(options: StatusOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":

@@ -8,6 +8,7 @@ import typer
 
 from suno_cover_cli.base.text import clean, did_you_mean
 from suno_cover_cli.callbacks.sample_names import SampleName
+from suno_cover_cli.options.declare import Command
 from suno_cover_cli.options.groups import JsonOptions, ReceiverOptions, WebhookKeyOptions
 
 if TYPE_CHECKING:
@@ -101,6 +102,9 @@ def trigger(options: TriggerOptions) -> None:
     from suno_cover_cli.wiring.runner import run_command
 
     run_command(lambda context: prepare_trigger(options, context), is_json=options.json)
+
+
+COMMAND = Command(trigger)
 
 
 def prepare_trigger(options: TriggerOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":

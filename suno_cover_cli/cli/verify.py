@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suno_cover_cli.options.declare import duration
+from suno_cover_cli.options.declare import Command, duration
 from suno_cover_cli.options.groups import JsonOptions, WebhookKeyOptions
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ def verify(options: VerifyOptions) -> None:
     from suno_cover_cli.wiring.runner import run_command
 
     run_command(lambda context: prepare_verification(options, context), is_json=options.json)
+
+
+COMMAND = Command(verify)
 
 
 def prepare_verification(options: VerifyOptions, context: "Context") -> "Coroutine[Any, Any, ExitCode]":

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from suno_cover_cli.options.declare import Command
 from suno_cover_cli.options.groups import CallbackOptions, JobCommandOptions
 
 
@@ -30,3 +31,6 @@ def wait(options: WaitOptions) -> None:
     from suno_cover_cli.wiring.listed_jobs import run_listed_jobs
 
     run_listed_jobs(options)
+
+
+COMMAND = Command(wait)

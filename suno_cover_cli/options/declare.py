@@ -5,10 +5,10 @@ for the code. A class that inherits more than its command offers names the rest 
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from operator import itemgetter
-from typing import Annotated, Any, TypeVar, get_origin
+from typing import Annotated, Any, NamedTuple, TypeVar, get_origin
 
 import typer
 from typer.models import OptionInfo, ParameterInfo
@@ -60,29 +60,54 @@ def setting_option(name: str, *short: str, panel: str, hidden: bool = False) -> 
     return found
 
 
-def add_command(
-    app: typer.Typer, body: Callable[[Any], None], *, name: str | None = None, **settings: Any
-) -> None:
-    """Add a command to an application.
+class Command(NamedTuple):
+    """What a command is; its name is that of its module.
 
-    Args:
-        app: The application.
-        body: Does the work. Its only parameter is called ``options`` and annotated with the dataclass of its
-            options; its docstring is the help.
-        name: Of the command, when it is not the function's.
-        **settings: For ``typer.Typer.command``.
+    Attributes:
+        body: Does the work. Its only parameter, if it has one, is called ``options`` and annotated with the
+            dataclass of its options; its docstring is the help.
+        runs_program: What follows the first word that is not an option belongs to the program that it runs.
     """
-    declared = body.__annotations__["options"]
+
+    body: Callable[..., None]
+    runs_program: bool = False
+
+
+class CommandGroup(NamedTuple):
+    """Commands below one name, such as ``config set``.
+
+    Attributes:
+        help: Of all of them.
+        commands: By their names, in the order of ``--help``.
+    """
+
+    help: str
+    commands: Mapping[str, Command]
+
+
+def add_command(app: typer.Typer, name: str, command: Command | CommandGroup) -> None:
+    """Add a command, or a group of them, to an application."""
+    if isinstance(command, CommandGroup):
+        group = typer.Typer(name=name, no_args_is_help=True, help=command.help)
+        for below, one in command.commands.items():
+            add_command(group, below, one)
+        app.add_typer(group)
+        return
+    body = command.body
+    declared = body.__annotations__.get("options")
 
     def run(**given: Any) -> None:
-        body(declared(**given))
+        if declared is None:
+            body()
+        else:
+            body(declared(**given))
 
-    parameters = _parameters_of(declared)
+    parameters = [] if declared is None else _parameters_of(declared)
     run.__name__ = body.__name__
     run.__doc__ = body.__doc__
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
-    app.command(name or body.__name__, **settings)(run)
+    app.command(name, context_settings={"allow_interspersed_args": not command.runs_program})(run)
 
 
 def _parameters_of(declared: type) -> list[inspect.Parameter]:
