@@ -16,7 +16,7 @@ from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import SunoCoverError
 from suno_cover_cli.base.providers import PROVIDERS
 from suno_cover_cli.options.groups import JobCommandOptions
-from suno_cover_cli.tunnels.kinds import TUNNELS
+from suno_cover_cli.tunnels.kinds import load_kinds
 from suno_cover_cli.ui.output import Output, Streams
 from suno_cover_cli.wiring.context import Context
 from suno_cover_cli.wiring.jobs import Unfinished
@@ -143,7 +143,7 @@ class InProcess:
     def __init__(self, tmp_path: Path) -> None:
         self.covers = tmp_path / "covers"
         self.providers = PROVIDERS
-        self.tunnels = TUNNELS
+        self.tunnels = load_kinds()
         self.environ = {
             "SUNO_COVER_STATE_DIR": str(tmp_path / "state"),
             "SUNO_COVER_CONFIG": str(tmp_path / "config.toml"),

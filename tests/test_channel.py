@@ -12,7 +12,7 @@ from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.events import TunnelFailed, TunnelLost, TunnelOpened, TunnelRestored
 from suno_cover_cli.tunnels.channel import HEARTBEAT_S, CallbackChannel
-from suno_cover_cli.tunnels.kinds import PublicUrl
+from suno_cover_cli.tunnels.choice import PublicUrl
 from suno_cover_cli.tunnels.probe import HttpProbe
 from tests.channel_fixtures import LISTENER, URL, Notebook, ScriptedProbe, ScriptedTunnel, refusal, scene
 from tests.clocks import ScaledClock

@@ -96,13 +96,15 @@ SHARED = {
     "callbacks.signature": {"senders", "listen"},
     "images.kinds": {"release"},
     "journal.history": {"ui"},
+    "tunnels.kinds": {"options"},
+    "options.declare": {"tunnel"},
 }
 
 # The sandbox imitates the service from its contract: of the client it may know only this.
 SANDBOX_KNOWS = {"base.clock", "base.errors", "base.exits", "base.text"}
 
 OWNERS = {
-    "typer": ("cli.*", "options.*", "listen.options", "doctor.options"),
+    "typer": ("cli.*", "options.*", "listen.options", "doctor.options", "tunnels.kinds"),
     "rich": ("ui.screen", "ui.preview_encoder"),
     "textual_image": ("ui.preview_encoder",),
     "pyngrok": ("tunnels.ngrok*",),

@@ -35,7 +35,7 @@ from suno_cover_cli.callbacks.signature import check_signature, sign
 from suno_cover_cli.cli.credits import CreditsOptions, fetch_credits
 from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.sandbox.service import IMITATIONS
-from suno_cover_cli.tunnels.kinds import TUNNELS
+from suno_cover_cli.tunnels.kinds import load_kinds
 from suno_cover_cli.wiring.jobs import Unfinished
 from suno_cover_cli.wiring.listed_jobs import prepare_listed_jobs
 from tests.cli_fixtures import Cli, InProcess
@@ -218,7 +218,7 @@ def secrets_of(providers: Providers) -> dict[str, str]:
 
 def secret_variables(providers: Providers) -> tuple[str, ...]:
     """Return what a run that knows these providers keeps from children."""
-    return (*providers.key_variables, WEBHOOK_KEY_VARIABLE, *TUNNELS.secret_variables)
+    return (*providers.key_variables, WEBHOOK_KEY_VARIABLE, *load_kinds().secret_variables)
 
 
 @pytest.mark.parametrize("provider", KNOWN.known, ids=KNOWN.names)

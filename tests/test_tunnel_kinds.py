@@ -22,7 +22,8 @@ from suno_cover_cli.doctor.report import examine
 from suno_cover_cli.journal.rows import options_text, read_options
 from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.sandbox.app import Sandbox
-from suno_cover_cli.tunnels.kinds import TUNNELS, TunnelKinds
+from suno_cover_cli.tunnels.choice import TunnelKinds
+from suno_cover_cli.tunnels.kinds import load_kinds
 from suno_cover_cli.tunnels.tunnel import Tunnel, TunnelChange, TunnelCheck, TunnelKind, TunnelRequest
 from suno_cover_cli.wiring.callbacks import kept_tunnel_options, restore_tunnel_options
 from suno_cover_cli.wiring.context import Context
@@ -134,7 +135,7 @@ class Relay(TunnelKind):
 def relay(in_process: InProcess) -> Relay:
     """Have it known to the commands of the test alone."""
     kind = Relay()
-    in_process.tunnels = TunnelKinds((kind, *TUNNELS.known))
+    in_process.tunnels = TunnelKinds((kind, *load_kinds().known))
     return kind
 
 

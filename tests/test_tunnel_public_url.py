@@ -3,7 +3,7 @@
 import pytest
 
 from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.tunnels.kinds import PublicUrl
+from suno_cover_cli.tunnels.choice import PublicUrl
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from aiohttp import web
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.providers import without_secrets
 from suno_cover_cli.base.text import Secret
-from suno_cover_cli.tunnels.kinds import TUNNELS
+from suno_cover_cli.tunnels.kinds import load_kinds
 from suno_cover_cli.tunnels.ngrok.tunnel import NgrokTunnel
 from suno_cover_cli.tunnels.tunnel import TunnelRequest
 from tests.standins.install_ngrok import install
@@ -216,7 +216,7 @@ class TunnelMaker:
     ) -> NgrokTunnel:
         """Make one; ``more`` are further fields of :class:`TunnelRequest`."""
         environ = {**os.environ, **({} if token is None else {"NGROK_AUTHTOKEN": token})}
-        secret = ("SUNO_API_KEY", "SUNO_WEBHOOK_KEY", *TUNNELS.secret_variables)
+        secret = ("SUNO_API_KEY", "SUNO_WEBHOOK_KEY", *load_kinds().secret_variables)
         arguments: dict[str, Any] = {
             "options": {
                 "domain": domain,

@@ -68,10 +68,10 @@ COMMANDS: dict[str, Command] = {
             Option(
                 names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
             ),
-            Option(names=("--listen-host",), kind="", meaning="Listener's address"),
-            Option(names=("--listen-port",), kind="", meaning="Listener's port, 0 for any"),
             Option(names=("--domain",), kind="", meaning="Domain of your own for the tunnel"),
             Option(names=("--ngrok-path",), kind="files", meaning="ngrok agent to use"),
+            Option(names=("--listen-host",), kind="", meaning="Listener's address"),
+            Option(names=("--listen-port",), kind="", meaning="Listener's port, 0 for any"),
             Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
@@ -324,10 +324,10 @@ COMMANDS: dict[str, Command] = {
             Option(
                 names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
             ),
-            Option(names=("--listen-host",), kind="", meaning="Listener's address"),
-            Option(names=("--listen-port",), kind="", meaning="Listener's port, 0 for any"),
             Option(names=("--domain",), kind="", meaning="Domain of your own for the tunnel"),
             Option(names=("--ngrok-path",), kind="files", meaning="ngrok agent to use"),
+            Option(names=("--listen-host",), kind="", meaning="Listener's address"),
+            Option(names=("--listen-port",), kind="", meaning="Listener's port, 0 for any"),
             Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
             Option(names=("--path",), kind="", meaning="Receive on this path instead of a secret one"),
             Option(
@@ -429,10 +429,10 @@ COMMANDS: dict[str, Command] = {
             Option(
                 names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
             ),
-            Option(names=("--listen-host",), kind="", meaning="Listener's address"),
-            Option(names=("--listen-port",), kind="", meaning="Listener's port, 0 for any"),
             Option(names=("--domain",), kind="", meaning="Domain of your own for the tunnel"),
             Option(names=("--ngrok-path",), kind="files", meaning="ngrok agent to use"),
+            Option(names=("--listen-host",), kind="", meaning="Listener's address"),
+            Option(names=("--listen-port",), kind="", meaning="Listener's port, 0 for any"),
             Option(names=("--webhook-key-file",), kind="files", meaning="Key that signs callbacks"),
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),

@@ -13,7 +13,7 @@ from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.callbacks.samples import build_sample
 from suno_cover_cli.callbacks.targets import Target
 from suno_cover_cli.doctor.checks import Doctor, Finding, Subject, failed, passed, skipped, warned
-from suno_cover_cli.tunnels.kinds import DIRECT
+from suno_cover_cli.tunnels.choice import DIRECT
 from suno_cover_cli.tunnels.tunnel import TunnelCheck
 from suno_cover_cli.wiring.callbacks import choose_tunnel, open_channel, refuse_malformed_proxy
 

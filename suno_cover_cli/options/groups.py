@@ -12,6 +12,7 @@ import typer
 from suno_cover_cli.base.providers import PROVIDERS, WEBHOOK_KEY_VARIABLE
 from suno_cover_cli.base.settings_table import JOB_TIMEOUT_S
 from suno_cover_cli.options.declare import CALLBACK, OUTPUT, SERVICE, duration, setting_option
+from suno_cover_cli.tunnels.kinds import KindOptions
 
 _KEY_VARIABLES = " or ".join(PROVIDERS.key_variables)
 _SIGNING = ", ".join(provider.name for provider in PROVIDERS.signing())
@@ -101,18 +102,9 @@ class CallbackModeOptions(TunnelChoiceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TunnelOptions:
-    """How callbacks reach the listener."""
+class TunnelOptions(KindOptions):
+    """How callbacks reach the listener; what belongs to one kind of tunnel is declared with the kinds."""
 
-    public_url: Annotated[
-        str | None,
-        typer.Option(
-            "--public-url",
-            metavar="URL",
-            help="An address of your own that leads to the listener, instead of ngrok.",
-            rich_help_panel=CALLBACK,
-        ),
-    ] = None
     listen_host: Annotated[
         str, typer.Option("--listen-host", metavar="HOST", help="Listener's address.", rich_help_panel=CALLBACK)
     ] = "127.0.0.1"
@@ -127,16 +119,6 @@ class TunnelOptions:
             rich_help_panel=CALLBACK,
         ),
     ] = 0
-    domain: Annotated[str | None, setting_option("domain", panel=CALLBACK)] = None
-    ngrok_path: Annotated[
-        str | None,
-        typer.Option(
-            "--ngrok-path",
-            metavar="FILE",
-            help="ngrok agent to use. (env: PYNGROK_NGROK_PATH)",
-            rich_help_panel=CALLBACK,
-        ),
-    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,87 +1,49 @@
-"""The kinds of tunnel as a table, which of them a run takes, and the two that need nothing opened.
+"""The kinds of tunnel: their options and their order. All that is to be said of a new kind outside its own file.
 
-The choice, the tokens that child processes must not see, what ``doctor`` asks and the list of versions follow from
-:data:`TUNNELS`.
+The choice, the tokens that child processes must not see, what ``doctor`` asks, the list of versions and what the
+journal keeps for a restart follow from here. Light: every ``--help`` reads the options, and no kind is loaded
+before :func:`load_kinds`.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
-from suno_cover_cli.tunnels.ngrok import NGROK
-from suno_cover_cli.tunnels.tunnel import Tunnel, TunnelKind, TunnelRequest, checked_public_url
+import typer
 
+from suno_cover_cli.options.declare import CALLBACK, setting_option
 
-class PublicUrl(Tunnel):
-    """An address that already leads to the listener (``--public-url``): nothing to open or close.
-
-    Whether it really leads there is for a probe to tell.
-
-    Raises:
-        UsageError: Neither https nor http on loopback, or no URL at all.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = checked_public_url(url, allows_loopback=True)
-
-    def lead_to(self, local_url: str) -> None:
-        """Nothing to do: where it leads was decided elsewhere."""
+if TYPE_CHECKING:
+    from suno_cover_cli.tunnels.choice import TunnelKinds
 
 
-class _Loopback(Tunnel):
-    """The listener's own address, for a service that can reach it."""
+@dataclass(frozen=True, kw_only=True)
+class KindOptions:
+    """Options of all kinds; each finds them in :attr:`~suno_cover_cli.tunnels.tunnel.TunnelRequest.options`."""
 
-    def lead_to(self, local_url: str) -> None:
-        """Take it."""
-        self.url = local_url
-
-
-class _OwnAddress(TunnelKind):
-    name = "your own address"
-    opens_something = False
-
-    def is_wanted(self, request: TunnelRequest) -> bool:
-        return request.options.get("public_url") is not None
-
-    def make(self, request: TunnelRequest) -> Tunnel:
-        return PublicUrl(str(request.options["public_url"]))
-
-
-class _Direct(TunnelKind):
-    name = "this machine"
-    opens_something = False
-    needs_internet = False
-
-    def is_wanted(self, request: TunnelRequest) -> bool:
-        return request.is_inside
-
-    def make(self, request: TunnelRequest) -> Tunnel:  # noqa: ARG002 -- nothing has to be known
-        return _Loopback()
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            "--public-url",
+            metavar="URL",
+            help="An address of your own that leads to the listener, instead of ngrok.",
+            rich_help_panel=CALLBACK,
+        ),
+    ] = None
+    domain: Annotated[str | None, setting_option("domain", panel=CALLBACK)] = None
+    ngrok_path: Annotated[
+        str | None,
+        typer.Option(
+            "--ngrok-path",
+            metavar="FILE",
+            help="ngrok agent to use. (env: PYNGROK_NGROK_PATH)",
+            rich_help_panel=CALLBACK,
+        ),
+    ] = None
 
 
-class TunnelKinds(NamedTuple):
-    """The kinds that a run knows, in the order in which they are asked; the last is the default."""
+def load_kinds() -> "TunnelKinds":
+    """Load the kinds, in the order in which they are asked; the last is the default."""
+    from suno_cover_cli.tunnels.choice import DIRECT, OWN_ADDRESS, TunnelKinds
+    from suno_cover_cli.tunnels.ngrok import NGROK
 
-    known: tuple[TunnelKind, ...]
-
-    @property
-    def secret_variables(self) -> tuple[str, ...]:
-        """Environment variables that hold tokens of any of them."""
-        return tuple(name for kind in self.known for name in kind.secret_variables)
-
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """Python packages that they stand on."""
-        return tuple(name for kind in self.known for name in kind.packages)
-
-    def choose(self, request: TunnelRequest) -> TunnelKind:
-        """Return the first kind that is asked for, none at all for a service nearby, else the last."""
-        for kind in self.known:
-            if kind.is_wanted(request):
-                return kind
-        return DIRECT if request.is_local else self.known[-1]
-
-
-OWN_ADDRESS = _OwnAddress()
-DIRECT = _Direct()
-
-TUNNELS = TunnelKinds((OWN_ADDRESS, DIRECT, NGROK))
-"""The kinds of the program. Passed on by the builder of a run's context, so that a test can hand in others."""
+    return TunnelKinds((OWN_ADDRESS, DIRECT, NGROK))

@@ -1,8 +1,8 @@
 """What a kind of tunnel is, and what each tunnel can do: the one protocol behind which the kinds lie.
 
-A new kind is one module with a :class:`TunnelKind` and a :class:`Tunnel`, and its name in
-:mod:`suno_cover_cli.tunnels.kinds`. Options of its own are declared with the others in ``options/groups.py``; they
-arrive in :attr:`TunnelRequest.options`, and the journal keeps them for a restart, without further work.
+A new kind is one module with a :class:`TunnelKind` and a :class:`Tunnel`; its name and its options stand in
+:mod:`suno_cover_cli.tunnels.kinds`. They arrive in :attr:`TunnelRequest.options`, and the journal keeps them for a
+restart, without further work.
 """
 
 import asyncio

@@ -33,7 +33,8 @@ from suno_cover_cli.base.settings_file import config_path, load_config_file
 from suno_cover_cli.base.settings_table import SETTINGS
 from suno_cover_cli.base.text import Secret, clean
 from suno_cover_cli.options.groups import ProfileOptions, ProviderOptions, ServiceOptions, WebhookKeyOptions
-from suno_cover_cli.tunnels.kinds import TUNNELS, TunnelKinds
+from suno_cover_cli.tunnels.choice import TunnelKinds
+from suno_cover_cli.tunnels.kinds import load_kinds
 from suno_cover_cli.ui.output import Output
 from suno_cover_cli.ui.sinks import WarningSink
 from suno_cover_cli.ui.words import HANG_CHARS, Line
@@ -59,7 +60,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     output: Output
     clock: Clock = SystemClock()
     providers: Providers = PROVIDERS
-    tunnels: TunnelKinds = TUNNELS
+    tunnels: TunnelKinds = msgspec.field(default_factory=load_kinds)
     user_agent: str = f"suno-cover/{__version__}"
 
     @property

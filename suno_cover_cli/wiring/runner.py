@@ -25,7 +25,7 @@ from suno_cover_cli.base.folders import state_folder
 from suno_cover_cli.base.settings_file import config_path
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.options.typed import hint_completer
-from suno_cover_cli.tunnels.kinds import TunnelKinds
+from suno_cover_cli.tunnels.choice import TunnelKinds
 from suno_cover_cli.ui.output import Output, standard_streams
 from suno_cover_cli.wiring.context import Context
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.providers import without_secrets
-from suno_cover_cli.tunnels.kinds import TUNNELS
+from suno_cover_cli.tunnels.kinds import load_kinds
 from suno_cover_cli.tunnels.ngrok.tunnel import NgrokTunnel
 from suno_cover_cli.tunnels.tunnel import TunnelRequest
 
@@ -23,7 +23,7 @@ async def hold(local_url: str, state_dir: Path) -> None:
     request = TunnelRequest(
         options={},
         environ=os.environ,
-        child_environ=without_secrets(os.environ, TUNNELS.secret_variables),
+        child_environ=without_secrets(os.environ, load_kinds().secret_variables),
         state_dir=state_dir,
         clock=SystemClock(),
         notify=lambda _: None,
