@@ -228,6 +228,7 @@ def test_json_that_is_called_a_form_is_json() -> None:
         (*MANY, "a form of more than 1000 fields"),
         (b"--other\r\n\r\n", "multipart/form-data; boundary=x", "a multipart form without its boundary"),
         (b" " * (1024 * 1024 + 1), "", "over 1 MiB"),
+        (b'{"code":200,"data":{"taskId":"a"}' + b" " * (1024 * 1024) + b"}", "", "over 1 MiB"),
     ],
 )
 def test_what_is_no_callback_says_what_it_is(body: bytes, content_type: str, reason: str) -> None:

@@ -34,6 +34,8 @@ from tests.listener_fixtures import IMAGES, TASK, callback_body, connect, new_li
         (b'{"code":200,"msg":"\xff","data":{"taskId":"a"}}', ("a", 200, "\xff", ())),
         ('{"code":200,"data":{"taskId":"a"}}'.encode("utf-16"), ("a", 200, "", ())),
         ('{"code":200,"data":{"taskId":"a"}}'.encode("utf-32-be"), ("a", 200, "", ())),
+        ('{"code":200,"data":{"taskId":"a"}}'.encode("utf-16-le"), ("a", 200, "", ())),
+        ('{"code":200,"data":{"taskId":"a"}}'.encode("utf-32-le"), ("a", 200, "", ())),
         (b"taskId=a&code=200", ("a", 200, "", ())),
         (b'{"code":200,"taskId":"a","images":["u"],"data":null}', ("a", 200, "", ("u",))),
     ],

@@ -127,10 +127,10 @@ class SignatureState(StrEnum):
     STALE = "stale"
     UNCHECKED = "unchecked"
 
-    @property
-    def is_acceptable(self) -> bool:
+    def __init__(self, value: str) -> None:
+        # Asked for several times a request, so it is worked out once.
+        self.is_acceptable = value in {"ok", "unchecked"}
         """Whether a callback in this state is taken; without a key every one is."""
-        return self is SignatureState.OK or self is SignatureState.UNCHECKED
 
 
 class SavedImage(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,6 @@ from suno_cover_cli.callbacks.bodies import (
     Headers,
     TooLargeError,
     UnreadableError,
-    header_value,
     is_too_deep,
     read_body,
 )
@@ -135,12 +134,10 @@ def parse_callback(body: bytes, headers: Headers = ()) -> CallbackContent:
     Raises:
         NotACallbackError: It cannot be read as JSON, or has no numeric code or no usable task id.
     """
-    packing = ""
-    if not (body[:1] == b"{" and body.isascii()) or header_value(headers, "content-encoding"):
-        try:
-            body, packing = read_body(body, headers)
-        except UnreadableError as error:
-            raise NotACallbackError(str(error), is_too_large=isinstance(error, TooLargeError)) from error
+    try:
+        body, packing = read_body(body, headers)
+    except UnreadableError as error:
+        raise NotACallbackError(str(error), is_too_large=isinstance(error, TooLargeError)) from error
     if is_too_deep(body):
         raise NotACallbackError("nested too deeply")
     try:

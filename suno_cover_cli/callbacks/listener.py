@@ -233,7 +233,7 @@ class CallbackListener:
                     method=request.method,
                     path=request.raw_path,
                     headers=received.headers if received else plain_headers(request),
-                    remote=self._remote_of(request),
+                    remote=received.remote if received else self._remote_of(request),
                     ts=ts,
                     status=answer.status,
                     reason=reason,

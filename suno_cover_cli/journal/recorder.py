@@ -20,7 +20,7 @@ _GATHER_S_PER_EVENT = 0.001
 _LONGEST_GATHER_S = 0.1
 # Answers go out on the same loop, under the same lock of the interpreter: what is made of thousands of events at
 # once, they would wait for.
-_MAX_SLICE = 32
+_MAX_SLICE = 8
 _LEAVING_S = 1.0
 
 
@@ -143,14 +143,11 @@ class Recorder:
                 await within(self._clock, gather_s, self._leaving.wait())
 
     async def _write(self, batch: Sequence[Recordable], answers: Sequence[tuple[int, RecordedAnswer]]) -> None:
-        rows: list[tuple[ReceivedRequest, RecordedAnswer | None]] = []
+        # Taken now: answers go on arriving while these are written.
+        rows = [(entry.request, entry.answer) for entry in batch]
         first: int | None = None
         reported = 0
         try:
-            for part in _slices(batch):
-                # Taken here: the thread that writes must not look at what changes meanwhile.
-                rows += [(entry.request, entry.answer) for entry in part]
-                await asyncio.sleep(0)
             try:
                 first = await self._store.add(rows, answers)
             except DatabaseError as error:

@@ -4,6 +4,7 @@ They live in the journal's database, the newest of them only: a record that any 
 have an end.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
@@ -49,7 +50,7 @@ class ForwardReport(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-class RecordedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a request was answered: the status, after how long, and what the receiver behind us did."""
 
     status: int
@@ -114,6 +115,7 @@ _ROW = f"({', '.join('?' * len(_COLUMNS))})"
 # One statement for many rows: SQLite's module gives the interpreter lock away once a statement, and under load
 # each return of it costs more than the row. Two sizes, because each statement is parsed once and kept.
 _CHUNKS = (50, 1)
+_ROWS_A_TURN = 50
 # Numbers grow with time: the first that is young ends the search. The newest one is always young.
 _FORGET_OLD = "DELETE FROM recordings WHERE n < (SELECT n FROM recordings WHERE ts >= ? ORDER BY n LIMIT 1)"
 _ANSWERED = "UPDATE recordings SET answered = ?, latency_ms = ?, forward = ? WHERE n = ?"
@@ -155,6 +157,12 @@ class RecordingStore:
         """
         keep_events = self._retention.events
         kept = entries[-keep_events:]
+        rows = []
+        for n, entry in enumerate(kept, 1):
+            rows.append(_row_of(*entry))
+            # Here and not in the thread: while it held the interpreter's lock, no answer would go out.
+            if n % _ROWS_A_TURN == 0:
+                await asyncio.sleep(0)
         oldest = self._retention.oldest(entries[-1][0].ts) if entries else None
         self._unmeasured_bytes += sum(len(request.body) for request, _ in kept)
         self._unmeasured_bytes += sum(len(answer.forward.body_b64) for _, answer in answers if answer.forward)
@@ -163,7 +171,7 @@ class RecordingStore:
         def operation(connection: sqlite3.Connection) -> int:
             before = connection.execute(_LAST_NUMBER).fetchone()[0]
             last = before + len(entries)
-            _insert(connection, [_row_of(n, *one) for n, one in enumerate(kept, last - len(kept) + 1)])
+            _insert(connection, rows, last - len(rows) + 1)
             connection.executemany(_ANSWERED, [(*_answer_row(answer), n) for n, answer in answers])
             connection.execute("DELETE FROM recordings WHERE n <= ?", (last - keep_events,))
             if oldest is not None:
@@ -236,19 +244,21 @@ class RecordingStore:
         )
 
 
-def _insert(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
+def _insert(connection: sqlite3.Connection, rows: list[tuple[object, ...]], first: int) -> None:
+    """Insert rows of consecutive numbers, of which ``first`` is the lowest."""
     for size in _CHUNKS:
         # An id is 32 random bits: should one come up again, the older event gives way.
         statement = f"INSERT OR REPLACE INTO recordings ({_COLUMN_NAMES}) VALUES {', '.join([_ROW] * size)}"  # noqa: S608 -- constants
         while len(rows) >= size:
             chunk, rows = rows[:size], rows[size:]
-            connection.execute(statement, [value for row in chunk for value in row])
+            connection.execute(statement, [value for n, row in enumerate(chunk, first) for value in (n, *row)])
+            first += size
 
 
-def _row_of(n: int, request: ReceivedRequest, answer: RecordedAnswer | None) -> tuple[object, ...]:
+def _row_of(request: ReceivedRequest, answer: RecordedAnswer | None) -> tuple[object, ...]:
+    """Return the cells of a request, but for its number."""
     content = request.content
     return (
-        n,
         request.id,
         request.ts,
         # What is not UTF-8 arrives as lone surrogates, which no column takes.

@@ -23,30 +23,30 @@ class ListenEvent:
         n: Its number in the record; ``None`` when it is not, or not yet, in there.
         duplicate_of: Number of the first one of its like.
         exchange: What it was answered, once it was.
+        answer: The same for the record.
         delivery: What the receiver behind us did, if it was sent on; of several, the one that answers.
         further: What further receivers did before it was shown.
         is_shown: It has its number, or never gets one.
     """
 
-    __slots__ = ("delivery", "duplicate_of", "exchange", "further", "is_shown", "n", "request")
+    __slots__ = ("answer", "delivery", "duplicate_of", "exchange", "further", "is_shown", "n", "request")
 
     def __init__(self, request: ReceivedRequest) -> None:
         self.request = request
         self.n: int | None = None
         self.duplicate_of: int | None = None
         self.exchange: Exchange | None = None
+        self.answer: RecordedAnswer | None = None
         self.delivery: Delivery | None = None
         self.further: list[Delivery] = []
         self.is_shown = False
 
-    @property
-    def answer(self) -> RecordedAnswer | None:
-        """What it was answered, for the record; ``None`` until it was."""
-        if self.exchange is None:
-            return None
-        return RecordedAnswer(
-            status=self.exchange.status,
-            latency_ms=round(self.exchange.latency_ms, 3),
+    def take_exchange(self, exchange: Exchange) -> None:
+        """Note what it was answered."""
+        self.exchange = exchange
+        self.answer = RecordedAnswer(
+            status=exchange.status,
+            latency_ms=round(exchange.latency_ms, 3),
             forward=None if self.delivery is None else report_delivery(self.delivery),
         )
 
@@ -138,7 +138,7 @@ class EventLog:
             if self.report_unmatched is not None:
                 self.report_unmatched(exchange)
             return
-        event.exchange = exchange
+        event.take_exchange(exchange)
         if event.is_shown:
             if event.n is not None and self.record_answer is not None and event.answer is not None:
                 self.record_answer(event.n, event.answer)

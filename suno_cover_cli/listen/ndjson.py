@@ -42,7 +42,7 @@ class PageLine(msgspec.Struct, frozen=True, kw_only=True):
     url: str
 
 
-class ArrivalLine(msgspec.Struct, frozen=True, kw_only=True):
+class ArrivalLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the lines of callbacks and of other requests share.
 
     Attributes:
@@ -78,7 +78,7 @@ class ArrivalLine(msgspec.Struct, frozen=True, kw_only=True):
     forward: ForwardReport | None = None
 
 
-class EventLine(ArrivalLine, frozen=True, kw_only=True):
+class EventLine(ArrivalLine, frozen=True, kw_only=True, gc=False):
     """One callback.
 
     Attributes:
@@ -107,7 +107,7 @@ class EventLine(ArrivalLine, frozen=True, kw_only=True):
     signature_reason: str | None = None
 
 
-class RequestLine(ArrivalLine, frozen=True, kw_only=True):
+class RequestLine(ArrivalLine, frozen=True, kw_only=True, gc=False):
     """One request that is not a callback; ``reason`` says why not."""
 
     type: Literal["request"] = "request"
