@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.events import Event
 from suno_cover_cli.tunnels.channel import CallbackChannel
 from suno_cover_cli.tunnels.tunnel import Tunnel, TunnelChange
-from tests.clocks import ScaledClock
+from tests.clocks import JumpingClock
 from tests.tunnel_fixtures import PlainListener
 
 URL, SECOND_URL = "https://one.example", "https://two.example"
 LISTENER = PlainListener("http://127.0.0.1:9")
-SPEED = 40.0
 
 
 @dataclass
@@ -126,23 +124,23 @@ class Scene:
     tunnel: ScriptedTunnel
     probe: ScriptedProbe
     notes: Notebook
-    clock: Clock
+    clock: JumpingClock
     channel: CallbackChannel
 
 
 @asynccontextmanager
 async def scene(
-    tunnel: ScriptedTunnel | None = None, probe: ScriptedProbe | None = None, *, speed: float = SPEED, **more: Any
+    tunnel: ScriptedTunnel | None = None, probe: ScriptedProbe | None = None, **more: Any
 ) -> AsyncIterator[Scene]:
-    """Enter a channel over a scripted tunnel and probe; no wait in it may take longer than 5 s."""
+    """Enter a channel over a scripted tunnel and probe, in time that passes when all wait for it."""
     tunnel, probe, notes, clock = (
         tunnel or ScriptedTunnel(),
         probe or ScriptedProbe(),
         Notebook(),
-        ScaledClock(speed),
+        JumpingClock(),
     )
     channel = CallbackChannel(LISTENER, tunnel, sink=notes, clock=clock, probe=probe.fetch, **more)
-    async with asyncio.timeout(5), channel:
+    async with asyncio.timeout(30), channel:
         yield Scene(tunnel, probe, notes, clock, channel)
 
 

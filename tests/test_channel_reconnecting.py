@@ -77,7 +77,7 @@ async def test_death_after_loss() -> None:
 
 async def test_patience() -> None:
     """A living agent that does not come back by itself is replaced after a while, not at once."""
-    async with scene(ScriptedTunnel(reopenings=[SECOND_URL]), speed=100) as it:
+    async with scene(ScriptedTunnel(reopenings=[SECOND_URL])) as it:
         await it.channel.wait_open()
         began_s = it.clock.monotonic()
         it.tunnel.loses()
@@ -147,7 +147,7 @@ async def test_without_reconnecting(is_dead: bool) -> None:
 @pytest.mark.parametrize("is_silent", [True, False])
 async def test_heartbeat_tells_within_15_s(is_silent: bool) -> None:
     """A dead way that nobody tells of is noticed within 15 s, and so is its return."""
-    async with scene(heartbeat_s=HEARTBEAT_S, speed=20) as it:
+    async with scene(heartbeat_s=HEARTBEAT_S) as it:
         await it.channel.wait_open()
         if is_silent:
             it.probe.pass_through.clear()

@@ -215,8 +215,8 @@ async def test_a_gallery_ends_in_time_while_it_is_looked_at(
         loop = asyncio.get_running_loop()
         began = loop.time()
         started.send_signal(signal.SIGINT)
-        await asyncio.wait_for(started.wait(), 10)
-        assert loop.time() - began < 3
+        await asyncio.wait_for(started.wait(), 30)
+        assert loop.time() - began < 10
         await tab.wait_for("!document.getElementById('notice').hidden")
 
 

@@ -106,7 +106,7 @@ async def test_a_callback_of_any_shape_ends_the_wait(
     assert event["task_id"] == job.task_id
     # Three seconds on a quiet machine; without the wake-up it would be the poll interval of thirty.
     sys.stdout.write(f"done {took_s:.2f} s after the callback\n")
-    assert took_s < 6.0
+    assert took_s < 15.0
 
 
 async def test_no_token_is_on_any_command_line(cli: Cli, ngrok_standin: Make) -> None:

@@ -31,7 +31,8 @@ NAME = "journal.sqlite3"
 JOBS = 24
 # In the file's header: a byte that turns this version's number into a newer one's.
 _VERSION_BYTE = 63
-_MAX_COMMAND_S = 10.0
+# What hangs does so for good: a busy machine is not that.
+_MAX_COMMAND_S = 40.0
 
 
 def kept_files(folder: Path) -> list[Path]:
@@ -245,6 +246,26 @@ async def test_processes_that_find_the_damage_at_once_mend_it_once(cli: Cli) -> 
     assert len(kept_files(state)) == 1
     assert sum("was damaged" in run.stderr for run in runs) == 1
     assert set(await asyncio.to_thread(os.listdir, state)) == {NAME, kept_files(state)[0].name, "runs"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows does not let an open file be replaced or removed")
+@pytest.mark.parametrize("has_written", [True, False])
+async def test_of_the_logs_only_what_was_written_is_kept(tmp_path: Path, *, has_written: bool) -> None:
+    """A log of a run that has the damaged file open is carried over and kept; an empty one leaves no trace."""
+    await fill(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / NAME, isolation_level=None)) as open_still:
+        open_still.execute("SELECT * FROM jobs").fetchall()
+        if has_written:
+            open_still.execute("UPDATE jobs SET updated_at = updated_at + 1, music_task_id = 'late' WHERE id = 1")
+        await asyncio.to_thread(damage_schema, tmp_path)
+        sink = Listening()
+        _, music_tasks = await taken(tmp_path, sink)
+    assert [warning.code for warning in sink.warnings] == ["journal_mended"]
+    (kept,) = kept_files(tmp_path)
+    log = {f"{kept.name}-wal"} if has_written else set()
+    assert set(await asyncio.to_thread(os.listdir, tmp_path)) == {NAME, kept.name, "runs", *log}
+    assert len(music_tasks) == JOBS
+    assert ("late" in music_tasks) is has_written
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows does not let an open file be replaced or removed")

@@ -99,7 +99,7 @@ async def test_an_answer_that_would_take_too_long_does_not_keep_it(cli: Cli) -> 
         if child.returncode is None:
             child.kill()
     assert child.returncode == -signal.SIGTERM
-    assert took_s < 4.0
+    assert took_s < 15.0
     assert json.loads(stdout.splitlines()[-1])["reason"] == "interrupted"
 
 

@@ -175,7 +175,7 @@ async def test_no_agent_outlives_a_signal(cli: Cli, ngrok_standin: Make, number:
     began = time.monotonic()
     child.send_signal(number)
     stdout, stderr = await child.communicate()
-    assert time.monotonic() - began < 4.0
+    assert time.monotonic() - began < 15.0
     assert child.returncode == -number
     assert agent.token not in (stdout + stderr).decode()
     await asyncio.to_thread(wait_until, lambda: not agent.living(), "the agent to end")

@@ -482,7 +482,8 @@ async def test_leaving_is_bounded() -> None:
             await owed.send(request_bytes(inbox.path, callback_body()))
             await asked.wait()
             began_s = loop.time()
-        assert loop.time() - began_s < 0.9
+        # Half a second and what a busy machine adds; the responder itself would never end.
+        assert loop.time() - began_s < 10
         assert [await wire.read_to_end() for wire in (owed, half, idle)] == [b"", b"", b""]
 
 
@@ -492,7 +493,7 @@ async def test_leaving_does_not_wait_for_strangers() -> None:
     took_s = []
     for _ in range(3):  # the best of three: the machine may be busy
         async with AsyncExitStack() as wires:
-            async with new_listener() as listener:
+            async with new_listener(limits=ConnectionLimits(closing_s=20)) as listener:
                 inbox = listener.open_inbox()
                 for _ in range(20):
                     wire = await wires.enter_async_context(connect(listener))
@@ -500,7 +501,7 @@ async def test_leaving_does_not_wait_for_strangers() -> None:
                 assert (await post(listener, "/", b"")).status == 404
                 began_s = loop.time()
             took_s.append(loop.time() - began_s)
-    assert min(took_s) < 0.09
+    assert min(took_s) < 2
 
 
 async def test_what_has_arrived_is_answered_at_the_end() -> None:

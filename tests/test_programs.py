@@ -61,7 +61,7 @@ def test_a_program_that_will_not_end_is_made_to(cli: Cli, command: tuple[str, ..
         started.send_signal(15)
         _, stderr = started.communicate(20)
         assert started.wait() == -15
-    assert time.monotonic() - began_s < 4.0
+    assert time.monotonic() - began_s < 15.0
     assert b"unexpected" not in stderr
     wait_until(lambda: not any(map(is_running, pids)), "no process to be left")
 

@@ -43,7 +43,8 @@ async def test_leaves_at_once() -> None:
             hung = asyncio.create_task(client.submit("sandbox-answer-hangs"))
             await clock.wait_for_sleep(60)
             left_s = time.monotonic()
-        assert time.monotonic() - left_s < 1
+        # Less than the sixty seconds of the answer that hangs, and than the sixty that aiohttp waits.
+        assert time.monotonic() - left_s < 15
         endless.close()
         assert (await hung).ending == "cut"
 

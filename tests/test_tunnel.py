@@ -76,7 +76,8 @@ async def test_leaving_is_bounded(ngrok_standin: Standins, tunnels: TunnelMaker)
     loop = asyncio.get_running_loop()
     async with tunnels(standin):
         began_s = loop.time()
-    assert loop.time() - began_s < 1.5
+    # An agent that is left to itself would run for minutes.
+    assert loop.time() - began_s < 15
     assert standin.living() == []
 
 

@@ -113,10 +113,19 @@ def _drop_oldest(path: Path) -> None:
 
 
 def _move_logs(path: Path, kept: Path) -> None:
-    for suffix in (*LOG_SUFFIXES, "-shm"):
+    """Leave nothing beside the old file's name, and what was written to a log beside the name that is kept.
+
+    A process that has the old file open goes on with the logs it has open, and leaves them there when it closes
+    them: SQLite removes none of a file that was moved. An index of a log (``-shm``) is made anew from the log.
+    """
+    for suffix in LOG_SUFFIXES:
         beside = path.with_name(path.name + suffix)
         with suppress(FileNotFoundError):
-            beside.replace(kept.with_name(kept.name + suffix))
+            if beside.stat().st_size:
+                beside.replace(kept.with_name(kept.name + suffix))
+            else:
+                beside.unlink()
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
 
 
 def _carry_over(path: Path, kept: Path, new: Path) -> dict[str, int]:
