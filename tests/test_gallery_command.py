@@ -22,6 +22,7 @@ from tests.cli_fixtures import Cli
 from tests.gallery_fixtures import draw
 from tests.gallery_pages import SEEN, said
 from tests.starter import StartedBeside
+from tests.test_journal_damage import damage_schema
 
 
 @pytest.fixture
@@ -137,6 +138,14 @@ def test_ids_that_cannot_be_shown_are_named(cli: Cli, task_ids: list[str]) -> No
     assert run.code == 2
     assert run.objects[0]["code"] == "no_covers"
     assert "no cover of sandbox-refunded-531 is saved" in run.stderr
+
+
+def test_damage_that_is_met_is_said(cli: Cli, task_ids: list[str]) -> None:
+    """The gallery, as every command that opens the journal, says that it was damaged and what has become of it."""
+    damage_schema(Path(cli.environ["SUNO_COVER_STATE_DIR"]))
+    run = cli.run("gallery", "--no-open", task_ids[0], "nonsense")
+    assert run.code == 2
+    assert "was damaged" in run.stderr
 
 
 @pytest.mark.parametrize(

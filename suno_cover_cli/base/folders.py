@@ -6,6 +6,9 @@ from pathlib import Path
 LEAST_FREE_BYTES = 16 * 1024 * 1024
 """A disk with less room is as good as full: one cover may need more."""
 
+JOURNAL_NAME = "journal.sqlite3"
+"""Of the journal, in the state folder."""
+
 _NAME = "suno-cover"
 # The home of a user id that nothing knows, without HOME, as containers have it: where only root can write.
 _NO_HOME = Path("/")

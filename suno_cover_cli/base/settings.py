@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from suno_cover_cli.base.errors import UsageError
-from suno_cover_cli.base.folders import state_folder
+from suno_cover_cli.base.folders import JOURNAL_NAME, state_folder
 from suno_cover_cli.base.naming import DEFAULT_NAME, NameTemplate
 from suno_cover_cli.base.providers import PROVIDERS, Provider, Providers
 from suno_cover_cli.base.settings_file import ConfigFile, expand_user
@@ -95,6 +95,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def is_loopback(self) -> bool:
         """Whether the service itself is on this machine, as the sandbox is."""
         return is_loopback_url(self.base_url)
+
+    @property
+    def journal_path(self) -> Path:
+        """The journal's file, whether it exists or not."""
+        return self.state_dir / JOURNAL_NAME
 
     @property
     def retention(self) -> Retention:

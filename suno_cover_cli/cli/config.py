@@ -121,15 +121,15 @@ def show_settings(context: "Context", profile: str | None) -> None:
     Raises:
         UsageError: A setting that cannot be.
     """
+    from suno_cover_cli.base.models import json_text
     from suno_cover_cli.base.text import clean
-    from suno_cover_cli.ui.output import json_line
 
     settings, sources = context.settings(ProfileOptions(profile=profile))
     rows = [*_plain_settings(settings), *_secrets(context, settings, sources)]
     output = context.output
     if output.is_json:
         output.write_line(
-            json_line(
+            json_text(
                 {
                     "v": 1,
                     "type": "config",

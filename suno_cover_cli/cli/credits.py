@@ -42,7 +42,7 @@ def fetch_credits(options: CreditsOptions, context: "Context") -> "Coroutine[Any
 
 async def _fetch_credits(settings: "Settings", key: "Secret", context: "Context") -> "ExitCode":
     from suno_cover_cli.base.exits import ExitCode
-    from suno_cover_cli.ui.output import json_line
+    from suno_cover_cli.base.models import json_text
 
     async with context.open_api(settings, key) as api:
         balance = await api.fetch_credits()
@@ -50,7 +50,7 @@ async def _fetch_credits(settings: "Settings", key: "Secret", context: "Context"
     shown = int(balance) if balance.is_integer() else balance
     if context.output.is_json:
         entry = {"v": 1, "type": "credits", "credits": shown, "provider": settings.provider.name}
-        context.output.write_line(json_line({**entry, "base_url": settings.base_url}))
+        context.output.write_line(json_text({**entry, "base_url": settings.base_url}))
     else:
         context.output.write_line(str(shown))
     return ExitCode.OK

@@ -131,12 +131,12 @@ async def _embed_all(
 
 
 def _report(embedded: "Embedded", output: "Output") -> None:
+    from suno_cover_cli.base.models import json_text
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.release.rendering import describe_weight
-    from suno_cover_cli.ui.output import json_line
 
     if output.is_json:
-        output.write_line(json_line(embedded))
+        output.write_line(json_text(embedded))
         return
     output.write_line(embedded.path)
     size = f"{embedded.width} x {embedded.height}, {describe_weight(embedded.bytes)}"

@@ -142,17 +142,17 @@ async def _export_one(word: str, wishes: "ExportWishes", journal: "CoverJournal"
     import msgspec
 
     from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.base.models import json_text
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.release.export import export_cover
     from suno_cover_cli.release.rendering import describe_weight
-    from suno_cover_cli.ui.output import json_line
 
     source = await journal.find_source(word)
     exported = await asyncio.to_thread(export_cover, source.path, wishes, name=source.name)
     if twin := await journal.find_twin(source, exported.source_sha256):
         exported = msgspec.structs.replace(exported, warnings=[*exported.warnings, twin])
     if output.is_json:
-        output.write_line(json_line(exported))
+        output.write_line(json_text(exported))
         return ExitCode.OK
     output.write_line(exported.path)
     facts = [
@@ -175,14 +175,14 @@ async def _check_one(word: str, wishes: "ExportWishes", journal: "CoverJournal",
     import asyncio
 
     from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.base.models import json_text
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.release.profiles import check_picture
-    from suno_cover_cli.ui.output import json_line
 
     source = await journal.find_source(word)
     verdict = await asyncio.to_thread(check_picture, source.path, wishes.profile)
     if output.is_json:
-        output.write_line(json_line(verdict))
+        output.write_line(json_text(verdict))
     else:
         title = wishes.profile.title
         output.write_row(f"{title} would {'accept' if verdict.ok else 'refuse'} {clean(source.path, 400)}")
@@ -197,12 +197,12 @@ async def _check_one(word: str, wishes: "ExportWishes", journal: "CoverJournal",
 
 async def _list_profiles(output: "Output") -> "ExitCode":
     from suno_cover_cli.base.exits import ExitCode
+    from suno_cover_cli.base.models import json_text
     from suno_cover_cli.release.profiles import load_profiles
-    from suno_cover_cli.ui.output import json_line
 
     for profile in load_profiles().values():
         if output.is_json:
-            output.write_line(json_line({"v": 1, "type": "profile", **_entry_of(profile)}))
+            output.write_line(json_text({"v": 1, "type": "profile", **_entry_of(profile)}))
             continue
         facts = [profile.pixels, "/".join(name.upper() for name in profile.formats), profile.weight]
         facts += ["no enlarging"] if profile.no_upscaling else []

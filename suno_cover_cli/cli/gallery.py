@@ -62,7 +62,6 @@ def prepare_gallery(options: GalleryOptions, context: "Context") -> "Coroutine[A
 
 async def _serve(options: GalleryOptions, state_dir: "Path", context: "Context") -> "ExitCode":
     from suno_cover_cli.base.exits import ExitCode
-    from suno_cover_cli.journal.database import Database
     from suno_cover_cli.release.measures import measure_border
     from suno_cover_cli.ui.gallery import GalleryReport
     from suno_cover_cli.web.gallery import Gallery
@@ -72,7 +71,7 @@ async def _serve(options: GalleryOptions, state_dir: "Path", context: "Context")
     from suno_cover_cli.wiring.covers import JournalJobs, read_marks
 
     report = GalleryReport(context.output)
-    async with Database(state_dir / "journal.sqlite3") as database:
+    async with context.open_journal(state_dir) as database:
         jobs = JournalJobs(database, state_dir, clock=context.clock)
         await jobs.open(options.task_ids or ())
         looker = Looker(ThumbnailFolder(state_dir / "thumbnails"), read_marks, measure_border)

@@ -228,13 +228,13 @@ def _working_folder() -> Path | None:
 
 async def _print_lines(jobs: "JobHistory", wanted: "RowFilter", limit: int | None, context: "Context") -> int:
     """Print jobs for a program, a line each; return how many."""
+    from suno_cover_cli.base.models import json_text
     from suno_cover_cli.ui.history import fields_of, job_entry
-    from suno_cover_cli.ui.output import json_line
 
     output, now = context.output, context.clock.time()
     shown = 0
     async for row in jobs.find(wanted, limit=limit):
-        output.write_line(json_line(job_entry(row, now)) if output.is_json else "\t".join(fields_of(row, now)))
+        output.write_line(json_text(job_entry(row, now)) if output.is_json else "\t".join(fields_of(row, now)))
         shown += 1
     return shown
 
@@ -260,17 +260,17 @@ async def _print_paths(
 
 async def _show_one(jobs: "JobHistory", wanted: "RowFilter", context: "Context") -> None:
     from suno_cover_cli.base.errors import UsageError
+    from suno_cover_cli.base.models import json_text
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.release.choosing import carried_marks
     from suno_cover_cli.ui.history import facts_of, job_entry
-    from suno_cover_cli.ui.output import json_line
 
     output, now = context.output, context.clock.time()
     is_known = False
     async for row in jobs.find(wanted):
         carried = await carried_marks(row)
         if output.is_json:
-            output.write_line(json_line({**job_entry(row, now), "marks": [one.entry() for one in carried]}))
+            output.write_line(json_text({**job_entry(row, now), "marks": [one.entry() for one in carried]}))
         else:
             if is_known:
                 output.write_line("")
@@ -289,8 +289,8 @@ async def _show_one(jobs: "JobHistory", wanted: "RowFilter", context: "Context")
 async def _prune(jobs: "JobHistory", wanted: "RowFilter", options: HistoryOptions, context: "Context") -> None:
     import msgspec
 
+    from suno_cover_cli.base.models import json_text
     from suno_cover_cli.journal.rows import RowState
-    from suno_cover_cli.ui.output import json_line
 
     keep_days, states = options.keep_days, wanted.states
     if options.task_id is None:
@@ -300,5 +300,5 @@ async def _prune(jobs: "JobHistory", wanted: "RowFilter", options: HistoryOption
     before = context.clock.time() - (keep_days or 0.0) * _DAY_S
     count = await jobs.prune(msgspec.structs.replace(wanted, states=states, changed_before=before))
     if context.output.is_json:
-        context.output.write_line(json_line({"v": 1, "type": "pruned", "jobs": count}))
+        context.output.write_line(json_text({"v": 1, "type": "pruned", "jobs": count}))
     context.output.write_words(f"{count} {'job' if count == 1 else 'jobs'} removed from the journal.")

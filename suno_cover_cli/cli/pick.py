@@ -255,13 +255,13 @@ def _print(
 ) -> None:
     import msgspec
 
-    from suno_cover_cli.ui.output import json_line
+    from suno_cover_cli.base.models import json_text
 
     if not context.output.is_json:
         context.output.write_line(_NONE if pick is None or pick.path is None else pick.path)
         return
     context.output.write_line(
-        json_line(
+        json_text(
             {
                 "v": 1,
                 "type": "pick",

@@ -50,7 +50,7 @@ def read_status(options: StatusOptions, context: "Context") -> "Coroutine[Any, A
 
     task_id = checked_cover_task_id(options.task_id)
     settings, sources = context.settings(options)
-    known = find_covers(settings.state_dir / "journal.sqlite3", [task_id]).get(task_id)
+    known = find_covers(settings.journal_path, [task_id]).get(task_id)
     if known is not None:
         context.output.write_words(f"{task_id} is a music task id; its cover task is {known}")
         task_id = known
@@ -82,14 +82,13 @@ async def _read_status(task_id: str, settings: "Settings", key: "Secret | None",
 
 
 def _print(record: "JobRecord", output: "Output") -> None:
-    from suno_cover_cli.base.models import RecordState
+    from suno_cover_cli.base.models import RecordState, json_text
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.service.codes import job_failed
-    from suno_cover_cli.ui.output import json_line
 
     if output.is_json:
         output.write_line(
-            json_line(
+            json_text(
                 {
                     "v": 1,
                     "type": "status",

@@ -99,10 +99,9 @@ def prepare_verification(options: VerifyOptions, context: "Context") -> "Corouti
 
 async def _verify(signed: "list[SignedBody]", key: "WebhookKey", max_age_s: float, output: "Output") -> "ExitCode":
     from suno_cover_cli.base.exits import ExitCode
-    from suno_cover_cli.base.models import SignatureState
+    from suno_cover_cli.base.models import SignatureState, json_text
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.listen.verification import SignatureLine, check_signed_body
-    from suno_cover_cli.ui.output import json_line
 
     is_all_right = True
     for one in signed:
@@ -111,7 +110,7 @@ async def _verify(signed: "list[SignedBody]", key: "WebhookKey", max_age_s: floa
         if output.is_json:
             age_s = None if report.age_s is None else round(report.age_s, 3)
             line = SignatureLine(task_id=task_id, signature=report.state, reason=report.reason, age_s=age_s)
-            output.write_line(json_line(line))
+            output.write_line(json_text(line))
             continue
         age = "" if report.age_s is None else f"  stamp {report.age_s:.0f} s old on arrival"
         reason = f"  {clean(report.reason)}" if report.reason else ""

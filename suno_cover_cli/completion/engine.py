@@ -198,10 +198,10 @@ def _ids(kind: str, environ: Mapping[str, str]) -> list[Candidate]:
     import sqlite3
     from urllib.parse import quote
 
-    from suno_cover_cli.base.folders import state_folder
+    from suno_cover_cli.base.folders import JOURNAL_NAME, state_folder
 
     try:
-        path = state_folder(environ) / "journal.sqlite3"
+        path = state_folder(environ) / JOURNAL_NAME
         if not path.is_file():
             return []  # a pipe in its place would keep the shell waiting
         # Not as_uri: from Python 3.14 on it loads an HTTP client.

@@ -10,7 +10,7 @@ from suno_cover_cli.base.clock import in_daemon_thread
 from suno_cover_cli.base.errors import SunoCoverError, disk_hint
 from suno_cover_cli.base.events import WarningRaised
 from suno_cover_cli.base.files import is_folder
-from suno_cover_cli.base.folders import LEAST_FREE_BYTES, probe_folder
+from suno_cover_cli.base.folders import JOURNAL_NAME, LEAST_FREE_BYTES, probe_folder
 from suno_cover_cli.base.providers import WEBHOOK_KEY_VARIABLE, Provider
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.doctor.checks import Doctor, Finding, Subject, failed, passed, skipped, warned
@@ -80,7 +80,7 @@ async def check_folders(subject: Subject, doctor: Doctor) -> None:
     reports: list[JournalReport] = []
 
     async def look_at_journal() -> Finding:
-        path, clock = state / "journal.sqlite3", subject.context.clock
+        path, clock = state / JOURNAL_NAME, subject.context.clock
         found = await in_daemon_thread(lambda: check_journal(path, now))
         done = list[WarningRaised]()
         if found.is_damaged:

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-import typer
-
-from suno_cover_cli.options.declare import OUTPUT
+from suno_cover_cli.options.declare import verbose_option
 from suno_cover_cli.options.groups import (
     CallbackOptions,
     JsonOptions,
@@ -19,15 +17,4 @@ from suno_cover_cli.options.groups import (
 class DoctorOptions(ServiceOptions, WebhookKeyOptions, CallbackOptions, OutputOptions, JsonOptions):
     """Options of the command."""
 
-    verbosity: Annotated[
-        int,
-        typer.Option(
-            "--verbose",
-            "-v",
-            count=True,
-            metavar="",
-            help="Show what passed, one line a check.",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
-    ] = 0
+    verbosity: Annotated[int, verbose_option("Show what passed, one line a check.")] = 0

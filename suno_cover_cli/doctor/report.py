@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from suno_cover_cli.base.exits import ExitCode
+from suno_cover_cli.base.models import json_text
 from suno_cover_cli.base.text import fold
 from suno_cover_cli.doctor.callbacks import check_callbacks
 from suno_cover_cli.doctor.checks import CheckResult, Doctor, Status, Subject, load_subject
@@ -13,7 +14,7 @@ from suno_cover_cli.doctor.machine import check_folders, check_setup
 from suno_cover_cli.doctor.options import DoctorOptions
 from suno_cover_cli.doctor.service import check_images, check_service
 from suno_cover_cli.ui.choice import choose_paint
-from suno_cover_cli.ui.output import Output, json_line
+from suno_cover_cli.ui.output import Output
 from suno_cover_cli.wiring.context import Context
 
 _GROUPS: tuple[tuple[str, Callable[[Subject, Doctor], Coroutine[Any, Any, None]]], ...] = (
@@ -55,7 +56,7 @@ async def _examine(subject: Subject) -> ExitCode:
             if not output.is_json:
                 printer.print_group(found)
     if output.is_json:
-        output.write_line(json_line(_as_json(results)))
+        output.write_line(json_text(_as_json(results)))
     else:
         printer.print_end(results)
     return ExitCode.FAILURE if any(one.finding.status is Status.FAIL for one in results) else ExitCode.OK

@@ -17,6 +17,7 @@ import msgspec
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.events import Sink, WarningRaised
+from suno_cover_cli.base.folders import JOURNAL_NAME
 from suno_cover_cli.base.models import JobResult, JobState, json_text
 from suno_cover_cli.base.settings import USUAL_RETENTION, Retention
 from suno_cover_cli.journal.database import Database, DatabaseError
@@ -78,7 +79,7 @@ class Journal:
         required: bool = False,
         retention: Retention = USUAL_RETENTION,
     ) -> None:
-        self.database = Database(state_dir / "journal.sqlite3", clock=clock, sink=sink)
+        self.database = Database(state_dir / JOURNAL_NAME, clock=clock, sink=sink)
         self._locks = RunLocks(state_dir / "runs")
         self._clock = clock
         self._sink = sink

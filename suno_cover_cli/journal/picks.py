@@ -4,7 +4,7 @@ A choice belongs to a cover task of a service. There are three cases: a variant 
 number, file and hash), none of them will do (:class:`Pick` with ``n`` ``None``), or it is open (no pick at all).
 Every :class:`~suno_cover_cli.journal.rows.JobRow` brings its own as ``row.pick``; here choices are changed::
 
-    async with Database(state_dir / "journal.sqlite3") as database:
+    async with Database(state_dir / JOURNAL_NAME) as database:
         history = JobHistory(database, RunLocks(state_dir / "runs"))
         picks = PickStore(database, clock=clock)
         row = await history.find_job(task_id)  # music or cover task id

@@ -8,6 +8,7 @@ import msgspec
 from suno_cover_cli.base.errors import UsageError, reason_of
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.files import read_given
+from suno_cover_cli.base.models import json_text
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.delivery import CallbackSender
@@ -17,7 +18,7 @@ from suno_cover_cli.callbacks.targets import parse_header, parse_target
 from suno_cover_cli.journal.recordings import Recording
 from suno_cover_cli.listen.words import said_by
 from suno_cover_cli.options.groups import ReceiverOptions
-from suno_cover_cli.ui.output import Output, json_line
+from suno_cover_cli.ui.output import Output
 from suno_cover_cli.wiring.context import Context
 
 _MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -112,7 +113,7 @@ def write_delivery(
             expected=expectation,
             is_expected=is_right,
         )
-        output.write_line(json_line(line))
+        output.write_line(json_text(line))
         return
     said = body if delivery.outcome is Outcome.ANSWERED else f"{delivery.url} {delivery.error}"
     status = str(delivery.status) if delivery.status is not None else delivery.outcome.replace("_", " ")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from suno_cover_cli.options.declare import CALLBACK, OUTPUT, duration
+from suno_cover_cli.options.declare import CALLBACK, OUTPUT, duration, verbose_option
 from suno_cover_cli.options.groups import (
     OutputOptions,
     RateOptions,
@@ -172,18 +172,7 @@ class ListenOptions(
         bool,
         typer.Option("--list", help="List what is recorded, the newest first, and exit.", rich_help_panel=OUTPUT),
     ] = False
-    verbosity: Annotated[
-        int,
-        typer.Option(
-            "--verbose",
-            "-v",
-            count=True,
-            metavar="",
-            show_default=False,
-            help="-v shows headers and requests to other paths, -vv bodies too.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = 0
+    verbosity: Annotated[int, verbose_option("-v shows headers and requests to other paths, -vv bodies too.")] = 0
 
     @property
     def wanted_count(self) -> int | None:

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from suno_cover_cli.base.events import Sink, WarningRaised
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.jobs.workflow import CoverWorkflow
-from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.ui.sinks import TeeSink
 from suno_cover_cli.wiring.context import Context
@@ -106,9 +105,7 @@ async def open_saves(
     """
     async with AsyncExitStack() as stack:
         sinks = TeeSink(unfinished, sink)
-        journal = await stack.enter_async_context(
-            Journal(start.settings.state_dir, clock=context.clock, sink=sinks, retention=start.settings.retention)
-        )
+        journal = await stack.enter_async_context(context.open_job_journal(start.settings, sinks))
         workflow = await open_workflow(stack, context, options, start, sink=sinks, journal=journal)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         saves = CoverSaves(workflow, sinks, start, options, unfinished=unfinished, group=group)

@@ -60,6 +60,14 @@ def setting_option(name: str, *short: str, panel: str, hidden: bool = False) -> 
     return found
 
 
+def verbose_option(help_text: str) -> OptionInfo:
+    """Return ``--verbose``, which counts how often it is given; ``help_text`` says what there is more of."""
+    found: OptionInfo = typer.Option(
+        "--verbose", "-v", count=True, metavar="", help=help_text, show_default=False, rich_help_panel=OUTPUT
+    )
+    return found
+
+
 class Command(NamedTuple):
     """What a command is; its name is that of its module.
 

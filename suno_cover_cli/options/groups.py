@@ -11,7 +11,7 @@ import typer
 
 from suno_cover_cli.base.providers import PROVIDERS, WEBHOOK_KEY_VARIABLE
 from suno_cover_cli.base.settings_table import JOB_TIMEOUT_S
-from suno_cover_cli.options.declare import CALLBACK, OUTPUT, SERVICE, duration, setting_option
+from suno_cover_cli.options.declare import CALLBACK, OUTPUT, SERVICE, duration, setting_option, verbose_option
 from suno_cover_cli.tunnels.kinds import KindOptions
 
 _KEY_VARIABLES = " or ".join(PROVIDERS.key_variables)
@@ -247,18 +247,7 @@ class JobCommandOptions(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Only errors on stderr.", rich_help_panel=OUTPUT)
     ] = False
-    verbosity: Annotated[
-        int,
-        typer.Option(
-            "--verbose",
-            "-v",
-            count=True,
-            metavar="",
-            help="Say more: versions, settings, every read and retry.",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
-    ] = 0
+    verbosity: Annotated[int, verbose_option("Say more: versions, settings, every read and retry.")] = 0
     preview: Annotated[str | None, setting_option("preview", panel=OUTPUT)] = None
     opens_folder: Annotated[
         bool, typer.Option("--open", help="Open the folder of the covers at the end.", rich_help_panel=OUTPUT)

@@ -1,8 +1,8 @@
 """What ``gallery`` says in the terminal: where its page is, what is picked on it, and its end."""
 
 from suno_cover_cli.base.errors import SunoCoverError
-from suno_cover_cli.base.models import Picked
-from suno_cover_cli.ui.output import Output, json_line
+from suno_cover_cli.base.models import Picked, json_text
+from suno_cover_cli.ui.output import Output
 
 
 class GalleryReport:
@@ -19,7 +19,7 @@ class GalleryReport:
     def report_ready(self, url: str, *, count: int, is_read_only: bool) -> None:
         """Say where the page is; its address alone opens it."""
         if self._output.is_json:
-            self._output.write_line(json_line({"v": 1, "type": "ready", "url": url}))
+            self._output.write_line(json_text({"v": 1, "type": "ready", "url": url}))
             return
         jobs = "1 job" if count == 1 else f"{count} jobs"
         self._output.write_words(f"{jobs} with covers{', to look at only' if is_read_only else ''}: {url}")
@@ -34,7 +34,7 @@ class GalleryReport:
         self._picked[task_id] = picked
         if self._output.is_json:
             line = {"v": 1, "type": "picked", "task_id": task_id, "n": picked}
-            self._output.write_line(json_line(line))
+            self._output.write_line(json_text(line))
             return
         what = "undecided again" if picked is None else "none of them" if picked == "none" else f"picked {picked}"
         self._output.write_words(f"{task_id}: {what}")
@@ -49,6 +49,6 @@ class GalleryReport:
         """Say that it is over: ``decided``, or ``interrupted``."""
         decided = sum(picked is not None for picked in self._picked.values())
         if self._output.is_json:
-            self._output.write_line(json_line({"v": 1, "type": "end", "reason": reason, "decided": decided}))
+            self._output.write_line(json_text({"v": 1, "type": "end", "reason": reason, "decided": decided}))
         elif reason == "decided":
             self._output.write_words("Every job is decided.")

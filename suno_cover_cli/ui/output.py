@@ -69,11 +69,6 @@ def _are_one(stdout: TextIO, stderr: TextIO) -> bool:
         return False
 
 
-def json_line(value: Any) -> str:
-    """Encode a value as JSON on one line."""
-    return json_text(value)
-
-
 def error_object(error: SunoCoverError) -> dict[str, Any]:
     """Make the object that ``--json`` prints for a failure outside any job."""
     return {
@@ -191,7 +186,7 @@ class Output:
             about: Keys of the object that say which of several inputs it belongs to.
         """
         if self.is_json:
-            self.write_line(json_line({**error_object(error), "hint": self.complete(error.hint), **about}))
+            self.write_line(json_text({**error_object(error), "hint": self.complete(error.hint), **about}))
         self.write_labelled("error", clean(error.message))
         if error.hint:
             self.write_labelled("hint", error.hint)

@@ -12,9 +12,9 @@ import msgspec
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.events import Event, ImageSaved, JobEnded, JobStarted, JobSubmitted, Sink, WarningRaised
-from suno_cover_cli.base.models import JobResult
+from suno_cover_cli.base.models import JobResult, json_text
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.ui.output import Output, json_line
+from suno_cover_cli.ui.output import Output
 from suno_cover_cli.ui.words import EventLines, Line, format_count, format_duration
 
 _HEARTBEAT_S = 60.0
@@ -141,7 +141,7 @@ class JsonSink:
     def emit(self, event: Event) -> None:
         """See :class:`base.events.Sink`."""
         if isinstance(event, JobEnded):
-            self._write_line(json_line(_completed(event.result, self._complete)))
+            self._write_line(json_text(_completed(event.result, self._complete)))
 
 
 class EventsSink:
@@ -157,11 +157,11 @@ class EventsSink:
     def emit(self, event: Event) -> None:
         """See :class:`base.events.Sink`."""
         if isinstance(event, JobEnded):
-            self._write_line(json_line(_completed(event.result, self._complete)))
+            self._write_line(json_text(_completed(event.result, self._complete)))
             return
         fields = msgspec.to_builtins(event)
         kind, ts = fields.pop("type"), round(self._clock.time(), 3)
-        self._write_line(json_line({"v": 1, "type": kind, "ts": ts, **fields}))
+        self._write_line(json_text({"v": 1, "type": kind, "ts": ts, **fields}))
 
 
 class WarningSink:

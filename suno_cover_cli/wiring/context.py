@@ -12,6 +12,7 @@ from suno_cover_cli import __version__
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import KeyRefusedError, SunoCoverError
 from suno_cover_cli.base.events import NullSink, Sink
+from suno_cover_cli.base.folders import JOURNAL_NAME
 from suno_cover_cli.base.keys import WebhookKey, hidden_profile_key, load_api_key, load_webhook_key
 from suno_cover_cli.base.providers import (
     PROVIDERS,
@@ -41,6 +42,7 @@ from suno_cover_cli.ui.words import HANG_CHARS, Line
 
 if TYPE_CHECKING:
     from suno_cover_cli.journal.database import Database
+    from suno_cover_cli.journal.journal import Journal
     from suno_cover_cli.service.api import RetryPolicy, SunoApi
 
 _PACKAGES = ("suno-cover", "aiohttp", "msgspec", "Pillow", "rich", "typer")
@@ -99,7 +101,25 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         """Return the journal's file, to be entered; damage that is met in it is reported as warnings."""
         from suno_cover_cli.journal.database import Database
 
-        return Database(state_dir / "journal.sqlite3", clock=self.clock, sink=WarningSink(self.output))
+        return Database(state_dir / JOURNAL_NAME, clock=self.clock, sink=WarningSink(self.output))
+
+    def open_job_journal(self, settings: Settings, sink: Sink, *, is_required: bool = False) -> "Journal":
+        """Return the journal as jobs are written into it, to be entered.
+
+        Args:
+            settings: Where it is, and how much of the past it keeps.
+            sink: Hears warnings.
+            is_required: One that cannot be opened is an error; otherwise jobs go on without it.
+        """
+        from suno_cover_cli.journal.journal import Journal
+
+        return Journal(
+            settings.state_dir,
+            clock=self.clock,
+            sink=sink,
+            required=is_required,
+            retention=settings.retention,
+        )
 
     def open_api(
         self,

@@ -21,7 +21,6 @@ from suno_cover_cli.base.task_ids import TaskIds, collect_task_ids
 from suno_cover_cli.base.text import clean, did_you_mean
 from suno_cover_cli.jobs.batch import BatchRunner
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
-from suno_cover_cli.journal.journal import Journal
 from suno_cover_cli.journal.known_ids import find_cover_tasks, find_covers
 from suno_cover_cli.options.groups import JobCommandOptions
 from suno_cover_cli.ui.words import format_count
@@ -82,7 +81,7 @@ def prepare_listed_jobs(
         names_folder=not options.submits,
     )
     settings, _ = context.settings(options)
-    ids = _sorted_out(ids, settings.state_dir / "journal.sqlite3", options, context)
+    ids = _sorted_out(ids, settings.journal_path, options, context)
     if not options.submits and not options.sandbox:
         options = dataclasses.replace(options, sandbox=are_of_sandbox(ids.ids, settings))
         if options.sandbox:
@@ -108,9 +107,7 @@ async def _run(
         if failed_to is not None:
             stack.enter_context(failed_to)
         # The journal first: it knows how long a job usually takes.
-        journal = await stack.enter_async_context(
-            Journal(start.settings.state_dir, clock=context.clock, sink=early, retention=start.settings.retention)
-        )
+        journal = await stack.enter_async_context(context.open_job_journal(start.settings, early))
         sink = await open_sink(
             stack,
             context,

@@ -21,7 +21,7 @@ def are_of_sandbox(task_ids: Sequence[str], settings: Settings) -> bool:
         UsageError: Some of them, or all of them elsewhere on this machine than the settings say.
         UnavailableError: What made them on this machine is gone.
     """
-    origins = find_origins(settings.state_dir / "journal.sqlite3", task_ids)
+    origins = find_origins(settings.journal_path, task_ids)
     for task_id, (service, is_saved) in origins.items():
         is_current = service == settings.base_url
         if service == SANDBOX_SERVICE or not is_loopback_url(service) or (is_current and is_saved):

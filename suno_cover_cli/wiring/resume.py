@@ -112,13 +112,7 @@ class _Resumption:
         async with AsyncExitStack() as stack:
             # The journal first: how many jobs there are decides what the screen looks like.
             journal = await stack.enter_async_context(
-                Journal(
-                    self._settings.state_dir,
-                    clock=self._context.clock,
-                    sink=early,
-                    required=True,
-                    retention=self._settings.retention,
-                )
+                self._context.open_job_journal(self._settings, early, is_required=True)
             )
             self._marks = await asyncio.to_thread(KeyMarks.open, self._settings.state_dir)
             claims = await journal.claim_unfinished(self._choose)

@@ -21,7 +21,7 @@ from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.base.errors import SunoCoverError, UsageError, describe_unwritten, shortage_of
 from suno_cover_cli.base.exits import ExitCode, ToldExit
 from suno_cover_cli.base.files import sweep_parts
-from suno_cover_cli.base.folders import state_folder
+from suno_cover_cli.base.folders import JOURNAL_NAME, state_folder
 from suno_cover_cli.base.settings_file import config_path
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.options.typed import hint_completer
@@ -31,7 +31,6 @@ from suno_cover_cli.wiring.context import Context
 
 _CLEAN_UP_S = 1.8
 _POSIX_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-_JOURNAL = "journal.sqlite3"
 
 Command = Callable[[], Coroutine[Any, Any, int]]
 """Does what may block (reads files, standard input, settings) and returns the rest, for the loop."""
@@ -296,6 +295,6 @@ def _sweep_state(state: Path, tunnels: TunnelKinds) -> None:
     if RunLocks(runs).sweep():
         from suno_cover_cli.journal.check import find_begun_folders
 
-        for folder in find_begun_folders(state / _JOURNAL):
+        for folder in find_begun_folders(state / JOURNAL_NAME):
             with suppress(OSError):
                 sweep_parts(folder, with_downloads=True)
