@@ -104,7 +104,7 @@ SHARED = {
 SANDBOX_KNOWS = {"base.clock", "base.errors", "base.exits", "base.text"}
 
 OWNERS = {
-    "typer": ("cli.*", "options.*", "listen.options", "doctor.options", "tunnels.kinds"),
+    "typer": ("cli.*", "options.*", "listen.options", "tunnels.kinds"),
     "rich": ("ui.screen", "ui.preview_encoder"),
     "textual_image": ("ui.preview_encoder",),
     "pyngrok": ("tunnels.ngrok*",),
