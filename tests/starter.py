@@ -13,6 +13,7 @@ import importlib
 import io
 import json
 import os
+import posix
 import runpy
 import select
 import selectors
@@ -274,42 +275,74 @@ def _read_all(files: Sequence[io.FileIO], end: float) -> dict[io.FileIO, bytes]:
 # --- the process that forks -----------------------------------------------------------------------------------
 
 
-def serve(asked: socket.socket) -> str | None:
-    """Load the libraries, then run the program for everyone who asks, until nobody can ask any more.
+class _Forks:
+    """Forks the program for everyone who asks, and tells each how its run ended.
 
-    Returns:
-        In a child that is to be the program, the module to run; ``None`` at the end.
+    Args:
+        asked: Where they ask, until nobody can any more.
     """
-    for name in PRELOADED:
-        importlib.import_module(name)
-    gc.freeze()
-    while True:
-        message, numbers, _, _ = socket.recv_fds(asked, 1, _N_STREAMS + 2)
-        if not message:
-            return None
-        if os.fork() == 0:
-            asked.close()
-            return _keep(*numbers)
-        for number in numbers:
-            os.close(number)
+
+    def __init__(self, asked: socket.socket) -> None:
+        self._asked = asked
+        self._ends: dict[int, int] = {}
+        # A child that has ended makes this readable.
+        self._woken, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        self._woken.setblocking(False)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def serve(self) -> str | None:
+        """Serve them.
+
+        Returns:
+            In a child that is to be the program, the module to run; ``None`` at the end.
+        """
+        while True:
+            ready, _, _ = select.select([self._asked, self._woken], [], [])
+            if self._woken in ready:
+                with suppress(BlockingIOError):
+                    while self._woken.recv(4096):
+                        pass
+                self._report_ends()
+            if self._asked not in ready:
+                continue
+            message, numbers, _, _ = socket.recv_fds(self._asked, 1, _N_STREAMS + 2)
+            if not message:
+                self._leave()
+                return None
+            in_r, out_w, err_w, end_w, what_r = numbers
+            pid = os.fork()
+            if not pid:
+                self._leave()
+                os.close(end_w)
+                return _become(in_r, out_w, err_w, what_r)
+            self._ends[pid] = end_w
+            os.write(end_w, b"%d\n" % pid)
+            for number in (in_r, out_w, err_w, what_r):
+                os.close(number)
+
+    def _report_ends(self) -> None:
         with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = ended
+                with os.fdopen(self._ends.pop(pid), "wb") as end, suppress(BrokenPipeError):
+                    end.write(b"%d\n" % status)
+
+    def _leave(self) -> None:
+        """Be a process that forks for none: they must see the ends of their own runs, not of what we hold open."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for sock in (self._asked, self._woken, self._waker):
+            sock.close()
+        for number in self._ends.values():
+            os.close(number)
 
 
-def _keep(in_r: int, out_w: int, err_w: int, end_w: int, what_r: int) -> str:
-    """Fork the program, tell its number and how it ended. Returns in the program, with the module to run."""
+def _become(in_r: int, out_w: int, err_w: int, what_r: int) -> str:
+    """Take over what a run is given: streams, folder, variables, arguments. Returns the module to run."""
     with os.fdopen(what_r) as what:
         told = json.load(what)
-    pid = os.fork()
-    if pid:
-        for number in (in_r, out_w, err_w):
-            os.close(number)
-        os.write(end_w, b"%d\n" % pid)
-        _, status = os.waitpid(pid, 0)
-        os.write(end_w, b"%d\n" % status)
-        os._exit(0)
-    os.close(end_w)
     for number, stream in enumerate((in_r, out_w, err_w)):
         os.dup2(stream, number)
         os.close(stream)
@@ -344,10 +377,27 @@ def _renewed(stream: TextIO, mode: str) -> TextIO:
     return cast("TextIO", renewed)
 
 
+def _count_once() -> None:
+    """Keep what loading the libraries has counted for coverage, once: what is forked would keep it again.
+
+    Coverage wraps ``os._exit``, in each child around the wrapping of its parent. The system's own is in ``posix``.
+    """
+    os._exit = posix._exit  # noqa: SLF001 -- it is public by its other name
+    coverage = sys.modules.get("coverage")
+    if coverage is not None and (running := coverage.Coverage.current()) is not None:
+        running.stop()
+        running.save()
+        running._auto_save = False  # noqa: SLF001 -- coverage itself does this after a fork, to what it finds running
+
+
 def main() -> None:
     """Serve; then, in a child, be the program."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    _count_once()
+    gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as asked:
-        module = serve(asked)
+        module = _Forks(asked).serve()
     if module is not None:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
