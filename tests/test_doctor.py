@@ -572,6 +572,23 @@ async def test_a_sound_journal_tells_what_is_left_to_do(doctor: DoctorRun) -> No
     assert "1 job with images missing" in report["links"][1]
 
 
+@pytest.mark.parametrize(
+    ("real", "words"),
+    [
+        (0, "2 jobs of the sandbox not finished Go on with: suno-cover resume --sandbox"),
+        (1, "3 jobs not finished, 2 of the sandbox (suno-cover resume --sandbox) Go on with: suno-cover resume"),
+    ],
+)
+async def test_unfinished_jobs_of_the_sandbox_get_their_own_command(
+    doctor: DoctorRun, real: int, words: str
+) -> None:
+    """A plain resume leaves them alone, so the hint is the one that does not."""
+    path = await asyncio.to_thread(make_journal, doctor, "submitted", "submitted")
+    await asyncio.to_thread(change_with("UPDATE jobs SET service = 'sandbox'"), path)
+    await asyncio.to_thread(make_journal, doctor, *["submitted"] * real)
+    assert (await folders(doctor))["unfinished"] == ("warn", words)
+
+
 async def test_a_newer_journal_is_told(doctor: DoctorRun) -> None:
     """A journal that was written by a newer version fails with the fix, and is not touched."""
     path = await asyncio.to_thread(make_journal, doctor, "succeeded", version=99)

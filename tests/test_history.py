@@ -19,6 +19,7 @@ from tests.cli_fixtures import Cli
 from tests.command_fixtures import Commands
 from tests.crash_fixtures import environ_of
 from tests.journal_fixtures import journal_in, music
+from tests.terminal_fixtures import Terminal
 
 DAY_S = 24 * 3600.0
 
@@ -306,3 +307,63 @@ def test_history_from_a_shell(cli: Cli) -> None:
     assert listed.lines[0].startswith(time.strftime("%Y-"))
     exported = cli.shell("suno-cover history --json | head -1 | python3 -m json.tool")
     assert json.loads(exported.stdout)["music_task_id"] == "my-song"
+
+
+def test_jobs_of_every_sandbox_stand_apart(cli: Cli) -> None:
+    """Those of a sandbox that is served on this machine are no real ones either; both are below the real ones."""
+    cli.run("generate", "--sandbox", "sandbox-instant")
+    cli.run("sandbox", "--", *cli.command(), "generate", "sandbox-instant-2")
+    with contextlib.closing(
+        sqlite3.connect(Path(cli.environ["SUNO_COVER_STATE_DIR"]) / "journal.sqlite3")
+    ) as connection:
+        services = [service for (service,) in connection.execute("SELECT service FROM jobs ORDER BY id")]
+        connection.execute(
+            "INSERT INTO jobs (service, provider, music_task_id, state, output, options, created_at, updated_at)"
+            " VALUES ('https://api.sunoapi.org', 'sunoapi', 'real-1', 'submitted', '/covers', '{}', 0, 0)"
+        )
+        connection.commit()
+    assert services[0] == "sandbox"
+    assert services[1].startswith("http://127.0.0.1:")
+    entries = cli.run("history", "--json").objects
+    assert {entry["music_task_id"]: entry["sandbox"] for entry in entries} == {
+        "real-1": False,
+        "sandbox-instant": True,
+        "sandbox-instant-2": True,
+    }
+    orders = {
+        "3": ["MUSIC", "real-1", "SANDBOX", "sandbox-instant-2", "sandbox-instant"],
+        "2": ["MUSIC", "real-1", "SANDBOX", "sandbox-instant-2"],
+    }
+    for limit, order in orders.items():
+        with Terminal(80, 40) as terminal:
+            cli.start_on(terminal, "history", "-n", limit, streams="012")
+            assert terminal.finish()[0] == 0
+            words = terminal.text.split()
+        assert [word for word in words if word in {*order, "MUSIC", "SANDBOX"} or "instant" in word] == order
+
+
+def test_pruning_nothing_says_what_is_kept(cli: Cli) -> None:
+    """A list that stays as it was is explained by the days that are kept."""
+    cli.run("generate", "--sandbox", "sandbox-instant")
+    run = cli.run("history", "--prune")
+    assert run.stderr.splitlines()[0] == "0 jobs removed from the journal."
+    assert "14 days" in run.stderr
+    assert "--keep-days" in run.stderr
+
+
+def test_paths_are_printed_from_the_folder_you_are_in(cli: Cli) -> None:
+    """Every command prints a cover below the working folder from there, and any other one whole."""
+    made = cli.run("generate", "--sandbox", "sandbox-image-404", "sandbox-instant", "--preview", "off").lines
+    (cover,) = [line for line in made if cli.run("history", "sandbox-image-404", "--paths").lines == [line]]
+    assert not Path(cover).is_absolute()
+    assert cli.run("pick", "sandbox-image-404", "1").lines == [cover]
+    (cli.cwd / cover).unlink()
+    assert cli.run("resume", "--sandbox").lines == [cover]
+    facts = cli.run("history", "sandbox-image-404").lines
+    assert f"saved          {cover}" in facts
+    assert f"folder         {Path(cover).parent}" in facts
+    assert f"picked         1: {cover}" in facts
+    (cli.cwd / "elsewhere").mkdir()
+    away = cli.shell("cd elsewhere && suno-cover pick sandbox-image-404 1 && suno-cover history sandbox-image-404")
+    assert away.lines[0] == str(cli.cwd / cover)
+    assert f"saved          {cli.cwd / cover}" in away.lines

@@ -65,7 +65,8 @@ def test_a_picture_that_was_saved_is_shown(tmp_path: Path, name: str) -> None:
     )
     looker = Looker(ThumbnailFolder(tmp_path / "thumbnails"), marks_of, measure_border)
     assert looker.look(cover).state == "ok"
-    assert sheet_of([(path, "a cover")], protocol="blocks", columns=80, rows=24, cell=(8, 16)).row_count == 2
+    (grid,) = sheet_of([(path, "a cover")], protocol="blocks", columns=80, rows=24, cell=(8, 16)).renderables
+    assert grid.row_count == 2  # type: ignore[union-attr]
 
 
 def test_a_large_profile_still_makes_the_colours(tmp_path: Path) -> None:

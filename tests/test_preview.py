@@ -301,3 +301,19 @@ def test_a_desktop_that_is_not_there_or_hangs_costs_nothing(cli: Cli, tmp_path: 
     began = time.monotonic()
     assert open_folder(cli.cwd, without_secrets({"PATH": str(tmp_path / "bin")}, ()))
     assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_no_caption_is_cut(cli: Cli, columns: int) -> None:
+    """An id that has no room below its picture stands whole above the pictures of its song, numbers below each."""
+    songs = [f"5c79be8e10f14bb28a4a5e5fd5b1f3{n:02}" for n in range(2)]
+    with Terminal(columns, 60, answer=PLAIN) as terminal:
+        cli.start_on(terminal, "generate", "--sandbox", *songs, streams="012", **TRUECOLOR)
+        assert terminal.finish()[0] == 0
+        lines = [line.rstrip() for line in terminal.text.splitlines()]
+    for song in songs:
+        above = lines.index(song)
+        assert "▀" in lines[above + 1]
+        numbers = next(line for line in lines[above + 1 :] if "▀" not in line)
+        assert numbers.split() == ["1", "2"]
+    assert "…" not in terminal.text

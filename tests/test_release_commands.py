@@ -26,6 +26,11 @@ def covers(cli: Cli) -> list[Path]:
     return [cli.cwd / line for line in sorted(run.lines)]
 
 
+def printed(cli: Cli, path: Path) -> str:
+    """Return a path below the working folder as every command prints it."""
+    return str(path.relative_to(cli.cwd))
+
+
 def sha256_of(path: Path) -> str:
     """Hash a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -47,7 +52,7 @@ def test_one_line_leads_from_two_covers_to_a_release(cli: Cli) -> None:
     )
     assert run.code == 0, run.stderr
     picked, exported, *embedded = run.lines
-    assert Path(picked).is_file()
+    assert (cli.cwd / picked).is_file()
     assert exported == f"exports/{SONG}-distrokid.jpg"
     assert sorted(embedded) == sorted(song.name for song in songs)
     with Image.open(cli.cwd / exported) as image:
@@ -85,10 +90,11 @@ def test_a_label_is_added_to_the_original_only_when_asked(cli: Cli) -> None:
 def test_a_choice_is_printed_kept_and_taken_back(cli: Cli, covers: list[Path]) -> None:
     """The path is the product; history and export know the choice; --clear takes it back."""
     run = cli.run("pick", SONG, "2")
-    assert (run.code, run.lines) == (0, [str(covers[1])])
+    assert (run.code, run.lines) == (0, [printed(cli, covers[1])])
+    assert not Path(run.lines[0]).is_absolute()
     entry = cli.run("history", "--json").objects[0]
     assert entry["job"]["picked"] == 2
-    assert cli.run("pick", "--list").lines == [f"2     of 2  {SONG}  {covers[1]}"]
+    assert cli.run("pick", "--list").lines == [f"2     of 2  {SONG}  {printed(cli, covers[1])}"]
     assert cli.run("pick", SONG, "none").lines == ["none"]
     assert cli.run("pick", "--list", "--json").objects[0]["picked"] == "none"
     assert "taken back" in cli.run("pick", SONG, "--clear").stderr
@@ -114,7 +120,7 @@ def test_measures_are_printed_and_not_called_taste(cli: Cli, covers: list[Path])
     """--auto says what it went by."""
     save(quarters(512), covers[0])
     run = cli.run("pick", SONG, "--auto")
-    assert run.lines == [str(covers[0])]
+    assert run.lines == [printed(cli, covers[0])]
     assert run.stderr.count("contrast 0.") == 2
     assert "edges" in run.stderr
     assert "not taste" in run.stderr
@@ -250,20 +256,22 @@ def test_a_cover_that_changed_is_said_to_have(cli: Cli, covers: list[Path]) -> N
     assert "(changed" not in cli.run("history", SONG).stdout
     content = covers[1].read_bytes()
     covers[1].write_bytes(covers[0].read_bytes())
-    assert cli.run("pick", "--list").lines == [f"2     of 2  {SONG}  {covers[1]}  (changed since it was picked)"]
+    assert cli.run("pick", "--list").lines == [
+        f"2     of 2  {SONG}  {printed(cli, covers[1])}  (changed since it was picked)"
+    ]
     assert cli.run("pick", "--list", "--json").objects[0]["file"] == "changed"
     assert "cover_2.png (changed since it was saved): no label" in cli.run("history", SONG).stdout
     first, second = cli.run("history", SONG, "--json").objects[0]["marks"]
     assert (first["is_changed"], second["is_changed"]) == (False, True)
     measured = cli.run("pick", SONG, "--auto")
-    assert measured.lines == [str(covers[0])]
+    assert measured.lines == [printed(cli, covers[0])]
     assert "cover_2.png was changed since it was saved; it is measured as it is now" in measured.stderr
     cli.run("pick", SONG, "2")
     assert cli.run("pick", "--list", "--json").objects[0]["file"] == "ok", "it was picked as it is now"
     covers[1].write_bytes(content)
     cli.run("pick", SONG, "2")
     covers[1].unlink()
-    assert cli.run("pick", "--list").lines == [f"2     of 2  {SONG}  {covers[1]}  (missing)"]
+    assert cli.run("pick", "--list").lines == [f"2     of 2  {SONG}  {printed(cli, covers[1])}  (missing)"]
 
 
 def test_history_says_what_a_cover_carries(cli: Cli, covers: list[Path]) -> None:
@@ -463,6 +471,6 @@ def test_a_key_picks_on_a_terminal(
     assert f"1: {SONG}" in shown
     assert f"2: {SONG}" in shown
     assert "▀" in shown
-    expected = {2: [str(covers[1])], "none": ["none"], None: []}[picked]
+    expected = {2: [printed(cli, covers[1])], "none": ["none"], None: []}[picked]
     assert stdout.splitlines() == expected
     assert json.loads(cli.run("pick", "--list", "--json").lines[0])["picked"] == picked

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from suno_cover_cli.sandbox.app import RECORD_PATH, SUBMIT_PATH, Sandbox
-from suno_cover_cli.sandbox.scenarios import SCENARIOS, choose_scenario, scenario_lines
+from suno_cover_cli.sandbox.scenarios import SCENARIOS, choose_scenario, scenario_texts
 from tests.clocks import ManualClock
 from tests.contract import answer_faults, callback_faults, load_contract
 from tests.sandbox_fixtures import Exchange, PlainClient, Receiver, serving
@@ -352,9 +352,10 @@ def test_choice(music_task_id: str, name: str) -> None:
 
 def test_list() -> None:
     """The list has one line for each scenario, which begins with an id that picks it."""
-    ids = [line.split()[0] for line in scenario_lines()]
+    texts = scenario_texts()
+    ids = list(texts)
     assert [choose_scenario(music_task_id).name for music_task_id in ids] == list(SCENARIOS)
-    assert all(SCENARIOS[name].summary in line for name, line in zip(SCENARIOS, scenario_lines(), strict=True))
+    assert all(SCENARIOS[name].summary in line for name, line in zip(SCENARIOS, texts.values(), strict=True))
 
 
 def test_names_are_taken_once() -> None:

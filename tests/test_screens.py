@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from suno_cover_cli.base.text import cells_of, fold
 from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.cli.main import build_app, narrow_command
 from suno_cover_cli.completion.table import COMMANDS
@@ -263,13 +264,13 @@ def test_the_list_of_jobs_fits_the_terminal(cli: Cli, columns: int) -> None:
 
 
 def test_a_limit_counts_all_jobs_together(cli: Cli) -> None:
-    """``-n 3`` shows the three newest jobs, the sandbox's among them and apart, and how many there are."""
+    """``-n 3`` shows the three newest jobs, of the built-in sandbox and of one that is served, of five."""
     shell = "suno-cover generate --sandbox a b >/dev/null 2>&1; suno-cover sandbox -- suno-cover generate c d"
     assert cli.shell(f"{shell}; suno-cover generate --sandbox e >/dev/null 2>&1").code == 0
     _, sent, _ = run_on_terminal(cli, "history", "-n", "3", columns=100, streams="012")
     lines = [line.split() for line in strip_escapes(sent).splitlines() if line.strip()]
-    assert [line[3] for line in lines if line[0] == "now"] in (["d", "c", "e"], ["c", "d", "e"])
-    assert [line[3] for line in lines if line[0] == "AGE"] == ["MUSIC", "SANDBOX"]
+    assert [line[3] for line in lines if line[0] == "now"] in (["e", "d", "c"], ["e", "c", "d"])
+    assert [line[3] for line in lines if line[0] == "AGE"] == ["SANDBOX"]
     assert " ".join(lines[-1]) == "The newest 3 of 5 jobs; --limit 0 lists all."
 
 
@@ -352,3 +353,46 @@ def test_a_closed_stderr_stops_nothing(cli: Cli) -> None:
     )
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_names_and_their_texts_do_not_mix(cli: Cli, columns: int) -> None:
+    """On a narrow terminal the text of a scenario stands below its name; elsewhere it keeps to its column."""
+    with Terminal(columns, 400) as terminal:
+        cli.start_on(terminal, "sandbox", "--list", streams="012")
+        assert terminal.finish()[0] == 0
+        lines = terminal.text.splitlines()
+    at = lines[0].find("two covers") if columns >= 80 else 4
+    assert at > 4 or columns < 80
+    assert all(line.startswith(("sandbox-", " " * at)) for line in lines if line)
+    assert columns >= 80 or all(" " not in line.strip() for line in lines if line.startswith("sandbox-"))
+    assert len(cli.run("sandbox", "--list").lines) == len([line for line in lines if line.startswith("sandbox-")])
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_the_sources_of_profiles_fit_a_terminal(cli: Cli, columns: int) -> None:
+    """Their hosts stand on a terminal, whole addresses in a pipe and in JSON."""
+    with Terminal(columns, 100) as terminal:
+        cli.start_on(terminal, "export", "--list-profiles", streams="012")
+        assert terminal.finish()[0] == 0
+        lines = terminal.text.splitlines()
+    assert all(cells_of(line) < columns for line in lines)
+    assert all(line.startswith(" " * 15) for line in lines if "support.distrokid.com" in line)
+    assert "https://" not in terminal.text
+    assert "https://support.distrokid.com/" in cli.run("export", "--list-profiles").stdout
+
+
+def test_settings_are_one_a_line_on_a_narrow_terminal(cli: Cli) -> None:
+    """Where three columns have no room the source stands behind the value, not alone on the next line."""
+    with Terminal(60, 60) as terminal:
+        cli.start_on(terminal, "config", "show", streams="012", SUNO_COVER_STATE_DIR="/" + "s" * 36)
+        assert terminal.finish()[0] == 0
+        lines = terminal.text.splitlines()
+    assert "output          covers (default)" in lines
+    assert [line.strip() for line in lines if line.strip() == "default"] == []
+
+
+def test_a_figure_and_its_unit_stay_together() -> None:
+    """A line ends before ``30 s`` or ``exit 6``, not within."""
+    assert fold("the job took about 30 s (via poll)", 21) == ["the job took about", "30 s (via poll)"]
+    assert fold("it would end with exit 6", 24) == ["it would end with", "exit 6"]

@@ -108,12 +108,14 @@ def test_help_and_version_are_words_as_well_as_options(cli: Cli) -> None:
     assert cli.run("help", "frobnicate").code == 2
 
 
+@pytest.mark.parametrize("columns", [60, 80, 120])
 @pytest.mark.parametrize("words", [[], ["config"]])
-def test_the_program_alone_shows_its_help(cli: Cli, words: list[str]) -> None:
+def test_the_program_alone_shows_its_help(cli: Cli, words: list[str], columns: int) -> None:
     """Without a command the help of the program, or of the group, is the answer; that is no mistake."""
-    run = cli.run(*words)
+    run = cli.run(*words, COLUMNS=str(columns))
     assert (run.code, run.stderr) == (0, "")
     assert "Usage: suno-cover" in run.stdout
+    assert run.stdout.rstrip() == cli.run(*words, "--help", COLUMNS=str(columns)).stdout.rstrip()
 
 
 @pytest.mark.parametrize(

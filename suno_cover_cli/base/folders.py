@@ -46,6 +46,19 @@ def state_folder(environ: Mapping[str, str]) -> Path:
         return _NO_HOME / ".local" / "state" / _NAME
 
 
+def working_folder() -> Path | None:
+    """Return the folder the user is in; ``None`` when it was removed. Blocks."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def seen_from(here: Path | None, path: Path) -> Path:
+    """Return a path as all commands print it: from the folder you are in where it lies below it, else whole."""
+    return path.relative_to(here) if here is not None and path.is_relative_to(here) else path
+
+
 def probe_folder(folder: Path) -> int:
     """Write a byte into a folder, leaving no trace, and return how many bytes its disk has left. Blocks.
 

@@ -254,7 +254,11 @@ def write_starter(path: Path) -> None:
         UsageError: There is one already, or it cannot be written.
     """
     if is_file(path) or is_folder(path):
-        raise UsageError(f"there is a settings file already: {path}", hint="See it with: suno-cover config show")
+        raise UsageError(
+            f"there is a settings file already: {path}",
+            hint="Change it with: suno-cover config set KEY VALUE. For one in which everything is explained, "
+            "rename it, run this again, and copy your lines over.",
+        )
     _write(path, _starter())
 
 

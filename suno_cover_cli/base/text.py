@@ -37,6 +37,8 @@ _BLANKS = re.compile(r"[ \t\r\n]+")
 _NARROW = re.compile("[ -~\u00a0-\u02ff\u2010-\u2027\u2030-\u203b]*")
 # Categories of punctuation: a line does not begin with the first ones, nor end with the second.
 _PROGRAM, _STOPS = "suno-cover", ".;,)"
+# The blank of "30 s", "1.5 MiB" and "exit 6": a line does not end there.
+_UNITS = re.compile(r"(?<=\d) (?=(?:s|ms|min|h|B|KiB|MiB|GiB|MB)\b)|(?<=\bexit) (?=\d)")
 _CLOSING = frozenset({"Pe", "Pf", "Po"})
 _OPENING = frozenset({"Ps", "Pi"})
 
@@ -134,8 +136,12 @@ def fold(text: str, columns: int, indent: str = "") -> list[str]:
 
 
 def _words_of(text: str, cells: int) -> list[str]:
-    """Divide a text at its blanks. A command to type, behind a colon, is one word where a line has room for it."""
-    words = text.split(" ")
+    """Divide a text at its blanks. A figure and its unit are one word.
+
+    So is a command to type, behind a colon, where a line has room for it.
+    """
+    words = _UNITS.sub("\0", text).split(" ")
+    words = [word.replace("\0", " ") for word in words]
     if _PROGRAM not in words:
         return words
     found: list[str] = []

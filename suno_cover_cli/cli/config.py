@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from suno_cover_cli.base.settings import Settings, Sources
     from suno_cover_cli.base.text import Secret
+    from suno_cover_cli.ui.output import Output
     from suno_cover_cli.wiring.context import Context
 
 
@@ -142,8 +143,7 @@ def show_settings(context: "Context", profile: str | None) -> None:
             )
         )
         return
-    for line in _aligned(rows, sources.config.path):
-        output.write_row(line, hang=4)
+    _print_aligned(rows, sources.config.path, output)
     there = "" if sources.config.is_there else " (not there; suno-cover config init makes it)"
     output.write_words(f"settings file: {sources.config.path}{there}")
     if sources.config.profiles:
@@ -200,16 +200,19 @@ def _as_object(row: ShownSetting) -> dict[str, Any]:
     }
 
 
-def _aligned(rows: list[ShownSetting], path: "Path") -> list[str]:
-    """Make a table of three columns; the file, told in full below it, goes by its name alone."""
-    from suno_cover_cli.base.text import clean
+def _print_aligned(rows: list[ShownSetting], path: "Path", output: "Output") -> None:
+    """Print three columns, or two where a terminal is too narrow; the file stands below, so its name is enough."""
+    from suno_cover_cli.base.text import cells_of, clean, pad
 
-    key_width = max(len(row.key) for row in rows)
-    value_width = max(len(row.shown) for row in rows)
-    return [
-        f"{row.key:<{key_width}}  {row.shown:<{value_width}}  {clean(row.source.replace(str(path), path.name))}"
-        for row in rows
-    ]
+    sources = [clean(row.source.replace(str(path), path.name)) for row in rows]
+    key_width = max(len(row.key) for row in rows) + 2
+    value_width = max(cells_of(row.shown) for row in rows) + 2
+    columns = output.product_columns
+    is_wide = not columns or key_width + value_width + max(map(cells_of, sources)) < columns
+    for row, source in zip(rows, sources, strict=True):
+        origin = source if is_wide else f"({source})"
+        value = pad(row.shown, value_width if is_wide else 0)
+        output.write_row(f"{row.key:<{key_width}}{value}{'' if is_wide else ' '}{origin}", hang=key_width)
 
 
 def print_path(context: "Context") -> None:

@@ -152,7 +152,9 @@ async def _export_one(word: str, wishes: "ExportWishes", journal: "CoverJournal"
     if twin := await journal.find_twin(source, exported.source_sha256):
         exported = msgspec.structs.replace(exported, warnings=[*exported.warnings, twin])
     if output.is_json:
-        output.write_line(json_text(exported))
+        # A program may be elsewhere when it reads this: a cover's path is whole, a file's as it was given.
+        whole = exported.source if source.row is None else str((output.here or Path()) / source.path)
+        output.write_line(json_text(msgspec.structs.replace(exported, source=whole)))
         return ExitCode.OK
     output.write_line(exported.path)
     facts = [
@@ -187,7 +189,7 @@ async def _check_one(word: str, wishes: "ExportWishes", journal: "CoverJournal",
         title = wishes.profile.title
         output.write_row(f"{title} would {'accept' if verdict.ok else 'refuse'} {clean(source.path, 400)}")
         for finding in verdict.findings:
-            hint = f" ({finding.hint})" if finding.hint else ""
+            hint = f" ({finding.hint.rstrip('.')})" if finding.hint else ""
             mark = "ok" if finding.is_met else "no"
             output.write_row(f"  {mark}  {finding.requirement}: {finding.message}{hint}", hang=6)
         for note in verdict.notes:
@@ -209,7 +211,11 @@ async def _list_profiles(output: "Output") -> "ExitCode":
         facts = ["accepts no AI music"] if profile.refuses else facts
         secondhand = ", secondhand" if profile.secondhand else ""
         output.write_row(f"{profile.name:<14} {profile.title}: {', '.join(filter(None, facts))}", hang=15)
-        output.write_row(f"{'':<14} {profile.source} ({profile.checked:%B %Y}{secondhand})", hang=15)
+        # Whole addresses are wider than many a terminal.
+        source = profile.short_source if output.product_columns else profile.source
+        output.write_row(f"{'':<14} {source} ({profile.checked:%B %Y}{secondhand})", hang=15)
+    if output.product_columns and not output.is_json:
+        output.write_words("The addresses of these sources: suno-cover export --list-profiles --json")
     return ExitCode.OK
 
 

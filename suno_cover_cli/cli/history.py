@@ -178,8 +178,6 @@ async def _list(jobs: "JobHistory", wanted: "RowFilter", options: HistoryOptions
 
 async def _print_tables(jobs: "JobHistory", wanted: "RowFilter", limit: int | None, context: "Context") -> int:
     """Print jobs for a terminal, those of the sandbox apart and below the others; return how many."""
-    import asyncio
-
     import msgspec
 
     from suno_cover_cli.ui.choice import choose_paint
@@ -187,8 +185,7 @@ async def _print_tables(jobs: "JobHistory", wanted: "RowFilter", limit: int | No
 
     output = context.output
     paint = choose_paint(output.streams.environ, is_terminal=True)
-    here = await asyncio.to_thread(_working_folder)
-    table = JobTable(output.product_columns, now=context.clock.time(), paint=paint, here=here)
+    table = JobTable(output.product_columns, now=context.clock.time(), paint=paint, here=output.here)
     shown = 0
     limits = await _limits_of_kinds(jobs, wanted, limit)
     for is_sandbox, most in limits.items():
@@ -207,23 +204,13 @@ async def _print_tables(jobs: "JobHistory", wanted: "RowFilter", limit: int | No
 
 async def _limits_of_kinds(jobs: "JobHistory", wanted: "RowFilter", limit: int | None) -> "dict[bool, int | None]":
     """Say how many of the newest so many jobs are real ones, and how many the sandbox's, without keeping any."""
-    from suno_cover_cli.journal.rows import SANDBOX_SERVICE
-
     if limit is None:
         return {False: None, True: None}
     sandboxed = total = 0
     async for row in jobs.find(wanted, limit=limit):
         total += 1
-        sandboxed += row.service == SANDBOX_SERVICE
+        sandboxed += row.is_of_sandbox
     return {False: total - sandboxed, True: sandboxed}
-
-
-def _working_folder() -> Path | None:
-    """Return the folder the user is in; ``None`` when it was removed."""
-    try:
-        return Path.cwd()
-    except OSError:
-        return None
 
 
 async def _print_lines(jobs: "JobHistory", wanted: "RowFilter", limit: int | None, context: "Context") -> int:
@@ -246,9 +233,9 @@ async def _print_paths(
 
     from suno_cover_cli.ui.history import paths_of
 
-    here, missing = await asyncio.to_thread(_working_folder), 0
+    missing = 0
     async for row in jobs.find(wanted, limit=options.limit or None):
-        for path in paths_of(row, here):
+        for path in paths_of(row, context.output.here):
             if await asyncio.to_thread(path.exists):
                 context.output.write_line(str(path))
             else:
@@ -274,7 +261,7 @@ async def _show_one(jobs: "JobHistory", wanted: "RowFilter", context: "Context")
         else:
             if is_known:
                 output.write_line("")
-            facts = [*facts_of(row, now), *(("carries", one.describe()) for one in carried)]
+            facts = [*facts_of(row, now, output.here), *(("carries", one.describe()) for one in carried)]
             for name, value in facts:
                 output.write_row(f"{name:<14} {value}", hang=15)
         is_known = True
@@ -302,3 +289,7 @@ async def _prune(jobs: "JobHistory", wanted: "RowFilter", options: HistoryOption
     if context.output.is_json:
         context.output.write_line(json_text({"v": 1, "type": "pruned", "jobs": count}))
     context.output.write_words(f"{count} {'job' if count == 1 else 'jobs'} removed from the journal.")
+    if not count and keep_days:
+        context.output.write_labelled(
+            "hint", f"Kept: what changed in the last {keep_days:g} days, and what is unfinished. See: --keep-days"
+        )

@@ -81,8 +81,9 @@ def _run_parser(words: list[str]) -> int:
         run = narrow_command(only) if is_narrow else build_app(only)
         code = run(words, prog_name=PROGRAM, standalone_mode=False)
     except mistakes.ParserError as error:
-        if not str(error):
-            # The program alone, or a group of commands alone: the parser has printed its help.
+        if not str(error) or str(error).startswith(f"Usage: {PROGRAM}"):
+            # The program alone, or a group of commands alone: the parser has printed its help, or brings it.
+            sys.stdout.write(f"{error}\n" if str(error) else "")
             return ExitCode.OK
         mistake = mistakes.explain(error, words)
         if {"--json", "--events"} & set(words):

@@ -132,8 +132,9 @@ async def _check_saved(row: "JobRow", context: "Context") -> None:
     for image in variants_of(row).values():
         path = path_of(row, image)
         if await hash_cover(path, row) != image.sha256:
+            shown = clean(context.output.seen(path), 400)
             context.output.write_labelled(
-                "note", f"{clean(path, 400)} was changed since it was saved; it is measured as it is now"
+                "note", f"{shown} was changed since it was saved; it is measured as it is now"
             )
 
 
@@ -148,7 +149,8 @@ async def _record(row: "JobRow", choice: int, journal: "CoverJournal", context: 
     sha256 = await hash_cover(path, row)
     if sha256 != image.sha256:
         context.output.write_labelled(
-            "note", f"{clean(path, 400)} was changed since it was saved; it is picked as it is now"
+            "note",
+            f"{clean(context.output.seen(path), 400)} was changed since it was saved and is picked as it is",
         )
     return await journal.picks.record(row, choice, path=str(path), sha256=sha256)
 
@@ -185,15 +187,16 @@ async def _ask(row: "JobRow", context: "Context") -> int | None:
             hint=f"Say which: suno-cover pick {name_of(row)} N, or none, or --auto",
         )
     shown = [
-        ShownPicture(path=str(path_of(row, image)), caption=f"{n}: {name_of(row)}")
+        ShownPicture(path=str(output.seen(path_of(row, image))), caption=f"{n}: {name_of(row)}")
         for n, image in variants.items()
     ]
     await show_pictures(context, shown)
     for n, image in variants.items():
         picked = "  (picked)" if row.pick is not None and row.pick.n == n else ""
-        output.write_words(f"{n}  {image.width} x {image.height}{picked}  {clean(path_of(row, image), 400)}")
-    numbers = " ".join(map(str, variants))
-    output.write_words(f"Press {numbers} to pick, 0 for none, q to leave.")
+        output.write_words(
+            f"{n}  {image.width} x {image.height}{picked}  {clean(output.seen(path_of(row, image)), 400)}"
+        )
+    output.write_words(f"Press {' or '.join(map(str, variants))} to pick, 0 for none, q to leave.")
     keys = {str(n): n for n in variants} | dict.fromkeys("0xXnN", 0)
     while (key := await read_key(output.streams.stdin.fileno())) not in keys:
         if key in {"q", "Q", "\x1b", "\x04", ""}:
@@ -237,7 +240,7 @@ async def _list(task_id: str | None, journal: "CoverJournal", context: "Context"
             _print(row, pick, context, state=state)
             continue
         picked = "-" if pick is None else str(pick.picked)
-        shown = "" if path is None else f"  {clean(path, 400)}"
+        shown = "" if path is None else f"  {clean(context.output.seen(path), 400)}"
         found = {"changed": "  (changed since it was picked)", "missing": "  (missing)"}.get(state or "", "")
         context.output.write_row(f"{picked:<4}  of {len(variants_of(row))}  {name_of(row)}{shown}{found}", hang=6)
     if not count and not context.output.is_json:
@@ -253,12 +256,15 @@ def _print(
     measures: "dict[int, Measures] | None" = None,
     state: "FileState | None" = None,
 ) -> None:
+    from pathlib import Path
+
     import msgspec
 
     from suno_cover_cli.base.models import json_text
 
     if not context.output.is_json:
-        context.output.write_line(_NONE if pick is None or pick.path is None else pick.path)
+        picked = None if pick is None or pick.path is None else context.output.seen(Path(pick.path))
+        context.output.write_line(str(picked or _NONE))
         return
     context.output.write_line(
         json_text(

@@ -107,10 +107,12 @@ def prepare_sandbox(options: SandboxOptions, context: "Context") -> Coroutine[An
 
 async def _list_scenarios(context: "Context") -> int:
     from suno_cover_cli.base.exits import ExitCode
-    from suno_cover_cli.sandbox.scenarios import scenario_lines
+    from suno_cover_cli.sandbox.scenarios import scenario_texts
 
-    for line in scenario_lines():
-        context.output.write_row(line, hang=4)
+    texts = scenario_texts()
+    width = max(map(len, texts)) + 2
+    for task_id, text in texts.items():
+        context.output.write_pair(task_id, text, width=width)
     return ExitCode.OK
 
 

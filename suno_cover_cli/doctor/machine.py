@@ -15,6 +15,7 @@ from suno_cover_cli.base.providers import WEBHOOK_KEY_VARIABLE, Provider
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.doctor.checks import Doctor, Finding, Subject, failed, passed, skipped, warned
 from suno_cover_cli.journal.check import JournalReport, check_journal, repair_journal
+from suno_cover_cli.journal.rows import SANDBOX_SERVICE
 from suno_cover_cli.ui.words import format_bytes, format_count
 from suno_cover_cli.wiring.context import package_versions
 from suno_cover_cli.wiring.origins import is_gone
@@ -154,9 +155,13 @@ def _judge_unfinished(report: JournalReport) -> Finding:
             f" {', '.join(clean(service, 100) for service in sorted(gone))}",
             "See them with: suno-cover history --state unfinished; forget one with: suno-cover history --prune ID",
         )
-    if report.unfinished:
-        return warned(f"{format_count(report.unfinished, 'job')} not finished", "Go on with: suno-cover resume")
-    return passed("nothing is left to do")
+    if not report.unfinished:
+        return passed("nothing is left to do")
+    sandboxed, unfinished = report.unfinished_at.get(SANDBOX_SERVICE, 0), format_count(report.unfinished, "job")
+    if sandboxed == report.unfinished:
+        return warned(f"{unfinished} of the sandbox not finished", "Go on with: suno-cover resume --sandbox")
+    rest = f", {sandboxed} of the sandbox (suno-cover resume --sandbox)" if sandboxed else ""
+    return warned(f"{unfinished} not finished{rest}", "Go on with: suno-cover resume")
 
 
 def _judge_links(report: JournalReport) -> Finding:

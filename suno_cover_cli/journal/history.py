@@ -11,7 +11,7 @@ from suno_cover_cli.base.settings import Retention
 from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.opening import JournalConnection, give_back_pages
 from suno_cover_cli.journal.reading import SELECT_JOBS, read_jobs
-from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobRow, RowState
+from suno_cover_cli.journal.rows import JobRow, RowState
 from suno_cover_cli.journal.run_locks import RunLocks
 
 _PAGE = 500
@@ -51,7 +51,7 @@ class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         states: Any of these.
         task_id: Music or cover task id.
-        is_sandbox: Of the built-in sandbox, or of any other service.
+        is_sandbox: Of a sandbox, or of any other service; see :func:`~journal.rows.is_sandbox_service`.
         changed_before: Epoch seconds; rows that have not changed since.
         is_decided: Whether a variant was chosen, or all were rejected.
         has_covers: Only jobs of which covers were saved, each cover task once; whether the files are
@@ -77,8 +77,7 @@ class RowFilter(msgspec.Struct, frozen=True, kw_only=True):
             terms.append("(music_task_id = ? OR task_id = ?)")
             values += [self.task_id, self.task_id]
         if self.is_sandbox is not None:
-            terms.append("service = ?" if self.is_sandbox else "service <> ?")
-            values.append(SANDBOX_SERVICE)
+            terms.append(f"{'' if self.is_sandbox else 'NOT '}is_sandbox(service)")
         if self.changed_before is not None:
             terms.append("updated_at <= ?")
             values.append(self.changed_before)

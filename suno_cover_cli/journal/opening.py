@@ -12,6 +12,7 @@ from pathlib import Path
 
 from suno_cover_cli.base.events import WarningRaised
 from suno_cover_cli.base.files import replace_file, sync_folder
+from suno_cover_cli.journal.rows import is_sandbox_service
 from suno_cover_cli.journal.salvage import count_committed
 from suno_cover_cli.journal.schema import SchemaDamagedError, has_shape, migrate, refuse_newer
 
@@ -155,6 +156,7 @@ def open_file(path: Path) -> JournalConnection:
         # macOS: its fsync leaves the data in the drive's cache. Elsewhere this changes nothing.
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.create_function("is_sandbox", 1, lambda service: is_sandbox_service(str(service)))
         connection.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT_BYTES}")
         _check_log(path, connection)
         migrate(connection)

@@ -3,15 +3,25 @@
 import os
 import sqlite3
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import msgspec
 
 from suno_cover_cli.base.models import JobResult, Picked, json_text
-from suno_cover_cli.base.settings import CallbackMode, LabelMode
+from suno_cover_cli.base.settings import CallbackMode, LabelMode, is_loopback_url
 
 SANDBOX_SERVICE = "sandbox"
 """Stands for the built-in sandbox as a service: its address is another one each time."""
+
+
+@cache  # asked of every row of a list; there are few services
+def is_sandbox_service(service: str) -> bool:
+    """Tell whether an imitation made a job: the built-in sandbox, or one that is served on this machine."""
+    try:
+        return service == SANDBOX_SERVICE or is_loopback_url(service)
+    except ValueError:  # a damaged row
+        return False
 
 
 class RowState(StrEnum):
@@ -115,6 +125,11 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: float = 0.0
     key_mark: str | None = None
     pick: Pick | None = None
+
+    @property
+    def is_of_sandbox(self) -> bool:
+        """Whether an imitation of the service made it."""
+        return is_sandbox_service(self.service)
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """What stores ask of a cover (``profiles.toml`` beside this module), and what they would say of a file."""
 
+import re
 import tomllib
 from collections.abc import Iterator
 from datetime import date
@@ -68,6 +69,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def title_within(self) -> str:
         """The store's name inside a sentence: an article is small there."""
         return self.title.replace("The ", "the ", 1) if self.title.startswith("The ") else self.title
+
+    @property
+    def short_source(self) -> str:
+        """The source with the hosts of its addresses alone."""
+        return re.sub(r"https?://([^/\s,]+)[^\s,]*", r"\1", self.source)
 
     @property
     def pixels(self) -> str:

@@ -93,10 +93,9 @@ def is_misspelt(music_task_id: str) -> bool:
     return music_task_id.startswith(PREFIX) and name != chosen and not name.startswith(f"{chosen}-")
 
 
-def scenario_lines() -> tuple[str, ...]:
-    """Return what ``sandbox --list`` prints: one line a scenario, the id to pass first."""
-    width = max(map(len, SCENARIOS))
-    return tuple(
-        f"{PREFIX}{scenario.name:<{width}}  {scenario.summary} (exit {scenario.exit_code.value})"
+def scenario_texts() -> dict[str, str]:
+    """Return what ``sandbox --list`` prints: the id to pass -> what the sandbox then plays, and the exit code."""
+    return {
+        f"{PREFIX}{scenario.name}": f"{scenario.summary} (exit {scenario.exit_code.value})"
         for scenario in SCENARIOS.values()
-    )
+    }

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from suno_cover_cli.base.folders import seen_from
 from suno_cover_cli.base.models import JobState
 from suno_cover_cli.base.text import cells_of, clean, fold, pad
 from suno_cover_cli.journal.history import links_expire_at
-from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobRow, RowState
+from suno_cover_cli.journal.rows import JobRow, RowState
 from suno_cover_cli.ui.words import format_count
 
 _DAY_S = 24 * 3600.0
@@ -41,7 +42,7 @@ def job_entry(row: JobRow, now: float) -> dict[str, Any]:
         "state": JobState.PENDING if row.state.is_pending else row.state.value,
         "step": row.state,
         "service": row.service,
-        "sandbox": row.service == SANDBOX_SERVICE,
+        "sandbox": row.is_of_sandbox,
         "provider": row.provider,
         "output": row.output,
         "options": row.options,
@@ -109,7 +110,7 @@ class JobTable:
         return [pad(cell, width) for cell, width in zip(cells, _WIDTHS, strict=True)]
 
     def _folder_of(self, row: JobRow) -> str:
-        return clean(_seen_from(self._here, Path(row.output) / (row.task_id or "")), 4096)
+        return clean(seen_from(self._here, Path(row.output) / (row.task_id or "")), 4096)
 
 
 def fields_of(row: JobRow, now: float) -> list[str]:
@@ -120,15 +121,11 @@ def fields_of(row: JobRow, now: float) -> list[str]:
 
 
 def paths_of(row: JobRow, here: Path | None) -> list[Path]:
-    """Return the files of a job's covers, as short as the folder ``here`` allows."""
+    """Return the files of a job's covers as they are printed."""
     if row.result is None or row.task_id is None:
         return []
     folder = Path(row.output) / row.task_id
-    return [_seen_from(here, folder / Path(image.path).name) for image in row.result.images]
-
-
-def _seen_from(here: Path | None, path: Path) -> Path:
-    return path.relative_to(here) if here is not None and path.is_relative_to(here) else path
+    return [seen_from(here, folder / Path(image.path).name) for image in row.result.images]
 
 
 def _age(seconds: float) -> str:
@@ -177,23 +174,24 @@ def _days(seconds: float) -> str:
     return f"{hours // 24} days"
 
 
-def facts_of(row: JobRow, now: float) -> list[tuple[str, str]]:
-    """Return all that is known of a job as pairs of name and value."""
+def facts_of(row: JobRow, now: float, here: Path | None) -> list[tuple[str, str]]:
+    """Return all that is known of a job as pairs of name and value, paths as they are printed."""
     facts = [
         ("music task", row.music_task_id or "-"),
         ("cover task", row.task_id or "-"),
         ("state", "; ".join(part for part in (row.state.value, _note_on(row, now)) if part)),
         ("service", f"{row.service} ({row.provider})"),
-        ("folder", str(Path(row.output) / row.task_id) if row.task_id is not None else row.output),
+        ("folder", str(seen_from(here, Path(row.output) / (row.task_id or "")))),
         ("begun", _moment(row.created_at)),
         ("submitted", _moment(row.submitted_at)),
         ("completed", _moment(row.completed_at)),
         ("links expire", _moment(links_expire_at(row))),
     ]
     if row.pick is not None:
-        facts.append(("picked", "none of them" if row.pick.n is None else f"{row.pick.n}: {row.pick.path}"))
+        path = "" if row.pick.path is None else seen_from(here, Path(row.pick.path))
+        facts.append(("picked", "none of them" if row.pick.n is None else f"{row.pick.n}: {path}"))
     if row.result is not None:
-        facts += [("saved", image.path) for image in row.result.images]
+        facts += [("saved", str(path)) for path in paths_of(row, here)]
         facts += [("missing", f"{image.url}: {image.error}") for image in row.result.failed_images]
         if row.result.error is not None and row.result.error.hint:
             facts.append(("hint", row.result.error.hint))

@@ -9,17 +9,21 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO
 
 import msgspec
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import SunoCoverError, describe_unwritten
+from suno_cover_cli.base.folders import seen_from
 from suno_cover_cli.base.models import json_text
-from suno_cover_cli.base.text import Redactor, clean, columns_of, fold
+from suno_cover_cli.base.text import Redactor, clean, columns_of, fold, pad
 from suno_cover_cli.ui.writer import LineWriter
 
 _COMMAND = re.compile(r"^([ \t]*)::", re.MULTILINE)
+# With less room than this beside a column of names, texts stand below them.
+_LEAST_TEXT_CELLS = 34
 
 
 class Streams(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +96,7 @@ class Output:
     Attributes:
         annotates: Errors are annotations of a GitHub Actions run, too.
         complete: Completes the commands that a text for people names.
+        here: The folder you are in, once it is known: paths below it are printed from there.
     """
 
     def __init__(self, streams: Streams, *, clock: Clock, is_json: bool = False, is_quiet: bool = False) -> None:
@@ -100,6 +105,7 @@ class Output:
         self.is_json = is_json
         self.is_quiet = is_quiet
         self.redactor = Redactor()
+        self.here: Path | None = None
         self.complete: Callable[[str], str] = lambda text: text
         self.on_closed: Callable[[], None] = lambda: None
         # Whatever the settings say of annotations, the runner of GitHub Actions reads commands from our lines.
@@ -132,6 +138,26 @@ class Output:
         """Print one line that people read of the product, folded where a terminal has no room for it."""
         for part in fold(line, self.product_columns, " " * hang):
             self.write_line(part)
+
+    def seen(self, path: Path) -> Path:
+        """Return a path as it is printed, see :func:`~suno_cover_cli.base.folders.seen_from`."""
+        return seen_from(self.here, path)
+
+    def write_pair(self, name: str, text: str, *, width: int) -> None:
+        """Print a name and what there is to say of it, in two columns, or below it on a narrow terminal.
+
+        Args:
+            name: Stands first.
+            text: Of it.
+            width: Of the column of names.
+        """
+        columns = self.product_columns
+        if columns and columns - width < _LEAST_TEXT_CELLS:
+            self.write_row(name)
+            for part in fold(f"    {text}", columns, " " * 4):
+                self.write_line(part)
+        else:
+            self.write_row(f"{pad(name, width)}{text}", hang=width)
 
     def shown(self, text: str) -> str:
         """Return words for people without secrets, the commands in them as you would have to type them."""

@@ -13,11 +13,12 @@ import os
 import sys
 from base64 import b64encode
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from PIL import Image
 from rich.color import Color
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.control import Control
 from rich.measure import Measurement
 from rich.segment import ControlType, Segment
@@ -27,7 +28,7 @@ from rich.text import Text
 from textual_image.renderable import SixelImage, TGPImage
 
 from suno_cover_cli.base.png_chunks import open_for_pillow
-from suno_cover_cli.base.text import clean, cut
+from suno_cover_cli.base.text import cells_of, clean, fold
 
 _PER_ROW = 4
 _GAP_CELLS = 2
@@ -100,31 +101,55 @@ class BlockImage:
 
 def sheet_of(
     pictures: Sequence[tuple[Path, str]], protocol: str, *, columns: int, rows: int, cell: tuple[int, int]
-) -> Table:
+) -> Group:
     """Lay pictures out side by side, each above its caption and the name of its file.
 
+    Nothing is cut: where a caption has no room below its picture, the song stands above the pictures of its own.
+
     Args:
-        pictures: Checked pictures with their captions.
+        pictures: Checked pictures with their captions, ``number: song``.
         protocol: ``iterm``, ``kitty``, ``sixel`` or ``blocks``.
         columns: Width of the terminal in cells.
         rows: Its height.
         cell: Width and height of a cell in pixels.
     """
-    per_row = min(len(pictures), _PER_ROW)
-    sheet = Table.grid(padding=(0, _GAP_CELLS, 0, 0))
-    widest = min((columns - 1 - _GAP_CELLS * per_row) // per_row, _MAX_WIDTH_CELLS)
+    shown = [(path, clean(caption, 200)) for path, caption in pictures]
+    widest = _widest(len(shown), columns)
+    if all(cells_of(caption) <= widest for _, caption in shown):
+        return Group(_grid_of(shown, protocol, columns=columns, rows=rows, cell=cell))
+    parts: list[RenderableType] = []
+    for song, group in groupby(shown, key=lambda picture: picture[1].partition(": ")[2]):
+        numbered = [(path, caption.partition(": ")[0]) for path, caption in group]
+        parts.append(Text("\n".join(fold(song, columns))))
+        parts.append(_grid_of(numbered, protocol, columns=columns, rows=rows, cell=cell))
+    return Group(*parts)
+
+
+def _widest(count: int, columns: int) -> int:
+    """Return how many cells each of so many pictures has for itself in a row."""
+    per_row = min(count, _PER_ROW)
+    return max(min((columns - 1 - _GAP_CELLS * per_row) // per_row, _MAX_WIDTH_CELLS), 4)
+
+
+def _grid_of(
+    pictures: Sequence[tuple[Path, str]], protocol: str, *, columns: int, rows: int, cell: tuple[int, int]
+) -> Table:
+    per_row, widest = min(len(pictures), _PER_ROW), _widest(len(pictures), columns)
+    grid = Table.grid(padding=(0, _GAP_CELLS, 0, 0))
+    # A name that has no room is left out: the paths are printed below all pictures.
+    names = {path: clean(path.name, 200) for path, _ in pictures}
+    shows_names = all(cells_of(name) <= widest for name in names.values())
     for start in range(0, len(pictures), per_row):
         shown: list[RenderableType] = []
         captions: list[RenderableType] = []
         for path, caption in pictures[start : start + per_row]:
             image = _load(path)
-            width, height = _fit(image.size, max(widest, 4), max(rows - 5, 4), cell)
+            width, height = _fit(image.size, widest, max(rows - 5, 4), cell)
             shown.append(_renderable(image, protocol, width, height))
-            # The number stands first: what is too long for a narrow terminal is cut off behind it.
-            captions.append(Text(f"{cut(clean(caption, 200), widest)}\n{cut(clean(path.name, 200), widest)}"))
-        sheet.add_row(*shown)
-        sheet.add_row(*captions)
-    return sheet
+            captions.append(Text(f"{caption}\n{names[path]}" if shows_names else caption))
+        grid.add_row(*shown)
+        grid.add_row(*captions)
+    return grid
 
 
 def _load(path: Path) -> Image.Image:

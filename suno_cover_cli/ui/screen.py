@@ -101,7 +101,7 @@ class _JobView:
         elif isinstance(event, CallbackReceived):
             self._detail, self.next_read_at = "called back", None
         elif isinstance(event, JobPolled):
-            self._detail = {"running": "running", "absent": "not known yet"}.get(event.state, "")
+            self._detail = {"running": "running", "absent": "not listed yet"}.get(event.state, "")
             self.next_read_at = now + event.next_s if event.next_s is not None else None
             if event.state == "succeeded" and event.images:
                 self.phase, self._image_count = "saving", event.images
@@ -235,11 +235,11 @@ class LiveScreen:
         """Name and what is done now; below it the time against the usual, or the images as they arrive."""
         now = self._clock.monotonic()
         news = "  ".join([view.doing, *filter(None, ["; ".join(self._next_of(view, now))])])
-        # On a narrow terminal the id gives way, not the news.
-        room = self._console.width - _LEFT - cells_of(news) - 3
-        name = cut(view.name, max(room, _LEAST_NAME_CELLS))
+        room = self._console.width - _LEFT - 1
+        # Where both have no room on a narrow terminal, the news stand below the name.
+        first = [f"{view.name}  {news}"] if cells_of(view.name) + 2 + cells_of(news) <= room else [view.name, news]
         rows: list[RenderableType] = [
-            _beside(self._spinner, Text(cut(f"{name}  {news}", self._console.width - _LEFT - 1)))
+            _beside(Text(" ") if n else self._spinner, Text(cut(line, room))) for n, line in enumerate(first)
         ]
         if view.arriving:
             rows += [_draw_image(n, *progress) for n, progress in sorted(view.arriving.items())]
@@ -288,10 +288,16 @@ class LiveScreen:
         times = [_format_time(now - view.started) for view in views]
         time_cells = max(map(len, times))
         reads = [next((one for one in reversed(self._next_of(view, now)) if "check" in one), "") for view in views]
-        bar_cells = self._bar_cells // 2 if self._console.width >= 80 else 0  # noqa: PLR2004 -- a usual terminal
-        taken = _LEFT + doing + time_cells + max(map(len, reads)) + (bar_cells + 2 if bar_cells else 0) + 7
-        room = max(self._console.width - taken, _LEAST_NAME_CELLS)
-        name_cells = min(max(cells_of(view.name) for view in views), room)
+        bar_cells = self._bar_cells // 2
+        longest = max(cells_of(view.name) for view in views)
+        # What has no room beside whole names is left out: the bar first, then the next reads.
+        room = self._console.width - _LEFT - doing - time_cells - 7
+        if bar_cells + 2 + max(map(len, reads)) > room - longest:
+            bar_cells = 0
+        if not bar_cells and max(map(len, reads)) > room - longest:
+            reads = [""] * len(reads)
+        room -= max(map(len, reads)) + (bar_cells + 2 if bar_cells else 0)
+        name_cells = min(longest, max(room, _LEAST_NAME_CELLS))
         rows: list[RenderableType] = []
         for view, time, read in zip(views, times, reads, strict=True):
             cells: list[RenderableType] = [Text(" "), Text(pad(cut(view.name, name_cells), name_cells) + " ")]

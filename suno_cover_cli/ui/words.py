@@ -28,7 +28,7 @@ from suno_cover_cli.base.events import (
     WarningRaised,
     WokenUp,
 )
-from suno_cover_cli.base.models import JobResult, JobState, SavedImage
+from suno_cover_cli.base.models import JobResult, JobState, SavedImage, Via
 from suno_cover_cli.base.text import clean, fold
 
 LABEL_CHARS = 10
@@ -188,7 +188,8 @@ class EventLines:
             case JobPolled():
                 is_news = self._states.get(event.job) != event.state
                 self._states[event.job] = event.state
-                if not (is_news or self._is_verbose):
+                # Right after the submit a service may not list a job yet. Where that lasts, the end says so.
+                if not (is_news and event.state != "absent") and not self._is_verbose:
                     return []
                 then = "" if event.next_s is None else f"; next check in {format_duration(event.next_s)}"
                 return [
@@ -223,7 +224,7 @@ class EventLines:
         return Line(label, f"{self._name_of(event)}: {text}" if self._names_jobs else text, tone)
 
 
-_STATE_WORDS = {"absent": "not known to the service yet", "succeeded": "done"}
+_STATE_WORDS = {"absent": "not listed by the service yet", "succeeded": "done"}
 
 
 def _brief_end_lines(name: str, result: JobResult) -> list[Line]:
@@ -244,7 +245,8 @@ def _end_lines(name: str, result: JobResult) -> list[Line]:
     if result.state is JobState.PENDING:
         return []
     covers = format_count(len(result.images), "cover")
-    return [Line("done", f"{name}: {covers} in {format_duration(result.elapsed_s)} (via {result.via})", "good")]
+    how = "made before" if result.via is Via.EXISTING else f"via {result.via}"
+    return [Line("done", f"{name}: {covers} in {format_duration(result.elapsed_s)} ({how})", "good")]
 
 
 _END_LABELS = {

@@ -12,7 +12,7 @@ from suno_cover_cli import __version__
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import KeyRefusedError, SunoCoverError
 from suno_cover_cli.base.events import NullSink, Sink
-from suno_cover_cli.base.folders import JOURNAL_NAME
+from suno_cover_cli.base.folders import JOURNAL_NAME, working_folder
 from suno_cover_cli.base.keys import WebhookKey, hidden_profile_key, load_api_key, load_webhook_key
 from suno_cover_cli.base.providers import (
     PROVIDERS,
@@ -95,6 +95,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         sources = self.sources(options.profile)
         settings = load_settings({name: getattr(options, name, None) for name in SETTINGS}, sources)
         self.output.annotates &= settings.github != "off"
+        self.output.here = working_folder()
         return settings, sources
 
     def open_journal(self, state_dir: Path) -> "Database":

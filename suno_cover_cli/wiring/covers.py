@@ -1,7 +1,7 @@
 """Covers in the journal: as the commands of a release name them, and as the gallery asks for them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,7 @@ from suno_cover_cli.base.text import clean
 from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.history import JobHistory, RowFilter, Stamp, links_expire_at
 from suno_cover_cli.journal.picks import OvertakenError, PickStore
-from suno_cover_cli.journal.rows import SANDBOX_SERVICE, JobRow
+from suno_cover_cli.journal.rows import JobRow
 from suno_cover_cli.journal.run_locks import RunLocks
 from suno_cover_cli.options.groups import ProfileOptions
 from suno_cover_cli.release.choosing import Source, find_job, find_picked, is_file_name, path_of, variants_of
@@ -31,6 +31,7 @@ class CoverJournal(msgspec.Struct, frozen=True):
 
     jobs: JobHistory
     picks: PickStore
+    seen: Callable[[Path], Path]
 
     async def find_source(self, word: str) -> Source:
         """Return the picture that an argument means: a file, or the picked cover of a job.
@@ -40,7 +41,8 @@ class CoverJournal(msgspec.Struct, frozen=True):
         """
         if await asyncio.to_thread(is_file_name, word):
             return Source(path=Path(word))
-        return await find_picked(self.jobs, word)
+        source = await find_picked(self.jobs, word)
+        return msgspec.structs.replace(source, path=self.seen(source.path))
 
     async def find_twin(self, source: Source, sha256: str) -> str:
         """Say that another job has the same picture; empty when none does, or none is asked about."""
@@ -62,7 +64,7 @@ async def open_covers(context: Context, state_dir: Path) -> AsyncIterator[CoverJ
     """
     async with context.open_journal(state_dir) as database:
         jobs = JobHistory(database, RunLocks(state_dir / "runs"))
-        yield CoverJournal(jobs, PickStore(database, clock=context.clock))
+        yield CoverJournal(jobs, PickStore(database, clock=context.clock), context.output.seen)
 
 
 def state_folder_of(context: Context) -> Path:
@@ -210,7 +212,7 @@ def _job_of(row: JobRow) -> Job:
         title=row.result.title if row.result is not None else None,
         covers=_covers_of(row),
         picked=None if row.pick is None else row.pick.picked,
-        is_sandbox=row.service == SANDBOX_SERVICE,
+        is_sandbox=row.is_of_sandbox,
         created_at=row.created_at,
         links_expire_at=links_expire_at(row),
     )

@@ -329,7 +329,7 @@ class _Resumption:
                 n=n,
                 service=row.service,
                 provider=row.provider,
-                output=Path(row.output),
+                output=self._context.output.seen(Path(row.output)),
                 absolute_output=row.output,
                 options=row.options,
                 music_task_id=row.music_task_id,
