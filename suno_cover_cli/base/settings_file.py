@@ -6,7 +6,6 @@ mode 0600, synced, and takes its name in one step.
 
 import os
 import stat
-import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from io import FileIO
@@ -165,6 +164,8 @@ def parse_toml(path: Path, raw: bytes) -> dict[str, Any]:
     Raises:
         UsageError: It is not valid TOML; says the line and the column.
     """
+    import tomllib
+
     if len(raw) > MAX_FILE_BYTES:
         raise UsageError(f"{path} is far too long for a settings file", hint="Check SUNO_COVER_CONFIG.")
     try:

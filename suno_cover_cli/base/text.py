@@ -15,7 +15,8 @@ _JOINING = "\u0620-\u0dff\u1000-\u109f\u1780-\u17ff"
 # C0 and C1 controls, DEL, line and paragraph separators, bidirectional overrides and other
 # invisible format characters: everything with which foreign text could draw on a terminal.
 # What is part of a visible character stays: the joiners inside an emoji or a word, the tags of a flag (group 1).
-_UNPRINTABLE = re.compile(
+# Not compiled until a text needs it, which most runs do not see: that takes longer than all the rest of this file.
+_UNPRINTABLE = (
     "(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{2,6}\U000e007f)"
     f"|(?<![{_EMOJI}\ufe0f{_JOINING}])[\u200c\u200d]|[\u200c\u200d](?![{_EMOJI}{_JOINING}])"
     "|[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
@@ -23,7 +24,7 @@ _UNPRINTABLE = re.compile(
 )
 # No script stacks more than a few marks on a letter; hundreds of them draw over the lines around it.
 _MARK = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
-_PILED_MARKS = re.compile(f"({_MARK}{{8}}){_MARK}+")
+_PILED_MARKS = f"({_MARK}{{8}}){_MARK}+"
 # Whole escape sequences go, not only their first byte: "[31m" left behind is noise.
 # The repetitions are bounded and not nested, so a hostile text cannot make them slow.
 _ESCAPE = re.compile(
@@ -53,7 +54,7 @@ def clean(text: object, limit: int = 500) -> str:
     shown = str(text)[: limit * 8]
     if not (shown.isascii() and shown.isprintable()) or "  " in shown:  # most texts are harmless as they are
         shown = _BLANKS.sub(" ", _ESCAPE.sub("", shown))
-        shown = _PILED_MARKS.sub(r"\1", _UNPRINTABLE.sub(r"\1", shown))
+        shown = re.sub(_PILED_MARKS, r"\1", re.sub(_UNPRINTABLE, r"\1", shown))
     shown = shown.strip()
     if len(shown) <= limit:
         return shown

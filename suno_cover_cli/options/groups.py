@@ -1,6 +1,7 @@
 """The options that several commands share, each declared once: name, default, help.
 
-What overrides a setting takes its words from :mod:`suno_cover_cli.base.settings_table`.
+What overrides a setting takes its words from :mod:`suno_cover_cli.base.settings_table`. Groups are neither
+compared nor printed: methods for that would be made in every run, a quarter of the time this file takes to load.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ _KEY_VARIABLES = " or ".join(PROVIDERS.key_variables)
 _SIGNING = ", ".join(provider.name for provider in PROVIDERS.signing())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ProfileOptions:
     """Which profile of the settings file counts."""
 
@@ -28,14 +29,14 @@ class ProfileOptions:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ProviderOptions(ProfileOptions):
     """Whose paths, keys and signatures count; ``None`` means not given."""
 
     provider: Annotated[str | None, setting_option("provider", panel=SERVICE)] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ServiceOptions(ProviderOptions):
     """Which service a command speaks to, and with which key; ``None`` means not given."""
 
@@ -51,14 +52,14 @@ class ServiceOptions(ProviderOptions):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class RateOptions:
     """How fast a command may call the service."""
 
     rate: Annotated[str | None, setting_option("rate", panel=SERVICE)] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class WebhookKeyOptions(ProviderOptions):
     """The key that signs callbacks."""
 
@@ -73,7 +74,7 @@ class WebhookKeyOptions(ProviderOptions):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TunnelChoiceOptions:
     """Whether a tunnel is demanded or left out; ``None`` means that the command decides."""
 
@@ -89,7 +90,7 @@ class TunnelChoiceOptions:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CallbackModeOptions(TunnelChoiceOptions):
     """The same for commands that can do without one, where the settings file may say it as well."""
 
@@ -101,7 +102,7 @@ class CallbackModeOptions(TunnelChoiceOptions):
             object.__setattr__(self, "callback", "required" if self.tunnel else "off")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TunnelOptions(KindOptions):
     """How callbacks reach the listener; what belongs to one kind of tunnel is declared with the kinds."""
 
@@ -121,19 +122,19 @@ class TunnelOptions(KindOptions):
     ] = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CallbackOptions(TunnelOptions, CallbackModeOptions):
     """Whether a tunnel is tried, demanded or left out, and how callbacks reach the listener."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class OutputOptions:
     """Where covers go."""
 
     output: Annotated[Path | None, setting_option("output", "-o", panel=OUTPUT)] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PortOptions:
     """Where a command serves on this machine."""
 
@@ -145,7 +146,7 @@ class PortOptions:
     ] = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class JsonOptions:
     """The product as JSON."""
 
@@ -154,7 +155,7 @@ class JsonOptions:
     ] = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ReceiverOptions:
     """Where callbacks are sent, and with what."""
 
@@ -179,7 +180,7 @@ class ReceiverOptions:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class JobCommandOptions(
     RateOptions, ServiceOptions, WebhookKeyOptions, CallbackOptions, JsonOptions, OutputOptions
 ):
