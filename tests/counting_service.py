@@ -24,6 +24,7 @@ class CountingService:
         refuses: Answer what is above the limit with 429 instead of only counting it.
         generation_s: How long a cover takes.
         holds: Submits whose music task it returns true for are never answered.
+        has_accounts: A job is known to the key alone that it was submitted with, and to no other.
 
     Attributes:
         arrivals: Moment and music or cover task id of every call, in order.
@@ -39,12 +40,14 @@ class CountingService:
         refuses: bool = False,
         generation_s: float = 0.5,
         holds: Callable[[str], bool] = lambda _: False,
+        has_accounts: bool = False,
     ) -> None:
         self._limit = limit
         self._window_s = window_s
         self._refuses = refuses
         self._generation_s = generation_s
         self._holds = holds
+        self._owners: dict[str, str] | None = {} if has_accounts else None
         self._admitted: deque[float] = deque()
         self._made: dict[str, float] = {}
         self._changed = asyncio.Event()
@@ -118,6 +121,8 @@ class CountingService:
             await asyncio.get_running_loop().create_future()
         task_id = f"c-{music_task_id}"
         self._made.setdefault(task_id, time.monotonic())
+        if self._owners is not None:
+            self._owners.setdefault(task_id, request.headers["Authorization"])
         return _answer(200, "success", {"taskId": task_id})
 
     async def _record(self, request: web.Request) -> web.Response:
@@ -125,6 +130,8 @@ class CountingService:
         self.keys[task_id] = request.headers["Authorization"].removeprefix("Bearer ")
         if (refusal := self._count(task_id)) is not None:
             return refusal
+        if self._owners is not None and self._owners.get(task_id) != request.headers["Authorization"]:
+            return _answer(200, "success")
         # One that was made elsewhere has been there for long.
         is_done = time.monotonic() - self._made.get(task_id, -math.inf) >= self._generation_s
         images = [f"{self.url}/image.png?of={task_id}"] if is_done else None

@@ -445,8 +445,7 @@ async def run_damaged(cli: Cli, environ: dict[str, str], template: Path, seed: i
     said = ""
     for words in (
         ("history", "--json"),
-        # A cover task id that became another one is not known to the service: it is asked for until the deadline.
-        ("resume", "--json", "--timeout", "5", *POLL),
+        ("resume", "--json", *POLL),
         ("history", "--callbacks"),
         ("doctor", "--offline"),
     ):

@@ -12,7 +12,7 @@ from suno_cover_cli.base.text import clean
 from suno_cover_cli.jobs.covers import SavedCovers
 from suno_cover_cli.jobs.poller import WakeUp
 from suno_cover_cli.jobs.ports import Inbox, JobIds
-from suno_cover_cli.journal.rows import Claim, JobOptions, JobRow, RowState
+from suno_cover_cli.journal.rows import Claim, JobOptions, JobRow, RowState, are_of_two_keys
 
 _CODE_OK = 200
 
@@ -95,6 +95,7 @@ class JobRun:
         may_exist: The service may have the job from an earlier run.
         task_id: Cover task id, once it is known.
         is_new: Submitted by this run: the service cannot have finished it yet.
+        is_submitted_here: This run was given the cover task id by the service, and not by the journal.
         is_existing: Asked for by its music task, and made before.
         wake_up: Asks for a read outside the interval.
         inbox: Where its callbacks arrive, while they can.
@@ -116,6 +117,7 @@ class JobRun:
         self.may_exist = True
         self.task_id: str | None = request.task_id
         self.is_new = False
+        self.is_submitted_here = False
         self.is_existing = False
         self.wake_up = WakeUp()
         self.inbox: Inbox | None = None
@@ -158,6 +160,48 @@ class JobRun:
         if self.row is not None and self.row.id:
             return f"suno-cover resume {self.request.name}"
         return f"suno-cover wait {self.task_id}" if self.task_id is not None else "the same command again"
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the job is known to have been submitted with another key: this one's account may not see it."""
+        return self.earlier is not None and are_of_two_keys(self.earlier.key_mark, self.request.key_mark)
+
+    @property
+    def known_under(self) -> str | None:
+        """The mark of this run's key, once the service knew the job under it."""
+        is_known = self.record is not None or self.state not in {None, RecordState.ABSENT}
+        return self.request.key_mark if is_known else None
+
+    @property
+    def may_submit_again(self) -> bool:
+        """Whether a cover task id that the service does not know may be asked for anew, by the music task.
+
+        Once only, and not for a job that was asked for by its cover task: that promises to submit nothing.
+        """
+        return self.request.music_task_id is not None and not self.is_submitted_here
+
+    def known_for_s(self, now: float) -> float:
+        """Return how long the cover task id has been known ``now``, epoch seconds; 0 when that is not known."""
+        row = self.known_row
+        since = row.submitted_at if row.submitted_at is not None else row.created_at or now
+        # A clock that was set back, or a damaged row, must not make the grace longer.
+        return max(now - since, 0.0)
+
+    def explained(self, unknown: RefusedError) -> RefusedError:
+        """Add to the refusal of a cover task id what the journal knows of it."""
+        music_task_id = self.row.music_task_id if self.row is not None else None
+        if self.request.music_task_id is None and music_task_id is not None:
+            unknown.hint = f"Ask for the job of its music task: suno-cover generate {music_task_id}"
+        return unknown
+
+    def unknown_to_key(self) -> RefusedError:
+        """Say that the service does not know the job, which says nothing of it under its own key."""
+        return RefusedError(
+            f"the service does not know the cover task {self.task_id} under this key; "
+            "it was submitted with another one",
+            code="unknown_to_key",
+            hint=f"Use that key: {self.resume_command}",
+        )
 
     def advice(self, hint: str) -> str:
         """Return a hint as it holds for this job: where history is not kept, another command goes on with it."""

@@ -94,6 +94,8 @@ class Poller:
         deadline: When to stop, in awake time.
         on_read: Hears of each read and of the seconds until the next.
         on_callback: Hears of each request that wakes the job, and whether it is a callback about this job.
+        known_for_s: How long ago the service gave the id, as far as is known: the grace for an unknown one began
+            then, whichever run that was.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Poller:
         deadline: float,
         on_read: Callable[[JobRecord, float | None], None],
         on_callback: Callable[[ReceivedRequest, bool], None],
+        known_for_s: float = 0.0,
     ) -> None:
         self._task_id = task_id
         self._fetch = fetch
@@ -120,7 +123,7 @@ class Poller:
         self._deadline = deadline
         self._on_read = on_read
         self._on_callback = on_callback
-        self._started = awake.now()
+        self._unknown_until = awake.now() + max(timing.unknown_grace_s - known_for_s, 0.0)
         self._lag_s = 0.0
         self._done_without_images_at: float | None = None
         self._woken_by_callback = False
@@ -238,7 +241,7 @@ class Poller:
                 message=self._failure.message,
             )
             return failed, Via.CALLBACK
-        if record.state is RecordState.ABSENT and now - self._started >= self._timing.unknown_grace_s:
+        if record.state is RecordState.ABSENT and now >= self._unknown_until:
             raise RefusedError(
                 f"the service does not know the cover task {self._task_id}",
                 code="unknown_cover_task",

@@ -117,10 +117,12 @@ class JobJournal(Protocol):
         """Write the cover task id down."""
         ...
 
-    async def record_end(self, row: JobRow, result: JobResult, completed_at: float | None) -> dict[str, str]:
+    async def record_end(
+        self, row: JobRow, result: JobResult, completed_at: float | None, *, key_mark: str | None = None
+    ) -> dict[str, str]:
         """Write down what came of this run of the job; tell which of its images another job has too."""
         ...
 
     async def find_task_id(self, row: JobRow) -> str | None:
-        """Return the cover task id that an earlier run was given for the music task."""
+        """Return a cover task id that an earlier run was given for the music task, other than the row's own."""
         ...

@@ -124,7 +124,9 @@ class CoverWorkflow:
         finally:
             run.close_inbox()
         if run.row is not None:
-            same = await self._journal.record_end(run.row, outcome.result, run.completed_at)
+            same = await self._journal.record_end(
+                run.row, outcome.result, run.completed_at, key_mark=run.known_under
+            )
             self._warn_of_same(outcome.result, same)
         self._sink.emit(JobEnded(**run.ids, result=outcome.result))
         return outcome
@@ -145,7 +147,7 @@ class CoverWorkflow:
         if (covers := await self._find_saved(run)) is not None:
             run.end_with(JobRecord(task_id=run.known_task_id, state=RecordState.SUCCEEDED), Via.EXISTING)
             return run.ended_with(covers)
-        record, via = await self._poll(run)
+        record, via = await self._poll_known(run)
         run.end_with(record, via)
         if record.state is RecordState.FAILED:
             raise job_failed(record.error_code, record.message)
@@ -171,7 +173,7 @@ class CoverWorkflow:
             run.is_existing = run.request.music_task_id is not None and not run.request.row_id
 
     def _report_begun(self, run: JobRun) -> None:
-        if run.request.task_id is not None:
+        if run.request.task_id is not None and run.task_id == run.request.task_id:
             self._sink.emit(JobFound(**run.ids))
             return
         has_callback = run.inbox is not None
@@ -196,7 +198,7 @@ class CoverWorkflow:
         url = await self._open_inbox(run)
         async with self._gate.passing():
             submission = await self._submit_once(row, row.music_task_id, url)
-        run.task_id = submission.task_id
+        run.task_id, run.is_submitted_here = submission.task_id, True
         recorded = await self._journal.record_submitted(row, submission.task_id)
         run.row = recorded.row
         run.is_existing = submission.is_existing or recorded.is_known
@@ -248,6 +250,44 @@ class CoverWorkflow:
             return None
         return await self._covers.find_all(run.ids, run.known_task_id, earlier.result.images, run.request.output)
 
+    async def _poll_known(self, run: JobRun) -> tuple[JobRecord, Via]:
+        """Wait for the end of the job, under another cover task id where the service does not know this one.
+
+        The journal may have a wrong id, by damage for example. A repeated submit is answered with the right one
+        and charges nothing (documented), so it is worth one try.
+
+        Raises:
+            RefusedError: The service knows neither the job nor a better id for it.
+        """
+        try:
+            return await self._poll(run)
+        except RefusedError as error:
+            if error.code != "unknown_cover_task":
+                raise
+            if run.is_foreign:
+                raise run.unknown_to_key() from None
+            if not run.may_submit_again:
+                raise run.explained(error) from None
+            await self._awake.run_until(run.deadline, self._submit_again(run, error))
+        self._report_begun(run)
+        return await self._poll(run)
+
+    async def _submit_again(self, run: JobRun, unknown: RefusedError) -> None:
+        task_id, row = run.known_task_id, run.known_row
+        self._sink.emit(
+            WarningRaised(
+                code="submitted_again",
+                message=f"the service does not know cover task {task_id}: submitting {row.music_task_id} again",
+                hint="It answers with the job it has for that music task and charges nothing.",
+            )
+        )
+        try:
+            await self._submit(run, row)
+        except RefusedError as error:
+            unknown.message += f", and {row.music_task_id} cannot be submitted again: {error.message}"
+            unknown.hint = error.hint
+            raise unknown from error
+
     async def _poll(self, run: JobRun) -> tuple[JobRecord, Via]:
         def report_read(record: JobRecord, next_s: float | None) -> None:
             run.state = record.state
@@ -276,6 +316,7 @@ class CoverWorkflow:
             deadline=run.deadline,
             on_read=report_read,
             on_callback=report_callback,
+            known_for_s=run.known_for_s(self._clock.time()),
         )
         # A folder that is there was made when the job had ended: covers may only be missing in it.
         folder = run.request.output / run.known_task_id

@@ -163,16 +163,18 @@ class Journal:
             if self._is_busy(row, {}):
                 return Claim(row=row, is_busy=True)
             now = self._clock.time()
+            # One that was submitted stays one of its own key until the service knows it under another.
+            marks = (wanted.key_mark, row.key_mark) if row.task_id is None else (row.key_mark, wanted.key_mark)
             state = RowState.SUBMITTING if row.state is RowState.QUEUED else row.state
             connection.execute(
-                "UPDATE jobs SET owner = ?, state = ?, output = ?, options = ?, key_mark = coalesce(?, key_mark),"
-                " updated_at = ? WHERE id = ?",
+                "UPDATE jobs SET owner = ?, state = ?, output = ?, options = ?, key_mark = ?, updated_at = ?"
+                " WHERE id = ?",
                 (
                     self._locks.run,
                     state,
                     path_cell(wanted.output),
                     options_text(wanted.options),
-                    wanted.key_mark,
+                    marks[0] or marks[1],
                     now,
                     row.id,
                 ),
@@ -262,13 +264,14 @@ class Journal:
     # --- steps ------------------------------------------------------------------------------------
 
     async def record_submitted(self, row: JobRow, task_id: str) -> Recorded:
-        """Write the cover task id down, the moment it is known."""
+        """Write the cover task id down, the moment it is known; what was written of another id goes."""
         now = self._clock.time()
 
         def operation(connection: JournalConnection) -> list[Pick | None]:
             connection.execute(
-                "UPDATE jobs SET task_id = ?, state = ?, submitted_at = ?, updated_at = ? WHERE id = ?",
-                (task_id, RowState.SUBMITTED, now, now, row.id),
+                "UPDATE jobs SET result = CASE WHEN coalesce(task_id, ?1) = ?1 THEN result END, task_id = ?1,"
+                " state = ?2, submitted_at = ?3, updated_at = ?3 WHERE id = ?4",
+                (task_id, RowState.SUBMITTED, now, row.id),
             )
             return [pick_of(found) for found in connection.execute(_FIND_OTHER, (task_id, row.service, row.id))]
 
@@ -290,11 +293,19 @@ class Journal:
         )
         return Recorded(row=submitted, is_known=bool(picks_of_others))
 
-    async def record_end(self, row: JobRow, result: JobResult, completed_at: float | None) -> dict[str, str]:
+    async def record_end(
+        self, row: JobRow, result: JobResult, completed_at: float | None, *, key_mark: str | None = None
+    ) -> dict[str, str]:
         """Write what came of a run of the job, let go of it, and look for its images among other jobs'.
 
         A pending result leaves the state as it is: a restart goes on from there. It says less than what is
         known of a job that has ended before, so there it changes nothing.
+
+        Args:
+            row: The job.
+            result: What came of it.
+            completed_at: Epoch seconds, the service's word.
+            key_mark: Of a key under which the service knows the job.
 
         Returns:
             SHA-256 of each image that another job has byte for byte -> the cover task id of that job.
@@ -304,7 +315,10 @@ class Journal:
         now = self._clock.time()
 
         def operation(connection: JournalConnection) -> dict[str, str]:
-            connection.execute("UPDATE jobs SET owner = NULL, updated_at = ? WHERE id = ?", (now, row.id))
+            connection.execute(
+                "UPDATE jobs SET owner = NULL, key_mark = coalesce(?, key_mark), updated_at = ? WHERE id = ?",
+                (key_mark, now, row.id),
+            )
             if is_news:
                 connection.execute(
                     "UPDATE jobs SET state = coalesce(?, state), code = ?, message = ?, result = ?,"
@@ -336,13 +350,13 @@ class Journal:
         return await self._try(partial(usual_duration_s, service), None)
 
     async def find_task_id(self, row: JobRow) -> str | None:
-        """Return the cover task id that an earlier run was given for this music task, if any was."""
+        """Return a cover task id that an earlier run was given for this music task, other than the row's own."""
 
         def operation(connection: JournalConnection) -> str | None:
             found = connection.execute(
                 "SELECT task_id FROM jobs WHERE service = ? AND music_task_id = ? AND task_id IS NOT NULL"
-                " ORDER BY id DESC LIMIT 1",
-                (row.service, row.music_task_id),
+                " AND task_id IS NOT ? ORDER BY id DESC LIMIT 1",
+                (row.service, row.music_task_id, row.task_id),
             ).fetchone()
             return None if found is None else str(found[0])
 

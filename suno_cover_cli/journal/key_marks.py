@@ -15,10 +15,10 @@ from pathlib import Path
 
 from suno_cover_cli.base.files import FileTakenError, read_capped, replace_file
 from suno_cover_cli.base.text import Secret
+from suno_cover_cli.journal.rows import MARK_DIGITS, are_of_two_keys
 
 _NAME = "key-salt"
 _SALT_BYTES = 16
-_MARK_DIGITS = 8  # 32 bits, of the salt's own name as well
 
 
 class KeyMarks:
@@ -49,17 +49,15 @@ class KeyMarks:
             return None
         named = f"{base_url.lower()}\n{key.reveal()}"
         digest = hmac.new(self._salt, named.encode(), hashlib.sha256).hexdigest()
-        return self._salt_name + digest[:_MARK_DIGITS]
+        return self._salt_name + digest[:MARK_DIGITS]
 
     def is_foreign(self, mark: str | None, base_url: str, key: Secret) -> bool:
         """Tell whether a job was submitted with another key than this one.
 
         It was not as far as is known when it has no mark, or one made with random bytes that are lost.
         """
-        if mark is None or self._salt is None or not mark.startswith(self._salt_name):
-            return False
-        return mark != self.mark(base_url, key)
+        return are_of_two_keys(mark, self.mark(base_url, key))
 
     @property
     def _salt_name(self) -> str:
-        return hashlib.sha256(self._salt or b"").hexdigest()[:_MARK_DIGITS]
+        return hashlib.sha256(self._salt or b"").hexdigest()[:MARK_DIGITS]

@@ -96,7 +96,7 @@ def _row_of(found: tuple[Any, ...]) -> JobRow:
             raise DamagedRowError
     pick = pick_of(found[len(_CHECKS) :])
     try:
-        return JobRow(
+        row = JobRow(
             id=found[0],
             service=found[1],
             provider=found[2],
@@ -116,6 +116,19 @@ def _row_of(found: tuple[Any, ...]) -> JobRow:
         )
     except (ValueError, RecursionError) as error:
         raise DamagedRowError from error
+    if _names_two_jobs(row.state, row.music_task_id, row.task_id, row.result):
+        raise DamagedRowError
+    return row
+
+
+def _names_two_jobs(state: Any, music_task_id: Any, task_id: Any, result: JobResult | None) -> bool:
+    """Tell whether a row that is not at its end has one cover task id, and its last result another.
+
+    One of the two is damaged, although each can be an id. The music task leads to the right one.
+    """
+    if state not in {RowState.SUBMITTED, RowState.PARTIAL} or None in {music_task_id, task_id} or result is None:
+        return False
+    return result.task_id not in {None, task_id}
 
 
 def _result_of(text: str, pick: Pick | None) -> JobResult:
@@ -311,12 +324,23 @@ def _repair_job(connection: JournalConnection, job_id: int) -> None:
 
 def _faults_of(cells: dict[str, Any]) -> set[str]:
     faults = {name for name, is_sound in _COLUMNS.items() if not is_sound(cells[name])}
-    for name, read in (("options", read_options), ("result", read_result)):
-        try:
-            if name not in faults and cells[name]:
-                read(cells[name])
-        except (ValueError, RecursionError):
-            faults.add(name)
+    result: JobResult | None = None
+    try:
+        if "result" not in faults and cells["result"]:
+            result = read_result(cells["result"])
+    except (ValueError, RecursionError):
+        faults.add("result")
+    try:
+        if "options" not in faults:
+            read_options(cells["options"])
+    except (ValueError, RecursionError):
+        faults.add("options")
+    # As the state will be repaired.
+    state = RowState.SUBMITTED if "state" in faults else cells["state"]
+    if not faults & {"music_task_id", "task_id"} and _names_two_jobs(
+        state, cells["music_task_id"], cells["task_id"], result
+    ):
+        faults |= {"task_id", "result"}
     return faults
 
 

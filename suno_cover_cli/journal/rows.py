@@ -14,6 +14,9 @@ from suno_cover_cli.base.settings import CallbackMode, LabelMode, is_loopback_ur
 SANDBOX_SERVICE = "sandbox"
 """Stands for the built-in sandbox as a service: its address is another one each time."""
 
+MARK_DIGITS = 8
+"""Of a mark of a key, how many name the random bytes it was made with, and how many the key."""
+
 
 @cache  # asked of every row of a list; there are few services
 def is_sandbox_service(service: str) -> bool:
@@ -158,6 +161,16 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 
     row: JobRow
     is_known: bool = False
+
+
+def are_of_two_keys(mark: str | None, other: str | None) -> bool:
+    """Tell whether two marks are those of different keys, as far as that is known.
+
+    It is not where one of them is missing or was made with random bytes that are lost since.
+    """
+    if mark is None or other is None:
+        return False
+    return mark != other and mark[:MARK_DIGITS] == other[:MARK_DIGITS]
 
 
 _OPTIONS = msgspec.json.Decoder(dict[str, Any])
