@@ -146,6 +146,4 @@ async def scene(
 
 def refusal(code: str = "ngrok_session_limit", *, is_permanent: bool = False) -> TunnelError:
     """Make an error such as a tunnel raises."""
-    error = TunnelError("refused", code=code, hint="do this")
-    error.is_permanent = is_permanent
-    return error
+    return TunnelError("refused", code=code, hint="do this", is_permanent=is_permanent)

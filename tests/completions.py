@@ -115,6 +115,7 @@ def _add_command(commands: dict[str, Command], path: str, found: Any) -> None:
         tuple(arguments),
         repeats,
         {name: _meaning(child.help or "") for name, child in below.items()},
+        runs_program=not found.context_settings.get("allow_interspersed_args", True),
     )
     for name, child in below.items():
         _add_command(commands, f"{path} {name}".strip(), child)

@@ -137,8 +137,19 @@ class TunnelError(SunoCoverError):
 
     exit_code = ExitCode.NO_TUNNEL
     code = "no_tunnel"
-    is_permanent: bool = False
-    is_expected: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        hint: str | None = None,
+        is_permanent: bool = False,
+        is_expected: bool = False,
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.is_permanent = is_permanent
+        self.is_expected = is_expected
 
 
 class NotPickedError(SunoCoverError):

@@ -28,9 +28,11 @@ class Command(NamedTuple):
         arguments: Kind of each argument.
         repeats: Whether the last argument may be given many times.
         commands: Name and meaning of each command below it.
+        runs_program: What follows the first word that is not an option is the command line of another program.
     """
 
     options: tuple[Option, ...]
     arguments: tuple[str, ...] = ()
     repeats: bool = False
     commands: dict[str, str] = {}  # noqa: RUF012 -- a default that never changes
+    runs_program: bool = False

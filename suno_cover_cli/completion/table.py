@@ -30,6 +30,7 @@ COMMANDS: dict[str, Command] = {
             "completion": "Make TAB work in your shell, or print the script that does",
             "config": "Look at the settings file, and change it",
         },
+        runs_program=False,
     ),
     "generate": Command(
         options=(
@@ -83,6 +84,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("music",),
         repeats=True,
         commands={},
+        runs_program=False,
     ),
     "wait": Command(
         options=(
@@ -124,6 +126,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("covers",),
         repeats=True,
         commands={},
+        runs_program=False,
     ),
     "resume": Command(
         options=(
@@ -158,6 +161,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("covers",),
         repeats=True,
         commands={},
+        runs_program=False,
     ),
     "status": Command(
         options=(
@@ -171,6 +175,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("covers",),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
     "history": Command(
         options=(
@@ -194,6 +199,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("covers",),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
     "gallery": Command(
         options=(
@@ -208,6 +214,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("covers",),
         repeats=True,
         commands={},
+        runs_program=False,
     ),
     "credits": Command(
         options=(
@@ -221,6 +228,7 @@ COMMANDS: dict[str, Command] = {
         arguments=(),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
     "pick": Command(
         options=(
@@ -235,6 +243,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("covers", ""),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
     "export": Command(
         options=(
@@ -258,6 +267,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("covers",),
         repeats=True,
         commands={},
+        runs_program=False,
     ),
     "embed": Command(
         options=(
@@ -276,6 +286,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("files",),
         repeats=True,
         commands={},
+        runs_program=False,
     ),
     "listen": Command(
         options=(
@@ -344,6 +355,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("files",),
         repeats=True,
         commands={},
+        runs_program=True,
     ),
     "trigger": Command(
         options=(
@@ -367,6 +379,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("samples",),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
     "replay": Command(
         options=(
@@ -380,6 +393,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("events",),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
     "verify": Command(
         options=(
@@ -395,6 +409,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("files",),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
     "sandbox": Command(
         options=(
@@ -415,6 +430,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("files",),
         repeats=True,
         commands={},
+        runs_program=True,
     ),
     "doctor": Command(
         options=(
@@ -443,6 +459,7 @@ COMMANDS: dict[str, Command] = {
         arguments=(),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
     "completion": Command(
         options=(
@@ -452,6 +469,7 @@ COMMANDS: dict[str, Command] = {
         arguments=("install|bash|zsh|fish|powershell",),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
     "config": Command(
         options=(Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),),
@@ -464,6 +482,7 @@ COMMANDS: dict[str, Command] = {
             "set": "Check one setting and write it down",
             "unset": "Take one setting out of the file again",
         },
+        runs_program=False,
     ),
     "config show": Command(
         options=(
@@ -474,18 +493,21 @@ COMMANDS: dict[str, Command] = {
         arguments=(),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
     "config path": Command(
         options=(Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),),
         arguments=(),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
     "config init": Command(
         options=(Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),),
         arguments=(),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
     "config set": Command(
         options=(
@@ -498,6 +520,7 @@ COMMANDS: dict[str, Command] = {
         ),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
     "config unset": Command(
         options=(
@@ -509,6 +532,7 @@ COMMANDS: dict[str, Command] = {
         ),
         repeats=False,
         commands={},
+        runs_program=False,
     ),
 }
 VALUES: dict[str, str] = {

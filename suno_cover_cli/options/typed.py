@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from suno_cover_cli.completion.shapes import Option
+from suno_cover_cli.completion.shapes import Command, Option
 from suno_cover_cli.completion.table import COMMANDS
 
 RENAMED = {
@@ -26,8 +26,8 @@ _REPLACED = dict.fromkeys(
 )
 """Command and an option that several take the place of -> what to write."""
 
+_UNKNOWN = Command(())
 _LAST = "the old name goes with the next version"
-_RUN_PROGRAMS = {"listen", "sandbox"}
 _QUIET = {"--quiet", "-q"}
 _CARRIED = {
     "--profile",
@@ -66,12 +66,12 @@ def typed_options(words: Sequence[str]) -> Iterator[TypedOption]:
         words: What follows the program's name; the first one names the command.
     """
     command = words[0] if words else ""
-    known = COMMANDS[command].options if command in COMMANDS else ()
-    own = {name: option for option in known for name in option.names}
+    known = COMMANDS.get(command, _UNKNOWN)
+    own = {name: option for option in known.options for name in option.names}
     place = 1
     while place < len(words):
         word = words[place]
-        if word == "--" or (command in _RUN_PROGRAMS and not word.startswith("-")):
+        if word == "--" or (known.runs_program and not word.startswith("-")):
             return  # the rest is the command line of another program
         at = place
         place += 1

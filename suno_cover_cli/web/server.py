@@ -134,15 +134,15 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         document: Name of its HTML among the static files.
         reads: Name -> function behind GET.
-        writes: Name -> function behind POST.
+        writes: Name -> function behind POST; none for a page that only shows.
         feed: What happens while it is open.
         max_body_bytes: Of a POST.
     """
 
     document: str
     reads: Mapping[str, Read]
-    writes: Mapping[str, Write]
-    feed: Feed
+    writes: Mapping[str, Write] = {}
+    feed: Feed = msgspec.field(default_factory=Feed)
     max_body_bytes: int = _MAX_BODY_BYTES
 
 

@@ -162,9 +162,13 @@ def explain_code(number: int, *, source: str = "ngrok's settings", detail: str =
 
 def no_token() -> TunnelError:
     """Return the error of a run without any token: for most a normal way to work, so it is said in few words."""
-    error = plain_error(_NO_TOKEN.code, "NGROK_AUTHTOKEN is not set", _NO_TOKEN.hint, is_permanent=True)
-    error.is_expected = True
-    return error
+    return TunnelError(
+        "NGROK_AUTHTOKEN is not set",
+        code=_NO_TOKEN.code,
+        hint=_NO_TOKEN.hint,
+        is_permanent=True,
+        is_expected=True,
+    )
 
 
 def bad_token(source: str, reason: str) -> TunnelError:
@@ -186,9 +190,7 @@ def offline(detail: str) -> TunnelError:
 
 def plain_error(code: str, message: str, hint: str = _DOCTOR, *, is_permanent: bool = False) -> TunnelError:
     """Return an error that ngrok has no code for."""
-    error = TunnelError(message, code=code, hint=hint)
-    error.is_permanent = is_permanent
-    return error
+    return TunnelError(message, code=code, hint=hint, is_permanent=is_permanent)
 
 
 class Explainer:
