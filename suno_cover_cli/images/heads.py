@@ -25,6 +25,7 @@ _CHUNK_SIZE = re.compile(rb"\r?\n?[ \t]*([0-9a-fA-F]{1,16})[^\r\n]*\r?\n")
 _TRAILERS = re.compile(rb"(?:[^\r\n]+\r?\n)*\r?\n")
 _KEPT = frozenset({b"content-type", b"content-encoding", b"content-range", b"etag", b"location", b"retry-after"})
 _LISTS = frozenset({b"content-encoding", b"transfer-encoding", b"connection", b"content-length"})
+_READ = _KEPT | _LISTS
 _NO_BODY = frozenset({b"204", b"304"})
 _SWITCHING = b"101"
 
@@ -84,11 +85,16 @@ class _Answer:
         self._rest = bytearray()
         self._out = bytearray()
         self._is_over = False
+        # Of a body, or of a chunk, whose length is known: what has still to come of it.
+        self._left = 0
         self._reading = self._read()
         next(self._reading)
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes from the wire and return those for the parser."""
+        if len(data) < self._left:  # the middle of a large picture: it passes as it is
+            self._left -= len(data)
+            return data
         if not self._is_over:
             self._rest += data
             try:
@@ -135,12 +141,13 @@ class _Answer:
             yield
 
     def _pass_on(self, length: int) -> Iterator[None]:
-        while length:
-            passed = self._rest[:length]
+        self._left = length
+        while self._left:
+            passed = self._rest[: self._left]
             self._out += passed
-            length -= len(passed)
+            self._left -= len(passed)
             del self._rest[: len(passed)]
-            if length:
+            if self._left:
                 yield
 
     def _pass_on_chunks(self) -> Iterator[None]:
@@ -165,11 +172,18 @@ class _Answer:
 
 
 class _Head(NamedTuple):
-    """Status line and fields of an answer: the last digit of the version, each field by its name in lower case."""
+    """Status line and fields of an answer: the last digit of the version, each field by its name in lower case.
+
+    Attributes:
+        is_chunked: The body comes in chunks; then a length says nothing.
+        length: Of the body; ``None`` when no length is given, or several that differ.
+    """
 
     status: bytes
     version: bytes
     fields: dict[bytes, bytes]
+    is_chunked: bool = False
+    length: int | None = None
 
     @classmethod
     def read(cls, head: bytes) -> "_Head | None":
@@ -180,27 +194,22 @@ class _Head(NamedTuple):
         fields: dict[bytes, bytes] = {}
         for line in _LINE_END.split(_FOLD.sub(b" ", head[match.end() :]))[1:]:
             name, colon, value = line.partition(b":")
-            name, value = name.strip().lower(), _CONTROL.sub(b"", value).strip()
-            if colon and name in fields and name in _LISTS:
+            name = name.strip().lower()
+            if not colon or name not in _READ:
+                continue
+            value = _CONTROL.sub(b"", value).strip()
+            if name in fields and name in _LISTS:
                 fields[name] += b", " + value
-            elif colon and name in _KEPT | _LISTS:
+            else:
                 fields.setdefault(name, value)
         is_old = match[1] is None or (match[1] == b"1" and match[2] == b"0") or match[1] == b"0"
-        return cls(match[3], b"0" if is_old else b"1", fields)
-
-    @property
-    def is_chunked(self) -> bool:
-        """Whether the body comes in chunks; then a length says nothing."""
-        return b"chunked" in self.fields.get(b"transfer-encoding", b"").lower()
-
-    @property
-    def length(self) -> int | None:
-        """How long the body is; ``None`` when no length is given, or several that differ."""
-        matches = [
-            _LENGTH.fullmatch(value.strip()) for value in self.fields.get(b"content-length", b"").split(b",")
-        ]
-        lengths = {int(match[1]) if match is not None else None for match in matches}
-        return lengths.pop() if len(lengths) == 1 else None
+        return cls(
+            match[3],
+            b"0" if is_old else b"1",
+            fields,
+            is_chunked=b"chunked" in fields.get(b"transfer-encoding", b"").lower(),
+            length=_length_of(fields.get(b"content-length", b"")),
+        )
 
     def write(self) -> bytes:
         """Write the head anew."""
@@ -215,6 +224,13 @@ class _Head(NamedTuple):
         else:
             lines.append(b"connection: close")
         return b"\r\n".join([*lines, b"", b""])
+
+
+def _length_of(value: bytes) -> int | None:
+    """Return the one length that is given, once or several times over; ``None`` when there is no such."""
+    matches = [_LENGTH.fullmatch(one.strip()) for one in value.split(b",")]
+    lengths = {int(match[1]) if match is not None else None for match in matches}
+    return lengths.pop() if len(lengths) == 1 else None
 
 
 def _blank_start(rest: bytearray) -> int:

@@ -26,7 +26,7 @@ _INDEXED = 3
 # First column, first row, step between columns, step between rows of each pass of an interlaced picture.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
-_Asking = Generator[tuple[int, int], bytes, None]
+_Asking = Generator[tuple[int, int], memoryview, None]
 """Yields how many bytes it wants, at least and at most, and is sent them."""
 
 
@@ -48,7 +48,7 @@ class PngCheck:
         self._pixels: _Pixels | None = None
         self._has_palette = False
         self._is_over = False
-        self._rest = bytearray()
+        self._rest = b""
         self._parser = self._parse()
         self._wanted = next(self._parser)
 
@@ -62,16 +62,15 @@ class PngCheck:
         """
         if self._is_over:
             return
-        self._rest += data
-        place = 0
-        while len(self._rest) - place >= self._wanted[0] and not self._is_over:
-            piece = bytes(self._rest[place : place + self._wanted[1]])
-            place += len(piece)
+        # Most is passed on as it lies there: a copy would hold the interpreter's lock for as long as it takes.
+        left = memoryview(self._rest + data if self._rest else data)
+        while len(left) >= self._wanted[0] and not self._is_over:
+            piece, left = left[: self._wanted[1]], left[self._wanted[1] :]
             try:
                 self._wanted = self._parser.send(piece)
             except StopIteration:
                 self._is_over = True
-        del self._rest[:place]
+        self._rest = bytes(left)
 
     def finish(self) -> tuple[int, int]:
         """Return width and height once the file is over.
@@ -127,7 +126,7 @@ class PngCheck:
         if (yield 4, 4) != checksum.to_bytes(4):
             raise DamagedImageError("the PNG picture is damaged: a checksum of its pixels is wrong")
 
-    def _take_header(self, kind: bytes, data: bytes) -> None:
+    def _take_header(self, kind: bytes, data: memoryview) -> None:
         if kind == b"PLTE":
             self._has_palette = len(data) > 0 and len(data) % 3 == 0
             return
@@ -178,7 +177,7 @@ class _Pixels:
         """Whether every row has come."""
         return not self._left
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Unpack the next bytes of the stream; what follows the last row is of no concern.
 
         Raises:

@@ -220,7 +220,8 @@ class Intake:
     ) -> None:
         self._take = take
         self._run = run
-        self._waiting = bytearray()
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         self._visit: asyncio.Future[None] | None = None
 
     async def give(self, piece: bytes) -> None:
@@ -229,10 +230,11 @@ class Intake:
         Raises:
             ImageError: Of an earlier visit.
         """
-        self._waiting += piece
-        if self._visit is not None and (self._visit.done() or len(self._waiting) >= _MOST_WAITING_BYTES):
+        self._waiting.append(piece)
+        self._waiting_bytes += len(piece)
+        if self._visit is not None and (self._visit.done() or self._waiting_bytes >= _MOST_WAITING_BYTES):
             await self._settle()
-        if self._visit is None and len(self._waiting) >= _VISIT_BYTES:
+        if self._visit is None and self._waiting_bytes >= _VISIT_BYTES:
             self._begin_visit()
 
     async def finish(self) -> bytes:
@@ -242,8 +244,7 @@ class Intake:
             ImageError: Of a visit.
         """
         await self._settle()
-        rest, self._waiting = bytes(self._waiting), bytearray()
-        return rest
+        return self._taken()
 
     async def flush(self) -> None:
         """Have all of it taken.
@@ -257,10 +258,14 @@ class Intake:
             await self._settle()
 
     def _begin_visit(self) -> None:
-        data, self._waiting = bytes(self._waiting), bytearray()
-        self._visit = asyncio.ensure_future(self._run(self._take, data))
+        self._visit = asyncio.ensure_future(self._run(self._take, self._taken()))
         # A save that was cancelled does not come back for what became of it.
         self._visit.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _taken(self) -> bytes:
+        """Return all that waits, which then waits no longer."""
+        pieces, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        return b"".join(pieces)
 
     async def _settle(self) -> None:
         visit, self._visit = self._visit, None
