@@ -45,8 +45,8 @@ _MEANINGS = {
     ExitCode.PENDING: "still running at the deadline; nothing is lost, continue with `resume`",
     ExitCode.NO_TUNNEL: "a tunnel was required and could not be opened",
     ExitCode.BAD_SIGNATURE: "`verify`: the signature is wrong or stale",
-    ExitCode.NOT_PICKED: "`export`, `embed`: several variants and none picked, or picked `none`",
-    ExitCode.REQUIREMENT: "`export`, `embed`: a requirement is not met; the error says which, and what would do",
+    ExitCode.NOT_PICKED: "`pick`, `export`, `embed`: several variants and none picked, or picked `none`",
+    ExitCode.REQUIREMENT: "`pick`, `export`, `embed`: a requirement is not met, or a cover is gone; the error says which",
 }
 
 

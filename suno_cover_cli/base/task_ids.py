@@ -24,7 +24,10 @@ _USABLE = re.compile(r"[A-Za-z0-9_.:-]+")
 _USABLE_AS_FOLDER = re.compile(r"[A-Za-z0-9_-]+")
 _ADDRESS = re.compile(r"https?://|www\.|(?:^|[/.])suno\.(?:com|ai)\b", re.IGNORECASE)
 _PLACEHOLDER = re.compile(
-    r"<[^>]*>|\[[^\]]*\]|\.\.\.|(?:MUSIC|COVER|YOUR)?[_-]?(?:TASK)?[_-]?ID|音乐任务ID|封面任务ID", re.IGNORECASE
+    r"<[^>]*>|\[[^\]]*\]|\{[^}]*\}|\$\{?\w+\}?|\.{3}|\u2026|x{3,}"
+    r"|(?:YOUR[_-]?)?(?:MUSIC|COVER|SONG|JOB)?[_-]?(?:TASK)?[_-]?ID(?:\.{3}|\|FILE)?"
+    r"|(?:音乐|封面)?任务 ?ID",
+    re.IGNORECASE,
 )
 _AUDIO = frozenset({".mp3", ".wav", ".flac", ".m4a", ".ogg", ".opus", ".aiff", ".aif", ".aac", ".wma"})
 _SOURCES = {
@@ -111,6 +114,13 @@ def _recognise(text: str, what: str, *, may_be_file: bool) -> _Mistake | None:
     if text.strip() and not text.isascii() and text.isprintable():
         return _Mistake("it is text, not an id", sources)
     return None
+
+
+def describe_unknown(task_id: str) -> str:
+    """Say that the journal knows no such job, and what was given instead of an id where that can be told."""
+    mistake = _recognise(task_id, "task id", may_be_file=False)
+    what = "" if mistake is None else f": {mistake.fault}"
+    return f'the journal knows no job "{clean(task_id, _MAX_ID_CHARS)}"{what}'
 
 
 def _is_file(text: str) -> bool:

@@ -63,7 +63,7 @@ class EmbedOptions(JsonOptions):
 def embed(options: EmbedOptions) -> None:
     """Put a cover into songs: mp3, flac, m4a, ogg, opus, wav, aiff. Other tags stay, and so does the sound.
 
-    A copy is tagged and compared before it takes the song's place. Needs mutagen: pip install mutagen
+    A copy is tagged and compared before it takes the song's place. Needs mutagen: pip install 'suno-cover[embed]'
     """
     from suno_cover_cli.wiring.runner import run_command
 

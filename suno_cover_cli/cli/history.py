@@ -248,7 +248,7 @@ async def _print_paths(
 async def _show_one(jobs: "JobHistory", wanted: "RowFilter", context: "Context") -> None:
     from suno_cover_cli.base.errors import UsageError
     from suno_cover_cli.base.models import json_text
-    from suno_cover_cli.base.text import clean
+    from suno_cover_cli.base.task_ids import describe_unknown
     from suno_cover_cli.release.choosing import carried_marks
     from suno_cover_cli.ui.history import facts_of, job_entry
 
@@ -267,7 +267,7 @@ async def _show_one(jobs: "JobHistory", wanted: "RowFilter", context: "Context")
         is_known = True
     if not is_known:
         raise UsageError(
-            f'the journal knows no job "{clean(wanted.task_id, 128)}"',
+            describe_unknown(wanted.task_id or ""),
             code="unknown_job",
             hint="suno-cover history lists those it knows; suno-cover status asks the service.",
         )

@@ -14,9 +14,10 @@ import msgspec
 
 from suno_cover_cli.base.errors import ImageError, NotPickedError, RequirementError, UsageError
 from suno_cover_cli.base.models import SavedImage
+from suno_cover_cli.base.task_ids import describe_unknown
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.journal.history import JobHistory, RowFilter
-from suno_cover_cli.journal.rows import JobRow
+from suno_cover_cli.journal.rows import JobRow, RowState
 from suno_cover_cli.release.marks import Mark, read_marks
 from suno_cover_cli.release.measures import Measures, measure_picture
 from suno_cover_cli.release.pictures import SONG_SUFFIXES
@@ -75,14 +76,23 @@ async def find_job(history: JobHistory, task_id: str, *, takes_files: bool = Fal
     if row is None:
         others = "; a picture file may be given instead" if takes_files else ""
         raise UsageError(
-            f'the journal knows no job "{shown}"',
+            describe_unknown(task_id),
             code="unknown_job",
             hint=f"suno-cover history lists those it knows{others}.",
         )
     if not variants_of(row):
-        again = f"suno-cover wait {row.task_id}" if row.task_id else "suno-cover resume"
-        raise UsageError(f"no cover of {shown} is saved", code="no_covers", hint=f"Fetch them with: {again}")
+        raise UsageError(f"no cover of {shown} is saved", code="no_covers", hint=_way_to_covers(row))
     return row
+
+
+def _way_to_covers(row: JobRow) -> str:
+    """Say how a job without covers gets some."""
+    if row.state is RowState.FAILED:
+        return "The service ended the job as failed; run generate again."
+    if row.state is RowState.REJECTED:
+        return f"The service refused the job; see: suno-cover history {row.music_task_id or row.task_id}"
+    again = f"suno-cover wait {row.task_id}" if row.task_id else "suno-cover resume"
+    return f"Fetch them with: {again}"
 
 
 async def _file_given(history: JobHistory, path: Path) -> UsageError:

@@ -39,7 +39,7 @@ class CoverJournal(msgspec.Struct, frozen=True):
         Raises:
             SunoCoverError: See :func:`~suno_cover_cli.release.choosing.find_picked`.
         """
-        if await asyncio.to_thread(is_file_name, word):
+        if "://" not in word and await asyncio.to_thread(is_file_name, word):
             return Source(path=Path(word))
         source = await find_picked(self.jobs, word)
         return msgspec.structs.replace(source, path=self.seen(source.path))
