@@ -46,7 +46,7 @@ _MEANINGS = {
     ExitCode.NO_TUNNEL: "a tunnel was required and could not be opened",
     ExitCode.BAD_SIGNATURE: "`verify`: the signature is wrong or stale",
     ExitCode.NOT_PICKED: "`pick`, `export`, `embed`: several variants and none picked, or picked `none`",
-    ExitCode.REQUIREMENT: "`pick`, `export`, `embed`: a requirement is not met, or a cover is gone; the error says which",
+    ExitCode.REQUIREMENT: "`pick`, `export`, `embed`: a requirement is not met or a cover is gone; it says which",
 }
 
 
