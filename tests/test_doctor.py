@@ -351,7 +351,7 @@ async def test_a_service_that_never_answers_costs_its_limit(doctor: DoctorRun) -
     silent.close()
     assert report["clock"] == (
         "fail",
-        "no answer within 5 s Try again; if it stays, the step named here is stuck.",
+        "no answer within 5 s Try again. If it happens again, this step is what hangs.",
     )
     assert report["image host"][0] == "fail"
     assert report["listener"][0] == "pass"
@@ -402,7 +402,7 @@ async def test_a_real_tunnel_is_opened_and_called_through(
     ("variant", "said"),
     [
         ("error-4018", "your-authtoken"),
-        ("error-105", "Copy the present one"),
+        ("error-105", "Copy the current one"),
         ("error-108", "agents online"),
         ("endpoint-error-334", "already online"),
         ("error-123", "e-mail"),

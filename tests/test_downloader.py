@@ -490,8 +490,8 @@ async def test_encoding_that_means_nothing(tmp_path: Path, encoding: str) -> Non
 @pytest.mark.parametrize(
     ("packed", "encoding", "words"),
     [
-        (b"\x0b\x02\x80hello, world\x03", "br", "packed the picture with Brotli, unasked"),
-        (b"\x28\xb5\x2f\xfd and so on", "zstd", "packed the picture with Zstandard, unasked"),
+        (b"\x0b\x02\x80hello, world\x03", "br", "packed the picture with Brotli, which was not asked for"),
+        (b"\x28\xb5\x2f\xfd and so on", "zstd", "packed the picture with Zstandard, which was not asked for"),
         (gzip.compress(PNG)[:-8] + bytes(8), "gzip", "cannot be undone: the packing is damaged"),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",

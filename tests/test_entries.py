@@ -113,5 +113,7 @@ async def test_what_is_late_is_told_as_late(cli: Cli) -> None:
         run, job = await wait_for(cli, address, "--timeout", "1")
     assert time.monotonic() - began_s < 1 + 15 + 10
     assert (run.code, job["state"]) == (7, "partial")
-    assert [image["error"] for image in job["failed_images"]] == ["it was not here when the time was up"] * 2
+    assert [image["error"] for image in job["failed_images"]] == [
+        "it had not arrived at the end of the time limit"
+    ] * 2
     assert "still running" not in run.stdout + run.stderr

@@ -258,7 +258,7 @@ HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
     [
         (HALF, "answered 200, but its answer broke off after 4 bytes"),
         (b"", "hung up without an answer"),
-        (b"HTTP/1.1 200 OK\r\nX-Half: ", "hung up within the head of its answer"),
+        (b"HTTP/1.1 200 OK\r\nX-Half: ", "hung up in the middle of its headers"),
         (b"\x1b[31mSSH-2.0-OpenSSH\r\n\r\n", "answered with something that is not HTTP"),
         (
             b"HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n",
@@ -383,8 +383,8 @@ def test_a_receiver_quicker_than_the_record_waits_for_the_number() -> None:
         ({"forward_to": ["3000"], "headers": ["X-A: hush\x07"]}, 'of --header "X-A" holds a control character'),
         ({"forward_to": ["3000"], "headers": ["X A: hush"]}, '--header "X A" is not a header line'),
         ({"forward_to": ["3000"], "headers": ["Content-Length: 5"]}, '--header "Content-Length" cannot be set'),
-        ({"headers": ["X-A: hush"]}, "--header has no receiver to go to"),
-        ({"is_insecure": True}, "--insecure has no receiver to go to"),
+        ({"headers": ["X-A: hush"]}, "--header has no effect without a receiver"),
+        ({"is_insecure": True}, "--insecure has no effect without a receiver"),
     ],
 )
 async def test_what_cannot_be_is_refused_in_words(tmp_path: Path, options: dict[str, Any], words: str) -> None:

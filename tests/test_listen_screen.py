@@ -125,7 +125,7 @@ def test_a_flood_of_paths_neither_scrolls_nor_grows() -> None:
     paths.path = "/callback/5c79be8e10f14bb28a4a5e5fd5b1f3a0"
     told = [text for text in map(ask, (f"/{n}/wp-login.php" for n in range(10_000))) if text]
     assert len(told) == 11
-    assert told[-1] == "requests to further paths are only counted"
+    assert told[-1] == "requests to more paths are only counted"
     assert paths.path in ask("/callback/5c79be8e10f14bb28a4a5e5fd5b1f3a")
     assert len([text for text in map(ask, (f"/callback/{n}" for n in range(10_000))) if text]) == 10
 

@@ -13,6 +13,8 @@ PACKAGE = Path(str(files("suno_cover_cli")))
 RULED_OUT = re.compile(
     r"\b(?:(?:is|are|was|be) told|nobody|somebody|anybody|whoever|shall|whom|at hand"
     r"|of no use|it really were|for ever|mend|mends|mended|mending|going on by polling"
+    r"|lest|ought|in vain|to be had|all the same|be it|should there be|if need be|if it stays|at the least"
+    r"|unasked|the present one|for themselves|write it down|wait for its end or|take no picks|goes on by polling"
     r"|(?<!there )(?:is|are) no (?!longer\b|more\b)\w+)\b",
     re.IGNORECASE,
 )
@@ -53,6 +55,8 @@ def test_no_text_has_a_ruled_out_phrase() -> None:
         'hint = f"Mend {source}."',
         'def wait() -> None:\n    """Wait until somebody\n    has answered."""',
         'text = f"{reason}; going on by polling"',
+        'hint = "Try again; if it stays, report it."',
+        'help = "A login, if need be."',
     ],
 )
 def test_a_ruled_out_phrase_is_found(tmp_path: Path, source: str) -> None:

@@ -141,8 +141,8 @@ async def test_versions_that_do_not_meet(tmp_path: Path, says_why: bool) -> None
             url = f"https://127.0.0.1:{listening.getsockname()[1]}/cover.png" if says_why else silent
             with refused("image_unavailable") as info:
                 await downloader.save(url, tmp_path, "cover_1")
-    silence = "127.0.0.1 broke off while TLS was agreed on; it may speak only versions that are too old"
-    words = "127.0.0.1 refuses the versions of TLS that are spoken here"
+    silence = "127.0.0.1 broke off the TLS handshake; it may speak only versions that are too old"
+    words = "127.0.0.1 refuses the versions of TLS that this machine uses"
     assert info.value.message == (words if says_why else silence)
 
 

@@ -244,7 +244,7 @@ async def test_the_deadline_bounds_the_saving_too(tmp_path: Path) -> None:
         outcome = await it.run("song")
         assert (outcome.exit_code, outcome.result.state) == (ExitCode.IMAGES_MISSING, JobState.PARTIAL)
         assert [image.error for image in outcome.result.failed_images] == [
-            "it was not here when the time was up"
+            "it had not arrived at the end of the time limit"
         ] * 2
         assert 19.0 < clock.monotonic() - began < 60.0
         assert outcome.result.error is not None

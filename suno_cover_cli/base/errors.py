@@ -216,10 +216,10 @@ class Shortage(NamedTuple):
 _FULL = Shortage("disk_full", "no room", "Free some space, then run the command again.")
 _SCARCE = Shortage(
     "out_of_resources",
-    "the system has no more files or memory to give",
+    "the system is out of file handles or memory",
     "Close other programs or raise the limit (ulimit -n), then run the command again.",
 )
-_FAILING = Shortage("disk_failing", "the disk fails", "Use a folder on another disk.")
+_FAILING = Shortage("disk_failing", "the disk reports an error", "Use a folder on another disk.")
 _SHORTAGES = {
     **dict.fromkeys((errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)), _FULL),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM), _SCARCE),

@@ -73,7 +73,7 @@ class WokenUp(JobEvent, frozen=True, kw_only=True, tag="wake_up"):
 
 
 class CallbackRejected(JobEvent, frozen=True, kw_only=True, tag="callback_rejected"):
-    """A callback about something else came to a job's path; the service is read once all the same."""
+    """A callback about something else came to a job's path; the service is still read once."""
 
     reason: str
 

@@ -248,7 +248,7 @@ def _number(value: str, source: str) -> str:
     digits = value.strip()
     if not _NUMBER.fullmatch(digits) or int(digits) == 0:
         raise UsageError(
-            f'"{clean(value, 40)}" is not a whole number from 1 on ({source})',
+            f'"{clean(value, 40)}" is not a whole number of at least 1 ({source})',
             hint="Write digits alone, such as 1000.",
         )
     return digits

@@ -95,8 +95,8 @@ SETTINGS: dict[str, Setting] = {
         "rate",
         "N/TIME|off",
         "20/10s",
-        "Most calls to the service per time, all jobs and processes together",
-        note="most calls to the service per time, or off",
+        "Limit of calls to the service, shared by all jobs and processes",
+        note="limit of calls to the service, or off",
     ),
     "preview": Setting(
         "preview",

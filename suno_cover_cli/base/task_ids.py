@@ -31,7 +31,7 @@ _PLACEHOLDER = re.compile(
 )
 _AUDIO = frozenset({".mp3", ".wav", ".flac", ".m4a", ".ogg", ".opus", ".aiff", ".aif", ".aac", ".wma"})
 _SOURCES = {
-    "music task id": "It is data.taskId of the music generation's answer; the provider's log lists it.",
+    "music task id": "It is data.taskId in the answer to your music generation; the provider's log lists it.",
     "task id": "suno-cover history lists the jobs that are known.",
     "cover task id": "It is what generate --no-wait prints; suno-cover history lists those you have.",
 }
@@ -89,7 +89,7 @@ def find_fault(task_id: str, *, names_folder: bool = False) -> str | None:
 def _find_fault_of_name(task_id: str) -> str | None:
     if task_id.startswith("-"):
         return 'it begins with "-"'
-    return "Windows has a device of that name" if is_device_name(task_id) else None
+    return "Windows reserves that name" if is_device_name(task_id) else None
 
 
 class _Mistake(NamedTuple):
@@ -105,7 +105,7 @@ def _recognise(text: str, what: str, *, may_be_file: bool) -> _Mistake | None:
     if _PLACEHOLDER.fullmatch(text.strip()):
         return _Mistake("it is a placeholder for your own id", sources)
     if _ADDRESS.search(text):
-        return _Mistake("it is an address, and the API has ids of its own", sources)
+        return _Mistake("it is an address; the API uses ids of its own", sources)
     if may_be_file and re.search(r"[./\\]", text) and text.isprintable() and _is_file(text):
         if Path(text).suffix.lower() in _AUDIO:
             return _Mistake("it is a song file", sources)
@@ -117,7 +117,7 @@ def _recognise(text: str, what: str, *, may_be_file: bool) -> _Mistake | None:
 
 
 def describe_unknown(task_id: str) -> str:
-    """Say that the journal knows no such job, and what was given instead of an id where that can be told."""
+    """Say that the journal knows no such job, and what was given instead of an id where its shape shows it."""
     mistake = _recognise(task_id, "task id", may_be_file=False)
     what = "" if mistake is None else f": {mistake.fault}"
     return f'the journal knows no job "{clean(task_id, _MAX_ID_CHARS)}"{what}'

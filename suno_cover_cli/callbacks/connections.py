@@ -29,7 +29,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
         max_held_bytes: Of unfinished bodies, all connections together.
         request_s: Seconds from the start of waiting to a complete request.
         idle_s: The same on a connection that brought a callback before. Longer than proxies keep theirs,
-            lest one sends the next callback into a closing connection.
+            so that none sends the next callback into a closing connection.
         closing_s: Seconds that answers still owed have at the end.
     """
 

@@ -68,7 +68,7 @@ def _not_answered(error: Exception) -> Fault:
     match error:
         case aiohttp.ServerDisconnectedError():
             # The message is the head as far as it was read, when there was some of it.
-            where = "without an answer" if isinstance(error.message, str) else "within the head of its answer"
+            where = "without an answer" if isinstance(error.message, str) else "in the middle of its headers"
             return Fault(f"hung up {where}", _LOG)
         case aiohttp.ClientResponseError():
             return _no_http(error.__cause__)

@@ -1,7 +1,7 @@
 """Which kind of callback a body is, and which stage of a job it reports.
 
 The provider posts the callbacks of all its calls to the same kind of receiver; their shapes are those its pages
-document. A shape that is none of them is of an unknown kind, and shown all the same.
+document. A shape that is none of them is of an unknown kind, and still shown.
 """
 
 import re

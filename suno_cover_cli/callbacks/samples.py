@@ -104,7 +104,7 @@ class Sample(NamedTuple):
             return WebhookKey(Secret(secrets.token_hex(16)), scheme)
         if self.name == SampleName.STALE_SIGNATURE and key is None:
             raise UsageError(
-                "A stale signature is a right one that is old, and there is no key to make it with",
+                "stale-signature needs the webhook key: its signature is right, but an hour old",
                 code="no_webhook_key",
                 hint="Add --webhook-key-file FILE with the key that the receiver checks",
             )

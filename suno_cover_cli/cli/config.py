@@ -77,7 +77,7 @@ def init() -> None:
 
 
 def set_(options: SetOptions) -> None:
-    """Check one setting and write it down.
+    """Check one setting and save it.
 
     Example: suno-cover config set api-key - < key.txt
     """
@@ -85,7 +85,7 @@ def set_(options: SetOptions) -> None:
 
 
 def unset(options: KeyOptions) -> None:
-    """Take one setting out of the file again."""
+    """Remove one setting from the file."""
     _run(lambda context: unset_one(context, options.key, options.profile))
 
 
@@ -237,7 +237,7 @@ def write_starter_file(context: "Context") -> None:
 
 
 def set_one(context: "Context", key: str, value: str | None, profile: str | None) -> None:
-    """Check one setting and write it down.
+    """Check one setting and save it.
 
     Raises:
         UsageError: No such setting, a value that cannot be, a secret on the command line, or an unusable file.

@@ -34,7 +34,11 @@ class EmbedOptions(JsonOptions):
     max_edge: Annotated[
         int,
         typer.Option(
-            "--max-edge", metavar="PIXELS", min=64, max=10_000, help="Longer side of the embedded picture at most."
+            "--max-edge",
+            metavar="PIXELS",
+            min=64,
+            max=10_000,
+            help="Longest side of the embedded picture, in pixels.",
         ),
     ] = 1400
     replace: Annotated[
@@ -56,12 +60,12 @@ class EmbedOptions(JsonOptions):
     ] = False
     backup: Annotated[
         bool,
-        typer.Option("--backup", help="Keep each song as it was, as SONG.bak.", rich_help_panel=OUTPUT),
+        typer.Option("--backup", help="Keep the original of each song as SONG.bak.", rich_help_panel=OUTPUT),
     ] = False
 
 
 def embed(options: EmbedOptions) -> None:
-    """Put a cover into songs: mp3, flac, m4a, ogg, opus, wav, aiff. Other tags stay, and so does the sound.
+    """Put a cover into songs: mp3, flac, m4a, ogg, opus, wav, aiff. Other tags and the sound stay unchanged.
 
     A copy is tagged and compared before it takes the song's place. Needs mutagen: pip install 'suno-cover[embed]'
     """

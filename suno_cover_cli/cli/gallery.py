@@ -30,7 +30,7 @@ class GalleryOptions(JsonOptions, ProfileOptions, PortOptions):
     ] = None
     opens: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True
     once: Annotated[bool, typer.Option("--once", help="End when every job that is shown is decided.")] = False
-    read_only: Annotated[bool, typer.Option("--read-only", help="Show covers, take no picks.")] = False
+    read_only: Annotated[bool, typer.Option("--read-only", help="Only show the covers; picking is off.")] = False
 
 
 def gallery(options: GalleryOptions) -> None:

@@ -40,7 +40,9 @@ class PickOptions(JsonOptions):
     ] = None
     auto: Annotated[
         bool,
-        typer.Option("--auto", help="Pick what has more contrast and edges at 64 pixels, and print the measures."),
+        typer.Option(
+            "--auto", help="Pick the variant with more contrast and edges at 64 pixels, and print the measures."
+        ),
     ] = False
     clear: Annotated[bool, typer.Option("--clear", help="Take the choice back.")] = False
     list_picks: Annotated[

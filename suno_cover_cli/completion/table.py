@@ -64,7 +64,9 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--open",), kind=None, meaning="Open the folder of the covers at the end"),
             Option(names=("--notify",), kind=None, meaning="Send a desktop notification at the end"),
             Option(
-                names=("--tunnel", "--no-tunnel"), kind=None, meaning="Demand a tunnel for callbacks, or open none"
+                names=("--tunnel", "--no-tunnel"),
+                kind=None,
+                meaning="Require a tunnel for callbacks, or open none",
             ),
             Option(
                 names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
@@ -78,7 +80,9 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),
             Option(names=("--api-key-file",), kind="files", meaning="Read the API key from a file or stdin"),
-            Option(names=("--rate",), kind="", meaning="Most calls to the service per time, all jobs and ..."),
+            Option(
+                names=("--rate",), kind="", meaning="Limit of calls to the service, shared by all jobs and ..."
+            ),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=("music",),
@@ -120,7 +124,9 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),
             Option(names=("--api-key-file",), kind="files", meaning="Read the API key from a file or stdin"),
-            Option(names=("--rate",), kind="", meaning="Most calls to the service per time, all jobs and ..."),
+            Option(
+                names=("--rate",), kind="", meaning="Limit of calls to the service, shared by all jobs and ..."
+            ),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=("covers",),
@@ -155,7 +161,9 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),
             Option(names=("--api-key-file",), kind="files", meaning="Read the API key from a file or stdin"),
-            Option(names=("--rate",), kind="", meaning="Most calls to the service per time, all jobs and ..."),
+            Option(
+                names=("--rate",), kind="", meaning="Limit of calls to the service, shared by all jobs and ..."
+            ),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=("covers",),
@@ -206,7 +214,7 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--port",), kind="", meaning="Serve on this port of 127.0.0.1, 0 for any"),
             Option(names=("--open", "--no-open"), kind=None, meaning="Open the page in a browser"),
             Option(names=("--once",), kind=None, meaning="End when every job that is shown is decided"),
-            Option(names=("--read-only",), kind=None, meaning="Show covers, take no picks"),
+            Option(names=("--read-only",), kind=None, meaning="Only show the covers"),
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
             Option(names=("--profile",), kind="profiles", meaning="Profile of the settings file"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
@@ -233,7 +241,7 @@ COMMANDS: dict[str, Command] = {
     "pick": Command(
         options=(
             Option(
-                names=("--auto",), kind=None, meaning="Pick what has more contrast and edges at 64 pixels, and ..."
+                names=("--auto",), kind=None, meaning="Pick the variant with more contrast and edges at 64 ..."
             ),
             Option(names=("--clear",), kind=None, meaning="Take the choice back"),
             Option(names=("--list",), kind=None, meaning="List the jobs that have covers, and what was picked"),
@@ -272,7 +280,7 @@ COMMANDS: dict[str, Command] = {
     "embed": Command(
         options=(
             Option(names=("--cover",), kind="covers", meaning="A job or a picture file"),
-            Option(names=("--max-edge",), kind="", meaning="Longer side of the embedded picture at most"),
+            Option(names=("--max-edge",), kind="", meaning="Longest side of the embedded picture, in pixels"),
             Option(
                 names=("--replace",), kind=None, meaning="Replace even a cover that is larger than the new one"
             ),
@@ -280,7 +288,7 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--json",), kind=None, meaning="Print JSON, one object a line"),
             Option(names=("--out",), kind="dirs", meaning="Leave the songs unchanged, write tagged copies there"),
             Option(names=("--overwrite",), kind=None, meaning="With --out"),
-            Option(names=("--backup",), kind=None, meaning="Keep each song as it was, as SONG.bak"),
+            Option(names=("--backup",), kind=None, meaning="Keep the original of each song as SONG.bak"),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=("files",),
@@ -330,7 +338,9 @@ COMMANDS: dict[str, Command] = {
                 meaning="-v shows headers and requests to other paths, -vv bodies too",
             ),
             Option(
-                names=("--tunnel", "--no-tunnel"), kind=None, meaning="Demand a tunnel for callbacks, or open none"
+                names=("--tunnel", "--no-tunnel"),
+                kind=None,
+                meaning="Require a tunnel for callbacks, or open none",
             ),
             Option(
                 names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
@@ -349,7 +359,9 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--provider",), kind="sunoapi|kie", meaning="Which service"),
             Option(names=("--base-url",), kind="", meaning="Address of the service"),
             Option(names=("--api-key-file",), kind="files", meaning="Read the API key from a file or stdin"),
-            Option(names=("--rate",), kind="", meaning="Most calls to the service per time, all jobs and ..."),
+            Option(
+                names=("--rate",), kind="", meaning="Limit of calls to the service, shared by all jobs and ..."
+            ),
             Option(names=("--help", "-h"), kind=None, meaning="Show this message and exit"),
         ),
         arguments=("files",),
@@ -440,7 +452,9 @@ COMMANDS: dict[str, Command] = {
             ),
             Option(names=("--verbose", "-v"), kind=None, meaning="Show what passed, one line a check"),
             Option(
-                names=("--tunnel", "--no-tunnel"), kind=None, meaning="Demand a tunnel for callbacks, or open none"
+                names=("--tunnel", "--no-tunnel"),
+                kind=None,
+                meaning="Require a tunnel for callbacks, or open none",
             ),
             Option(
                 names=("--public-url",), kind="", meaning="An address of your own that leads to the listener, ..."
@@ -479,8 +493,8 @@ COMMANDS: dict[str, Command] = {
             "show": "Show every setting in force and where it comes from",
             "path": "Print where the settings file is",
             "init": "Make a settings file in which everything is explained ...",
-            "set": "Check one setting and write it down",
-            "unset": "Take one setting out of the file again",
+            "set": "Check one setting and save it",
+            "unset": "Remove one setting from the file",
         },
         runs_program=False,
     ),

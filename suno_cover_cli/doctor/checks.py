@@ -108,7 +108,7 @@ class Doctor:
             finding = await within(self._clock, limit_s, work())
         except TimeoutError:
             finding = failed(
-                f"no answer within {limit_s:g} s", "Try again; if it stays, the step named here is stuck."
+                f"no answer within {limit_s:g} s", "Try again. If it happens again, this step is what hangs."
             )
         except SunoCoverError as error:
             finding = failed(error.message, error.hint)

@@ -139,7 +139,7 @@ def _judge_journal(report: JournalReport, path: Path, done: list[WarningRaised])
         return passed("none yet; the first job makes it")
     if report.trouble:
         return failed(
-            f"{path}: {report.trouble}", "Set SUNO_COVER_STATE_DIR to another folder until that is settled."
+            f"{path}: {report.trouble}", "Set SUNO_COVER_STATE_DIR to another folder until that is repaired."
         )
     if done:
         return warned("; ".join(note.message for note in done), done[0].hint)

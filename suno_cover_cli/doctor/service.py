@@ -96,7 +96,7 @@ class PathCheck:
         """
         proxies = await in_daemon_thread(Proxies)
         self._proxy = await in_daemon_thread(lambda: proxies.find(self._url))
-        route = "none on the way"
+        route = "no proxy in use"
         if self._proxy is not None:
             self._host, self._port = self._proxy.host, self._proxy.port
             route = f"goes through {self._proxy.shown} ({self._proxy.source})"
@@ -162,7 +162,7 @@ class PathCheck:
             )
         except (OSError, ssl.SSLError) as error:
             reason = clean(getattr(error, "reason", None) or error, 120) or type(error).__name__
-            return failed(f"TLS with {host} fails: {reason}", "Something on the way may be interfering.")
+            return failed(f"TLS with {host} fails: {reason}", "A firewall or proxy may be interfering.")
         tls = writer.get_extra_info("ssl_object")
         writer.transport.abort()
         return passed(f"{tls.version()}, certificate verified" if tls is not None else "verified")
@@ -177,7 +177,7 @@ class PathCheck:
             direction = "behind" if skew_s > 0 else "ahead"
             return warned(
                 f"this machine's clock is {abs(skew_s):.0f} s {direction}",
-                "Set it right: certificates and signatures of callbacks depend on it.",
+                "Correct it: certificates and signatures of callbacks depend on it.",
             )
         agreement = "does not send its time" if skew_s is None else f"clocks agree within {abs(skew_s):.0f} s"
         return passed(f"HTTP {status}; {agreement}")

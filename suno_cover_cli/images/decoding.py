@@ -32,7 +32,9 @@ _RIFF_HEAD_BYTES = 8
 _WEBP_HEAD_BYTES = 30
 _WEBP_PIXEL_BYTES = 12
 _MIB = 1024 * 1024
-_BY_HAND = "Run suno-cover resume in a while; if it stays, open the address in a browser to save it by hand."
+_BY_HAND = (
+    "Run suno-cover resume in a while; if it happens again, open the address in a browser to save it by hand."
+)
 # Of the boxes of an AVIF.
 _HEAD_BYTES = 8
 _LARGE_HEAD_BYTES = 16

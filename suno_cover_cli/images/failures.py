@@ -39,14 +39,14 @@ _UNKNOWN_CERTIFICATE = ("is not trusted", _OWN_AUTHORITY_HINT)
 # OpenSSL's reasons for a handshake that came to nothing. Each is final: the next try would end alike.
 _HANDSHAKES = {
     "UNSUPPORTED_PROTOCOL": "speaks only a version of TLS that is too old to be safe",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "refuses the versions of TLS that are spoken here",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "refuses the versions of TLS that this machine uses",
     "WRONG_VERSION_NUMBER": "does not speak TLS on this port",
     "HTTP_REQUEST": "does not speak TLS on this port",
-    "NO_CIPHERS_AVAILABLE": "has no way of encrypting in common with this machine",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "found no way of encrypting in common with this machine",
+    "NO_CIPHERS_AVAILABLE": "supports no encryption that this machine accepts",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "supports no encryption that this machine accepts",
     "DH_KEY_TOO_SMALL": "uses keys that are too small to be safe",
     "EE_KEY_TOO_SMALL": "uses keys that are too small to be safe",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "wants a certificate of yours",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "asks for a client certificate",
     "TLSV1_UNRECOGNIZED_NAME": "does not know this name",
 }
 
@@ -58,7 +58,7 @@ _FAILURES = (
     (aiohttp.ClientPayloadError, "{host} broke off in the middle of the picture"),
     (aiohttp.ServerDisconnectedError, "{host} broke off before it answered"),
     (TimeoutError, "{host} was silent for too long"),
-    (aiohttp.ClientConnectorSSLError, "no agreement with {host} on how to encrypt"),
+    (aiohttp.ClientConnectorSSLError, "{host} and this machine did not agree on an encryption"),
     (aiohttp.ClientResponseError, "{host} answered with something that is not HTTP"),
 )
 
@@ -178,7 +178,7 @@ def _describe(error: Exception, host: str, *, is_secure: bool) -> str:
             return words.format(host=host)
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if is_secure and isinstance(error, aiohttp.ClientConnectorError) and isinstance(cause, ConnectionResetError):
-        return f"{host} broke off while TLS was agreed on; it may speak only versions that are too old"
+        return f"{host} broke off the TLS handshake; it may speak only versions that are too old"
     reason = f": {clean(reason_of(cause), 200)}" if isinstance(cause, OSError) else ""
     return f"no connection to {host}{reason}"
 

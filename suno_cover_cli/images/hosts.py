@@ -263,7 +263,7 @@ class Unpacker:
             # The standard means the zlib format; some servers leave its frame out.
             return _RAW_WBITS if _can_inflate(head, _RAW_WBITS) else 0
         for name in self._named & _UNKNOWN_HERE.keys():
-            raise PackingError(f"packed the picture with {_UNKNOWN_HERE[name]}, unasked")
+            raise PackingError(f"packed the picture with {_UNKNOWN_HERE[name]}, which was not asked for")
         return 0
 
     def _pass_on(self, data: bytes) -> Iterator[bytes]:
@@ -295,7 +295,7 @@ def _can_inflate(head: bytes, wbits: int) -> bool:
 
 
 async def read_body(response: aiohttp.ClientResponse, unpacker: Unpacker) -> AsyncIterator[bytes]:
-    """Yield the body piece by piece, unpacked if need be; ``unpacker`` tells how many bytes that has taken.
+    """Yield the body piece by piece, unpacked where needed; ``unpacker`` tells how many bytes that has taken.
 
     Done here because aiohttp only wakes its reader for bytes that come *out* of a decompressor: a stream that
     unpacks to nothing would keep it busy unseen.

@@ -1,4 +1,4 @@
-"""Runs of coded data of a JPEG, and libjpeg made to say whether each is as long as it ought to be.
+"""Runs of coded data of a JPEG, and libjpeg made to say whether each is as long as it has to be.
 
 libjpeg fills up a scan that ends early with grey and only warns, and Pillow hides the warning. So its decoder is
 given a copy of the file in which padding follows each run of coded data, the last bytes one at a time:
@@ -144,7 +144,7 @@ class Runs:
         """The scan is over.
 
         Raises:
-            DamagedImageError: Its last run is too short, or longer than it ought to be.
+            DamagedImageError: Its last run is too short, or longer than it has to be.
         """
         first, *others = self._decoders
         self._end_closely(first)

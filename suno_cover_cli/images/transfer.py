@@ -136,7 +136,7 @@ class Transfer:
     def note_failure(self, error: AttemptError) -> bool:
         """Take an attempt's failure down; tell whether it broke off where an earlier one did.
 
-        Then no more may ever come: the announced length may be wrong, and the picture whole all the same.
+        Then no more may ever come: the announced length may be wrong, and the picture still whole.
         """
         if self._asked_from == self.received_bytes > 0:
             self._part_failures += 1

@@ -13,7 +13,7 @@ from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.jobs.job_run import JobOutcome, JobRequest
 
 _MAX_AT_ONCE = 16
-"""More than the service's rate needs, and no more than may be refused in vain when the credits run out."""
+"""More than the service's rate needs, and no more than may be refused for nothing when the credits run out."""
 
 
 class BatchRunner:

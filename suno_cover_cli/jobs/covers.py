@@ -223,14 +223,14 @@ class CoverSaver:
         saves = [in_time(save(n, urls[n], stem=stem_of(n))) for n in fetched]
         # Each to its end, whatever becomes of the others.
         outcomes = await asyncio.gather(*saves, return_exceptions=True)
-        too_many = ImageError(f"a job has at most {_MAX_IMAGES} images that are fetched")
+        too_many = ImageError(f"only the first {_MAX_IMAGES} images of a job are fetched")
         ends: dict[int, SavedImage | ImageError] = dict.fromkeys(urls, too_many)
         for n, outcome in zip(fetched, outcomes, strict=True):
             if isinstance(outcome, SavedImage | ImageError):
                 ends[n] = outcome
             elif isinstance(outcome, TimeoutError):
                 ends[n] = ImageError(
-                    "it was not here when the time was up",
+                    "it had not arrived at the end of the time limit",
                     code="deadline",
                     hint="Run suno-cover resume; --timeout gives a run more time.",
                 )
@@ -285,7 +285,7 @@ class CoverSaver:
                 WarningRaised(
                     code="not_labelled",
                     message=f"no AI label was added to {clean(image.path, 400)}: {reason}",
-                    hint="The cover is saved as it came; export and embed label what they make of it.",
+                    hint="The cover is saved as received; export and embed add the label to their own files.",
                 )
             )
         return labelled

@@ -60,7 +60,7 @@ class Channel(Protocol):
     """Listener and tunnel together; see :mod:`suno_cover_cli.tunnels.channel`."""
 
     async def wait_open(self) -> str | None:
-        """Return the public URL, or ``None`` when there is none to be had."""
+        """Return the public URL, or ``None`` when there is none."""
         ...
 
     async def wait_lost(self) -> str:

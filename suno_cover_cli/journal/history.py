@@ -139,7 +139,7 @@ class JobHistory:
     async def find_job(self, task_id: str) -> JobRow | None:
         """Return the job that a music or cover task id means, its pick included, or ``None``.
 
-        Of several it is the newest that has covers: a music task may have been submitted again since, in vain.
+        Of several it is the newest that has covers: a music task may have been submitted again without success.
         Without any covers it is the newest.
 
         Raises:

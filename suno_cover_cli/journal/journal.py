@@ -115,7 +115,7 @@ class Journal:
                 WarningRaised(
                     code="run_unlocked",
                     message=f"other runs cannot see that this one is alive: {self._locks.folder}: {reason}",
-                    hint="They may take up the same jobs, which costs time and nothing else.",
+                    hint="They may work on the same jobs, which only costs time.",
                 )
             )
 

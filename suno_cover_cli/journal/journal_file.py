@@ -51,7 +51,7 @@ _HINTS = {
     sqlite3.SQLITE_FULL: _FULL_HINT,
     sqlite3.SQLITE_CORRUPT: _DAMAGED_HINT,
     sqlite3.SQLITE_NOTADB: _DAMAGED_HINT,
-    sqlite3.SQLITE_BUSY: "Another suno-cover is holding it for unusually long; see whether one hangs.",
+    sqlite3.SQLITE_BUSY: "Another suno-cover has held it for unusually long: check whether one hangs.",
 }
 _UNSAID = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR})
 """Codes by which SQLite keeps the reason to itself."""

@@ -1,7 +1,7 @@
 """What the journal knows of ids that were typed, looked up before anything starts. Blocks, a moment at most.
 
-A cover task id typed where a music task id is wanted would be submitted in vain; the other way round the service
-would be asked for a job that it does not know.
+A cover task id typed where a music task id is wanted would be submitted for nothing; the other way round the
+service would be asked for a job that it does not know.
 """
 
 import sqlite3

@@ -126,7 +126,7 @@ class Recorder:
 
     def _report_overflow(self) -> None:
         reason = "events arrive faster than the disk takes them: not all are recorded"
-        self._tell(DatabaseError(reason, code="not_recorded", hint="They were answered all the same."))
+        self._tell(DatabaseError(reason, code="not_recorded", hint="They were all answered."))
 
     async def _write_all(self) -> None:
         while True:

@@ -226,7 +226,7 @@ class RecordingStore:
         if recording is None:
             if name == "last":
                 what = "no event has been recorded"
-                hint = "suno-cover listen records what arrives; let it take a callback first."
+                hint = "suno-cover listen records what arrives: receive a callback first."
             else:
                 what = f'no recorded event is "{clean(name, 60)}"'
                 hint = "suno-cover listen --list shows what is kept; give a number, an id or last."

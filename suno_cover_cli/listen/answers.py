@@ -79,7 +79,7 @@ class Answers:
 
 def as_told(status: int) -> Answer:
     """Return the answer of ``--answer STATUS``."""
-    said = {"status": "received"} if status < 300 else {"status": "refused", "reason": "told to"}  # noqa: PLR2004
+    said = {"status": "received"} if status < 300 else {"status": "refused", "reason": "set by --answer"}  # noqa: PLR2004
     return Answer(status, msgspec.json.encode(said))
 
 

@@ -40,7 +40,7 @@ class ListenOptions(
             "--forward-to",
             metavar="URL|PORT",
             help="Send every request on, byte for byte, and answer what that receiver answers: 3000, 3000/path, "
-            "/path, host:port or a URL, with user:password@ if need be. Of several the first one answers.",
+            "/path, host:port or a URL, with user:password@ if needed. Of several, the first one answers.",
             rich_help_panel=ANSWERS,
         ),
     ] = None

@@ -236,7 +236,7 @@ class WrongPaths:
             return ""
         known.add(path)
         if len(known) > _MAX_PATHS:
-            return "requests to further paths are only counted"
+            return "requests to more paths are only counted"
         method, status = clean(exchange.method, 20), exchange.status
         return f"{method} {clean(path, 200)}: nothing is received there ({status}); the path is {self.path}"
 

@@ -115,7 +115,7 @@ def prepare_session(options: ListenOptions, context: Context, unfinished: Unfini
 def _check(options: ListenOptions) -> None:
     pairs = (
         (options.once and options.count not in {None, 1}, "--once and --count", "Give one."),
-        (options.json and options.print_url, "--json and --print-url", "Both want stdout for themselves."),
+        (options.json and options.print_url, "--json and --print-url", "Each of them uses stdout alone."),
         (options.print_url and options.command, "--print-url and a command", "The command has stdout to itself."),
         (options.forward_to and options.answer, "--forward-to and --answer", "One of them decides the answer."),
         (options.tunnel is False and options.public_url, "--no-tunnel and --public-url", "Give one."),
@@ -128,7 +128,7 @@ def _check(options: ListenOptions) -> None:
         raise UsageError(f"--forward-to takes at most {MAX_TARGETS} receivers", code="too_many_targets", hint=hint)
     if not options.forward_to and (options.headers or options.is_insecure):
         name = "--header" if options.headers else "--insecure"
-        raise UsageError(f"{name} has no receiver to go to", hint="Add --forward-to.")
+        raise UsageError(f"{name} has no effect without a receiver", hint="Add --forward-to.")
     if options.until_task is not None:
         checked_cover_task_id(options.until_task)
 
@@ -217,7 +217,7 @@ async def open_session(
 async def _open_record(
     stack: AsyncExitStack, plan: ListenPlan, context: Context, presenter: ListenPresenter, log: EventLog
 ) -> None:
-    """Open the record of events; without one, events are shown all the same."""
+    """Open the record of events; without one, events are still shown."""
     try:
         database = await stack.enter_async_context(context.open_journal(plan.settings.state_dir))
     except DatabaseError as error:

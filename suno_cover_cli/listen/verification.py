@@ -75,7 +75,7 @@ def read_signed_input(path: str, stdin: BinaryIO) -> bytes:
     except OSError as error:
         raise UsageError(f"cannot read {where}: {error.strerror}", hint="Check the path.") from None
     if len(raw) > _MAX_INPUT_BYTES:
-        raise UsageError(f"{where} is larger than 64 MiB", hint="Give it the lines in question alone.")
+        raise UsageError(f"{where} is larger than 64 MiB", hint="Give it only the lines to check.")
     return raw
 
 

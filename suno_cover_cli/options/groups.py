@@ -82,7 +82,7 @@ class TunnelChoiceOptions:
         bool | None,
         typer.Option(
             "--tunnel/--no-tunnel",
-            help="Demand a tunnel for callbacks, or open none. "
+            help="Require a tunnel for callbacks, or open none. "
             "(default: one is tried, unless the service is on this machine)",
             rich_help_panel=CALLBACK,
             show_default=False,
@@ -164,7 +164,7 @@ class ReceiverOptions:
         typer.Option(
             "--to",
             metavar="URL|PORT",
-            help="The receiver: 3000, 3000/hook, host:port/hook or a URL, with user:password@ if need be.",
+            help="The receiver: 3000, 3000/hook, host:port/hook or a URL, with user:password@ if needed.",
             show_default=False,
         ),
     ]

@@ -128,7 +128,7 @@ def find_variant(row: JobRow, n: int) -> SavedImage:
     raise UsageError(
         f"{name_of(row)} has no variant {n}",
         code="no_such_variant",
-        hint=f"There {'is' if len(variants) == 1 else 'are'} {numbers}; none rejects them all.",
+        hint=f"There {'is' if len(variants) == 1 else 'are'} {numbers}; none rejects all of them.",
     )
 
 
@@ -147,14 +147,14 @@ async def find_picked(history: JobHistory, task_id: str) -> Source:
         if asked > 1:
             raise NotPickedError(
                 f"{name} has {asked} variants, and none is picked",
-                hint=f"Pick one with: suno-cover pick {name} (or let --auto measure them)",
+                hint=f"Pick one with: suno-cover pick {name} (or add --auto)",
             )
         (image,) = variants.values()
         return Source(path=await check_file(path_of(row, image), image.sha256, row), name=name, row=row)
     if row.pick.n is None or row.pick.path is None or row.pick.sha256 is None:
         raise NotPickedError(
-            f"none of the variants of {name} is wanted: none was picked",
-            hint=f"Pick one all the same with: suno-cover pick {name} N",
+            f"no variant of {name} is to be used: you picked none",
+            hint=f"To use one after all: suno-cover pick {name} N",
         )
     path = picked_path(row) or Path(row.pick.path)
     return Source(path=await check_file(path, row.pick.sha256, row), name=name, row=row)
@@ -199,7 +199,7 @@ async def check_file(path: Path, sha256: str, row: JobRow) -> Path:
         raise RequirementError(
             f"the cover of {name_of(row)} was changed since it was saved: {clean(path, 400)}",
             code="cover_changed",
-            hint=f"Pick it anew with: suno-cover pick {name_of(row)} N, or give the file itself.",
+            hint=f"Pick it again with: suno-cover pick {name_of(row)} N, or give the file itself.",
         )
     return path
 

@@ -183,7 +183,7 @@ def _read_raw_profile(keyword: bytes, text: bytes, raw: RawMarks) -> None:
 
 
 def _decode_text(text: bytes) -> str:
-    """Decode a text that may be Latin-1, as tEXt is meant to be, and often is UTF-8 all the same."""
+    """Decode a text that may be Latin-1, as tEXt is meant to be, and often is UTF-8."""
     try:
         return text.decode()
     except UnicodeDecodeError:

@@ -209,7 +209,7 @@ def embed_cover(
             backup = job.run(target if wishes.out is None else path, wishes, put)
     warnings = list(cover.warnings)
     if links > 1 and backup is None and wishes.out is None and action != "unchanged":
-        warnings.append("it has other names (hard links), under which it stays as it was")
+        warnings.append("it has other names (hard links): under those it is unchanged")
     return Embedded(
         path=str(path),
         song=str(song),
@@ -246,7 +246,7 @@ def _decide(song: Path, previous: bytes | None, cover: Cover, wishes: EmbedWishe
             f"{clean(song, 400)} has a larger cover: {old.width} x {old.height} pixels, "
             f"the new one {cover.image.width} x {cover.image.height}",
             code="larger_cover",
-            hint="Add --replace to replace it all the same, or --max-edge for a larger new one.",
+            hint="Add --replace to replace it anyway, or --max-edge for a larger new one.",
         )
     return "replaced"
 

@@ -146,7 +146,7 @@ def read_orientation(data: bytes) -> int:
 
 
 def has_orientation(data: bytes) -> bool:
-    """Tell whether an orientation is said at all, be it that the pixels stand as they are.
+    """Tell whether an orientation is given, including the one that turns nothing.
 
     Raises:
         ExifError: It cannot be read.

@@ -124,7 +124,7 @@ def export_cover(source: Path, wishes: ExportWishes, *, name: str = "") -> Expor
         image = pad(image, shape.side)
     if wishes.visible_label is not None:
         write_label(image, wishes.visible_label)
-        warnings.append("it bears a visible label, which several stores refuse: use it for social media only")
+        warnings.append("it has a visible label, which several stores refuse: use it for social media only")
     marks = CarriedMarks()
 
     def with_marks(jpeg: bytes) -> bytes:

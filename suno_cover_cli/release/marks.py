@@ -180,7 +180,7 @@ def marks_of_exif(exif: bytes) -> list[Mark]:
 
 
 def has_orientation_tag(raw: RawMarks) -> bool:
-    """Tell whether EXIF or XMP that can be read says how a picture is to be turned, be it not at all."""
+    """Tell whether EXIF or XMP that can be read says how to turn a picture, including not at all."""
     with suppress(ExifError):
         if raw.exif is not None and has_orientation(raw.exif):
             return True

@@ -166,7 +166,7 @@ class OpenPicture:
                 if converted is not None:
                     return converted
         if image.mode == "CMYK":
-            self.notes.append("it is CMYK without a usable colour profile: its colours are only near")
+            self.notes.append("it is CMYK without a usable colour profile: its colours are approximate")
         return image if image.mode == "RGB" else image.convert("RGB")
 
 

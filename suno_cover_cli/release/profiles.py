@@ -279,7 +279,7 @@ def _judge_file(facts: PictureFacts, measures: Measures, profile: Profile) -> It
             requirement="weight",
             is_met=is_met,
             message=f"{weight}, of {profile.weight} allowed",
-            hint="" if is_met else "export lowers the quality, to 85 at the least.",
+            hint="" if is_met else "export lowers the quality, but not below 85.",
         )
     if profile.dpi is not None:
         is_met = facts.dpi is not None and facts.dpi >= profile.dpi

@@ -192,7 +192,7 @@ def read_record(envelope: Envelope, task_id: str, provider: Provider) -> JobReco
         raise UnreadableAnswerError(
             "the service described the job in a way this version cannot read "
             f"({_describe_body(bytes(envelope.data))})",
-            hint="Try again; if it stays, report it together with the output of -v.",
+            hint="Try again; if it happens again, report it together with the output of -v.",
         ) from None
     if wire is None:
         return JobRecord(task_id=task_id, state=RecordState.ABSENT)

@@ -122,7 +122,7 @@ class SharedWindow:
         self._close()
 
     def _open_locked(self) -> int | None:
-        """Return the file with its lock held, or ``None`` when it is not to be had, now and from now on."""
+        """Return the file with its lock held, or ``None`` when it is not available, now and from now on."""
         while self._is_shared:
             try:
                 if self._handle is None:
@@ -178,7 +178,7 @@ def _lock(handle: int) -> None:
     """Take the lock on a file.
 
     Raises:
-        OSError: It is not to be had within :data:`_PATIENCE_S` seconds, or there are no locks.
+        OSError: It is not available within :data:`_PATIENCE_S` seconds, or there are no locks.
     """
     until = time.monotonic() + _PATIENCE_S
     while True:

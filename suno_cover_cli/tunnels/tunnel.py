@@ -104,7 +104,7 @@ class Tunnel(ABC):
     async def next_change(self) -> TunnelChange:
         """Wait for the next loss or return. Safe to cancel: no change is lost.
 
-        A tunnel that does not know of losses never returns; heartbeats of the channel find them all the same.
+        A tunnel that does not know of losses never returns; heartbeats of the channel still find them.
         """
         never: asyncio.Future[TunnelChange] = asyncio.get_running_loop().create_future()
         return await never

@@ -22,7 +22,7 @@ class GalleryReport:
             self._output.write_line(json_text({"v": 1, "type": "ready", "url": url}))
             return
         jobs = "1 job" if count == 1 else f"{count} jobs"
-        self._output.write_words(f"{jobs} with covers{', to look at only' if is_read_only else ''}: {url}")
+        self._output.write_words(f"{jobs} with covers{', read-only' if is_read_only else ''}: {url}")
         self._output.write_words("The page is served on this machine until Ctrl-C.")
 
     def report_unopened(self, url: str) -> None:

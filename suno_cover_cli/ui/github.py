@@ -109,7 +109,7 @@ class GitHubReport:
             else:
                 parts.append(row)
         if more:
-            parts.append(f"\nand {more} more: they do not fit in here.\n")
+            parts.append(f"\nand {more} more: there is no room for them here.\n")
         return "".join(parts) + "\n" if room_bytes > len(head) + _LAST_LINE_BYTES else ""
 
 

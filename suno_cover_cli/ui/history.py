@@ -137,7 +137,7 @@ def _age(seconds: float) -> str:
 
 
 def _reasons_of(row: JobRow) -> list[str]:
-    notes = {RowState.QUEUED: "not submitted yet", RowState.SUBMITTING: "not known to be submitted"}
+    notes = {RowState.QUEUED: "not submitted yet", RowState.SUBMITTING: "may not have been submitted"}
     reasons = [notes[row.state]] if row.state in notes else []
     if row.result is not None and row.result.error is not None:
         reasons.append(clean(row.result.error.message, _MAX_NOTE_CHARS))

@@ -104,7 +104,7 @@ class PostActions:
     async def _open_folder(self, folder: Path) -> None:
         output = self._context.output
         if not await asyncio.to_thread(open_folder, folder, self._context.child_environ):
-            output.write_labelled("warning", f"nothing here can open the folder {folder}")
+            output.write_labelled("warning", f"no program was found that opens the folder {folder}")
 
 
 def _pictures_of(result: JobResult) -> list[ShownPicture]:

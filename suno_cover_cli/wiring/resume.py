@@ -204,7 +204,7 @@ class _Resumption:
         return groups
 
     async def _report_ended(self, journal: Journal, claims: list[Claim]) -> None:
-        """Say of each job that was named what there is to say, should there be nothing left to do.
+        """Say of each job that was named what there is to say, where nothing is left to do.
 
         Raises:
             UsageError: The journal does not know it.
@@ -343,7 +343,7 @@ class _Resumption:
         if count:
             jobs = "1 job is" if count == 1 else f"{count} jobs are"
             self._sink.emit(
-                WarningRaised(code="jobs_busy", message=f"{jobs} being run by another process and left to it")
+                WarningRaised(code="jobs_busy", message=f"{jobs} being run by another process: skipped")
             )
 
     def _report_failure(self, account: _Account, error: SunoCoverError, *, left: int, polling: int) -> None:

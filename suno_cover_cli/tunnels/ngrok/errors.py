@@ -50,19 +50,19 @@ _NO_TOKEN = _Trouble(
 _BAD_TOKEN = _Trouble(
     code="ngrok_bad_token",
     message="ngrok refused the authtoken from {source}: malformed, outdated or revoked",
-    hint=f"Copy the present one from {TOKEN_PAGE}, then: export NGROK_AUTHTOKEN=...",
+    hint=f"Copy the current one from {TOKEN_PAGE}, then: export NGROK_AUTHTOKEN=...",
     is_permanent=True,
 )
 _SESSION_LIMIT = _Trouble(
     code="ngrok_session_limit",
     message="the ngrok account has as many agents online as its plan allows",
-    hint="Another run holds the agent: wait for its end (a free plan allows 1 to 3), or see https://dashboard.ngrok.com/agents.",
+    hint="Another run holds the agent: wait until it ends (a free plan allows 1 to 3), or see https://dashboard.ngrok.com/agents.",
 )
 # Pooling would let two agents share the domain, and callbacks would land in either process: never proposed.
 _DOMAIN_ONLINE = _Trouble(
     code="ngrok_domain_online",
     message="the ngrok domain is already online through another agent",
-    hint="Another run of the account holds it; wait for its end or pass another --domain.",
+    hint="Another run of the account holds it; wait until it ends or pass another --domain.",
 )
 _TOO_OLD = _Trouble(
     code="ngrok_too_old",
