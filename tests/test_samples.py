@@ -62,8 +62,13 @@ def test_every_sample_the_contract_names_is_there() -> None:
 
 @pytest.mark.parametrize("name", sorted(SUCCESSES))
 def test_a_success_names_its_task_and_images(name: SampleName) -> None:
-    """Every successful sample carries the task and images asked for, except for the task that is to be wrong."""
+    """Every successful sample carries the task and images asked for, but for the wrong task and the size refused."""
     for sample in build_sample(name, now_s=NOW, task_id=TASK, image_urls=("https://a.example/1.png",)):
+        if name is SampleName.HUGE:
+            with pytest.raises(NotACallbackError, match="over 1 MiB"):
+                parse_callback(sample.body)
+            assert json.loads(sample.body)["data"]["images"] == ["https://a.example/1.png"]
+            continue
         content = parse_callback(sample.body)
         assert (content.code, content.image_urls) == (200, ("https://a.example/1.png",))
         assert content.task_id == sample.task_id
