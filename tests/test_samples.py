@@ -62,7 +62,7 @@ def test_every_sample_the_contract_names_is_there() -> None:
 
 @pytest.mark.parametrize("name", sorted(SUCCESSES))
 def test_a_success_names_its_task_and_images(name: SampleName) -> None:
-    """Every successful sample carries the task and images asked for, but for the wrong task and the size refused."""
+    """Every successful sample carries the task and images asked for, but for the wrong task and one too large."""
     for sample in build_sample(name, now_s=NOW, task_id=TASK, image_urls=("https://a.example/1.png",)):
         if name is SampleName.HUGE:
             with pytest.raises(NotACallbackError, match="over 1 MiB"):
