@@ -6,7 +6,7 @@ import gzip
 import json
 import ssl
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
@@ -48,13 +48,17 @@ async def running(answering: Answering, tls: ssl.SSLContext | None = None) -> As
 
 
 @asynccontextmanager
-async def saying(answer: bytes) -> AsyncIterator[int]:
-    """Run a handler that answers each request with these bytes and hangs up; yield its port."""
+async def saying(*pieces: bytes) -> AsyncIterator[int]:
+    """Run a handler that answers each request with these bytes, piece by piece, and hangs up; yield its port."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
-        writer.write(answer)
+        for piece in pieces:
+            writer.write(piece)
+            # The reader lives in this loop too: in so many of its turns it has taken the piece.
+            for _ in range(20):
+                await asyncio.sleep(0)
         await writer.drain()
         writer.close()
 
@@ -300,6 +304,42 @@ async def test_what_a_handler_answers_loosely_is_an_answer(tmp_path: Path, field
     assert (status, body) == (202, b"ok")
     assert [value for name, value in headers.items() if name.startswith("X")][:1] == ["1"]
     assert (event["forward"]["status"], event["forward"]["error"]) == (202, None)
+
+
+TWICE = b"HTTP/1.1 202 Fine\r\nContent-Length: 2\r\nX: 1\r\nContent-Length: 2\r\n\r\nok"
+TRANSCRIPT = b"POST / HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "body"),
+    [
+        ((TWICE[:40], TWICE[40:]), b"ok"),
+        ([bytes([byte]) for byte in TWICE], b"ok"),
+        ((b"HTTP/1.1 100 Continue\r\n\r\n" + TWICE[:60], TWICE[60:]), b"ok"),
+        ((TWICE.replace(b"\r\n", b"\n"),), b"ok"),
+        ((b"HTTP/1.1 202 Fine\r\nContent-Length: %d\r\n\r\n" % len(TRANSCRIPT), TRANSCRIPT), TRANSCRIPT),
+    ],
+    ids=["two pieces", "byte by byte", "after an interim answer", "bare line feeds", "a body like a head"],
+)
+async def test_an_answer_in_pieces_is_the_same_answer(
+    tmp_path: Path, pieces: Sequence[bytes], body: bytes
+) -> None:
+    """However a handler's answer is cut on its way, the sender gets it, and its body as it was."""
+    async with saying(*pieces) as port, listening(tmp_path, forward_to=[f"{port}/x"]) as run:
+        status, _, answered = await ask(run)
+        (event,) = await run.wait_events(1)
+    assert (status, answered) == (202, body)
+    assert (event["forward"]["status"], event["forward"]["error"]) == (202, None)
+
+
+async def test_a_head_that_never_ends_is_given_up_in_time(tmp_path: Path) -> None:
+    """Noise that hangs on is told as noise at once; half a head that is cut is told as that."""
+    async with saying(b"SSH-2.0-OpenSSH_9.9\r\n") as port:
+        _, noise = await forwarded(tmp_path, str(port))
+    async with saying(b"HTTP/1.1 20", b"0 OK\r\nX: 1\r\n") as port:
+        _, half = await forwarded(tmp_path, str(port))
+    assert "something that is not HTTP" in noise["error"]
+    assert "hung up within the head of its answer" in half["error"]
 
 
 async def test_each_way_of_not_being_there_has_its_own_words(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import json
 import zlib
@@ -11,6 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.keys import WebhookKey
+from suno_cover_cli.base.providers import KIE_SIGNATURE
+from suno_cover_cli.base.text import Secret
+from suno_cover_cli.callbacks.exchanges import InboxClosedError
 from suno_cover_cli.callbacks.listener import CallbackListener
 from tests.callback_cases import CASES
 from tests.listen_fixtures import listening, receiving
@@ -92,6 +97,62 @@ async def test_what_cannot_be_read_as_http_is_shown_all_the_same(tmp_path: Path,
     assert reason in line["reason"]
 
 
+GOOD = b"POST @ HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%b" % (len(RAW), RAW)
+PIPELINED = {
+    "in one piece": lambda bad: [GOOD + bad],
+    "the second later": lambda bad: [GOOD, bad],
+    "cut in the first body": lambda bad: [GOOD[:-9], GOOD[-9:] + bad],
+    "cut in the second head": lambda bad: [GOOD + bad[: bad.index(b"\n") + 3], bad[bad.index(b"\n") + 3 :]],
+    "behind two": lambda bad: [GOOD + GOOD + bad],
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("cut", PIPELINED)
+async def test_what_is_refused_behind_a_good_request_is_shown_too(tmp_path: Path, name: str, cut: str) -> None:
+    """Both of a pair on one connection are answered, shown and recorded, in their order."""
+    raw, method, query, body, reason = REFUSED[name]
+    goods = 2 if cut == "behind two" else 1
+    async with listening(tmp_path) as run:
+        parts = urlsplit(run.url)
+        pieces = [piece.replace(b"@", parts.path.encode()) for piece in PIPELINED[cut](raw)]
+        answer = await send_raw(parts.port or 0, *pieces)
+        await run.wait_until(lambda: run.stdout.count('"answered"') > goods and run.stdout.endswith("\n"))
+        *events, line = (line for line in run.objects if line["type"] in {"event", "request"})
+    assert [event["answered"] for event in events] == [200] * goods
+    assert (answer.count(b"HTTP/1.1 200 "), answer.count(b"HTTP/1.1 400 ")) == (goods, 1)
+    assert (line["type"], line["n"], line["answered"]) == ("request", goods + 1, 400)
+    assert (line["method"], line["path"], line["query"]) == (method, parts.path, query)
+    assert reason in line["reason"]
+    assert cut == "cut in the second head" or base64.b64decode(line["body_b64"]) == body
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_with_a_webhook_key_it_is_shown_and_wakes_nothing(tmp_path: Path, name: str) -> None:
+    """What cannot be read cannot be checked either: 400, one line, one record, and no job is read for it."""
+    raw, method, query, _, reason = REFUSED[name]
+    async with listening(tmp_path, environ={"SUNO_WEBHOOK_KEY": "webhook-key-0123456789"}, provider="kie") as run:
+        parts = urlsplit(run.url)
+        answer = await send_raw(parts.port or 0, raw.replace(b"@", parts.path.encode()))
+        await run.wait_until(lambda: '"answered"' in run.stdout and run.stdout.endswith("\n"))
+        (line,) = (line for line in run.objects if line["type"] == "request")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert (line["method"], line["query"], line["answered"]) == (method, query, 400)
+    assert reason in line["reason"]
+    async with listening(tmp_path, list_events=True, is_ready=False, tunnel=None) as shown:
+        await shown.wait_ended()
+    (recorded,) = shown.objects
+    assert (recorded["method"], recorded["answered"]) == (method, 400)
+    key = WebhookKey(Secret("webhook-key-0123456789"), KIE_SIGNATURE)
+    async with CallbackListener(clock=SystemClock(), webhook_key=key) as listener:
+        inbox = listener.open_inbox()
+        port = urlsplit(listener.local_url).port or 0
+        assert (await send_raw(port, raw.replace(b"@", inbox.path.encode()))).startswith(b"HTTP/1.1 400 ")
+        inbox.close()
+        with pytest.raises(InboxClosedError):
+            await inbox.receive()
+
+
 async def test_three_hundred_header_fields_are_nothing_odd(tmp_path: Path) -> None:
     """Proxies add fields: as long as they are not long, a callback with hundreds of them is one like any other."""
     fields = b"".join(b"X-%d: 1\r\n" % n for n in range(300))
@@ -118,12 +179,18 @@ async def test_a_post_that_cannot_be_read_wakes_the_job() -> None:
     assert (woken.content, woken.body, woken.query) == (None, b"{}", "x=1")
 
 
-async def send_raw(port: int, raw: bytes) -> bytes:
-    """Send bytes as they are; return the first of the answer."""
+async def send_raw(port: int, *pieces: bytes) -> bytes:
+    """Send bytes as they are, piece by piece, and no more; return what is answered."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(raw)
+    for piece in pieces:
+        writer.write(piece)
+        # The listener lives in this loop too: in so many of its turns it has taken the piece.
+        for _ in range(20):
+            await asyncio.sleep(0)
+    with contextlib.suppress(OSError):  # the listener may have refused and hung up already
+        writer.write_eof()
     async with asyncio.timeout(PATIENCE_S):
-        answer = await reader.read(65536)
+        answer = await reader.read()
     writer.close()
     return answer
 

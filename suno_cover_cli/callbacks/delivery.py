@@ -39,7 +39,10 @@ KEPT_BYTES = 64 * 1024
 
 _MAX_HEAD_LINE_BYTES = 64 * 1024
 _MAX_FIELDS = 2000
-_LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*([0-9]+)[ \t]*\r\n")
+_LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*([0-9]+)[ \t]*\r?\n")
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)")  # 101 is the last answer of its connection
+_HTTP = b"HTTP/"
 _OK = 200
 _LEAST_STATUS = 200
 # RFC 9110, 7.6.1, and what each side makes anew.
@@ -205,17 +208,48 @@ class _Handler(ResponseHandler):
     answer, and what came before lost with it. The other says its length twice (RFC 9110, 8.6).
     """
 
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        # What has come of a head that is not whole; None once what comes is for the parser as it is.
+        self._head: bytes | None = b""
+
     def data_received(self, data: bytes) -> None:
-        """Let the parser see the end of the head, and with it an answer, before whatever follows."""
-        before, end, body = data.partition(b"\r\n\r\n")
-        head = before + end
-        lengths = list(_LENGTH.finditer(head))
-        if len({length[1] for length in lengths}) == 1:
-            for again in reversed(lengths[1:]):
-                head = head[: again.start()] + head[again.end() :]
-        super().data_received(head)
-        if body:
-            super().data_received(body)
+        """Let the parser see a whole head, and with it an answer, before whatever follows."""
+        while self._head is not None and data:
+            self._head, data = self._head + data, b""
+            end = _END_OF_HEAD.search(self._head)
+            if end is not None:
+                head, data = self._head[: end.end()], self._head[end.end() :]
+                self._head = b"" if _INTERIM.match(head) else None
+                super().data_received(_with_one_length(head))
+            elif len(self._head) > _MAX_HEAD_LINE_BYTES or not _HTTP.startswith(self._head[: len(_HTTP)]):
+                self._release()
+        if data:
+            super().data_received(data)
+
+    def eof_received(self) -> None:
+        """See what is there of a head that breaks off."""
+        self._release()
+        super().eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See the same where the connection is cut."""
+        self._release()
+        super().connection_lost(exc)
+
+    def _release(self) -> None:
+        held, self._head = self._head, None
+        if held:
+            super().data_received(held)
+
+
+def _with_one_length(head: bytes) -> bytes:
+    """Return the head of an answer with its length once, where it is given more than once and is the same."""
+    lengths = list(_LENGTH.finditer(head))
+    if len({length[1] for length in lengths}) == 1:
+        for again in reversed(lengths[1:]):
+            head = head[: again.start()] + head[again.end() :]
+    return head
 
 
 class _Connector(aiohttp.TCPConnector):

@@ -24,6 +24,7 @@ from yarl import URL
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.connections import ConnectionRegistry
 from suno_cover_cli.callbacks.exchanges import JSON_TYPE, Answer
+from suno_cover_cli.callbacks.framing import Framing
 from suno_cover_cli.callbacks.verdict import BodyFault, refusal
 
 # Node.js stops at 16 KiB of header lines as well; a real callback has about one.
@@ -49,7 +50,15 @@ _AUTHORITY = re.compile(r"https?://[^/]*", re.IGNORECASE)
 class Connection(web.RequestHandler):
     """aiohttp's side of one connection, with a bound on unfinished heads and a way to be cut off."""
 
-    __slots__ = ("_connections", "_head", "_head_bytes", "_is_in_head", "_on_garbage", "_wire", "held_bytes")
+    __slots__ = (
+        "_connections",
+        "_framing",
+        "_head_bytes",
+        "_is_in_head",
+        "_on_garbage",
+        "_wire",
+        "held_bytes",
+    )
 
     def __init__(
         self,
@@ -75,7 +84,7 @@ class Connection(web.RequestHandler):
         )
         self.held_bytes = 0
         self._head_bytes = 0
-        self._head = b""
+        self._framing = Framing(_MAX_HEAD_BYTES)
         self._is_in_head = True
         self._connections = registry
         self._on_garbage = on_garbage
@@ -104,9 +113,9 @@ class Connection(web.RequestHandler):
             return
         if self._is_in_head:
             self._head_bytes += len(data)
-            self._head += data
         try:
-            super().data_received(data)
+            for piece in self._framing.split(data):
+                super().data_received(piece)
         except ValueError:  # some releases of the parser let a URL's own error out
             self._cut("not HTTP")
 
@@ -119,7 +128,7 @@ class Connection(web.RequestHandler):
         """A head is complete; what follows belongs to its body."""
         self._is_in_head = False
         self._head_bytes = 0
-        self._head = b""
+        self._framing.begin()
 
     def end_request(self) -> None:
         """The next bytes are a new head."""
@@ -141,10 +150,9 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the answer was sent already")
         if isinstance(exc, HttpProcessingError):
-            unread = parse_unread(self._head, request.remote or "")
+            unread = parse_unread(self._framing.take_refused(), request.remote or "")
             reason = _reason_of(exc, is_request=unread is not None)
             self._on_garbage(400, reason, unread)
-            self._head = b""
             return WireAnswer(refusal(400, reason), must_close=True)
         context = {"message": "A callback could not be answered", "exception": exc}
         asyncio.get_running_loop().call_exception_handler(context)
