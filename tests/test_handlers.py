@@ -339,7 +339,7 @@ async def test_a_head_that_never_ends_is_given_up_in_time(tmp_path: Path) -> Non
     async with saying(b"HTTP/1.1 20", b"0 OK\r\nX: 1\r\n") as port:
         _, half = await forwarded(tmp_path, str(port))
     assert "something that is not HTTP" in noise["error"]
-    assert "hung up within the head of its answer" in half["error"]
+    assert "hung up in the middle of its headers" in half["error"]
 
 
 async def test_each_way_of_not_being_there_has_its_own_words(tmp_path: Path) -> None:
