@@ -37,7 +37,7 @@ def find_covers(path: Path, music_task_ids: Iterable[str]) -> dict[str, str | No
 def find_cover_tasks(path: Path, task_ids: Iterable[str]) -> set[str]:
     """Return those ids that the journal knows as cover tasks and not as music tasks; see :func:`find_covers`."""
     known = {str(found) for (found,) in _select(path, "SELECT task_id FROM jobs WHERE task_id IN ({})", task_ids)}
-    return known - find_covers(path, known).keys()
+    return known - find_covers(path, known).keys() if known else known
 
 
 class Origin(NamedTuple):
