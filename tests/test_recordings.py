@@ -209,7 +209,7 @@ async def test_recording_keeps_the_order_and_shares_commits(tmp_path: Path) -> N
         await written.wait_for(301)
     assert written.numbers == list(range(1, 302))
     assert store.commits <= 3
-    assert max(written.batches) <= 8
+    assert max(written.batches) <= 16
 
 
 ANSWER = RecordedAnswer(status=418, latency_ms=7.5)

@@ -291,7 +291,8 @@ class CallbackListener:
 
     def _remote_of(self, request: web.BaseRequest) -> str:
         """Return the sender's address: what the agent says where the agent connects, else the peer's."""
-        return self._remote_behind(request.remote or "", request.headers.getall(_FORWARDED_FOR, ()))
+        given = request.headers.getall(_FORWARDED_FOR, ()) if self._trusts_forwarded_for else ()
+        return self._remote_behind(request.remote or "", given)
 
     def _remote_behind(self, peer: str, given: Sequence[str]) -> str:
         if given and self._trusts_forwarded_for and _is_loopback(peer):

@@ -20,7 +20,7 @@ _GATHER_S_PER_EVENT = 0.001
 _LONGEST_GATHER_S = 0.1
 # Answers go out on the same loop, under the same lock of the interpreter: what is made of thousands of events at
 # once, they would wait for.
-_MAX_SLICE = 8
+_MAX_SLICE = 16
 _LEAVING_S = 1.0
 
 
