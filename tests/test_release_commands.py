@@ -59,6 +59,7 @@ def test_one_line_leads_from_two_covers_to_a_release(cli: Cli) -> None:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (3000, 3000))
     assert exiftool(cli.cwd / exported)["XMP-iptcExt:DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
     assert "distributor" in run.stderr
+    assert "labels: added AI label (IPTC)" in run.stderr
     assert [sound_of(song) for song in songs] == heard
     for song in songs:
         seen = seen_by_ffprobe(song)

@@ -168,7 +168,7 @@ def test_the_live_line_never_wraps(cli: Cli, columns: int) -> None:
         for part in re.split(r"[\r\n]", strip_escapes(sent))
         if "callback open" in part or "submitting" in part
     ]
-    assert any("check in" in line for line in drawn)
+    assert any("check in" in line for line in drawn), drawn
     assert max(map(len, drawn)) <= columns
 
 
@@ -396,3 +396,4 @@ def test_a_figure_and_its_unit_stay_together() -> None:
     """A line ends before ``30 s`` or ``exit 6``, not within."""
     assert fold("the job took about 30 s (via poll)", 21) == ["the job took about", "30 s (via poll)"]
     assert fold("it would end with exit 6", 24) == ["it would end with", "exit 6"]
+    assert fold("it asks for 3000 x 3000 pixels", 22) == ["it asks for", "3000 x 3000 pixels"]

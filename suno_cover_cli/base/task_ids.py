@@ -24,7 +24,7 @@ _USABLE = re.compile(r"[A-Za-z0-9_.:-]+")
 _USABLE_AS_FOLDER = re.compile(r"[A-Za-z0-9_-]+")
 _ADDRESS = re.compile(r"https?://|www\.|(?:^|[/.])suno\.(?:com|ai)\b", re.IGNORECASE)
 _PLACEHOLDER = re.compile(
-    r"<[^>]*>|\[[^\]]*\]|\{[^}]*\}|\$\{?\w+\}?|\.{3}|\u2026|x{3,}"
+    r"<[^>]*>|\[[^\]]*\]|\{[^}]*\}|\$\{?\w+\}?|\.{3}|\u2026|x{3,4}"
     r"|(?:YOUR[_-]?)?(?:MUSIC|COVER|SONG|JOB)?[_-]?(?:TASK)?[_-]?ID(?:\.{3}|\|FILE)?"
     r"|(?:音乐|封面)?任务 ?ID",
     re.IGNORECASE,
@@ -138,8 +138,9 @@ def checked_cover_task_id(task_id: str) -> str:
     """
     mistake = _recognise(task_id, "cover task id", may_be_file=True)
     if mistake is not None or not is_safe_task_id(task_id):
+        why = f": {mistake.fault}" if mistake is not None else ""
         raise UsageError(
-            f'not a cover task id: "{clean(task_id, 60)}"{f": {mistake.fault}" if mistake is not None else ""}',
+            f'not a cover task id: "{clean(task_id, _MAX_ID_CHARS)}"{why}',
             code="bad_id",
             hint=mistake.hint if mistake is not None else "Ids have letters, digits, - and _, at most 128.",
         )
@@ -176,7 +177,7 @@ def collect_task_ids(
         mistake = _recognise(task_id, what, may_be_file=not where)
         fault = mistake.fault if mistake is not None else find_fault(task_id, names_folder=names_folder)
         if fault is not None:
-            faults.append(f'{where}{", " if where else ""}"{clean(task_id, 40)}": {fault}')
+            faults.append(f'{where}{", " if where else ""}"{clean(task_id, _MAX_ID_CHARS)}": {fault}')
             hint = hint or (mistake.hint if mistake is not None else "")
         if title:
             titles.setdefault(task_id, title)

@@ -38,8 +38,10 @@ _BLANKS = re.compile(r"[ \t\r\n]+")
 _NARROW = re.compile("[ -~\u00a0-\u02ff\u2010-\u2027\u2030-\u203b]*")
 # Categories of punctuation: a line does not begin with the first ones, nor end with the second.
 _PROGRAM, _STOPS = "suno-cover", ".;,)"
-# The blank of "30 s", "1.5 MiB" and "exit 6": a line does not end there.
-_UNITS = re.compile(r"(?<=\d) (?=(?:s|ms|min|h|B|KiB|MiB|GiB|MB)\b)|(?<=\bexit) (?=\d)")
+# The blanks of "30 s", "1.5 MiB", "exit 6" and "3000 x 3000": a line does not end there.
+_UNITS = re.compile(
+    r"(?<=\d) (?=(?:s|ms|min|h|B|KiB|MiB|GiB|MB)\b)|(?<=\bexit) (?=\d)|(?<=\d) (?=x \d)|(?<=\d x) (?=\d)"
+)
 _CLOSING = frozenset({"Pe", "Pf", "Po"})
 _OPENING = frozenset({"Ps", "Pi"})
 

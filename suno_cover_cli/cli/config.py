@@ -210,9 +210,10 @@ def _print_aligned(rows: list[ShownSetting], path: "Path", output: "Output") -> 
     columns = output.product_columns
     is_wide = not columns or key_width + value_width + max(map(cells_of, sources)) < columns
     for row, source in zip(rows, sources, strict=True):
-        origin = source if is_wide else f"({source})"
-        value = pad(row.shown, value_width if is_wide else 0)
-        output.write_row(f"{row.key:<{key_width}}{value}{'' if is_wide else ' '}{origin}", hang=key_width)
+        shown = pad(row.shown, value_width) + source if is_wide else row.shown
+        if not is_wide and row.is_set:
+            shown += f" ({source})"
+        output.write_row(f"{row.key:<{key_width}}{shown}", hang=key_width)
 
 
 def print_path(context: "Context") -> None:

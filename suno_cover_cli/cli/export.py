@@ -165,8 +165,13 @@ async def _export_one(word: str, wishes: "ExportWishes", journal: "CoverJournal"
     ]
     output.write_words(f"{clean(word, 400)}: {', '.join(facts)}")
     if exported.marks.kept or exported.marks.added:
-        parts = [f"kept {', '.join(exported.marks.kept)}"] if exported.marks.kept else []
-        parts += [f"added {', '.join(exported.marks.added)}"] if exported.marks.added else []
+        from suno_cover_cli.release.marks import KIND_WORDS
+
+        kept, added = (
+            [KIND_WORDS[kind] for kind in kinds] for kinds in (exported.marks.kept, exported.marks.added)
+        )
+        parts = [f"kept {', '.join(kept)}"] if kept else []
+        parts += [f"added {', '.join(added)}"] if added else []
         output.write_words(f"labels: {'; '.join(parts)}")
     for warning in exported.warnings:
         output.write_labelled("note", clean(warning, 400))

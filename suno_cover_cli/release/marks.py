@@ -24,6 +24,16 @@ from suno_cover_cli.release.xmp import XmpError, parse_xmp
 Kind = Literal["digital_source_type", "aigc", "xmp", "exif", "iptc", "c2pa"]
 """What a mark is: the words of ``marks`` in JSON."""
 
+KIND_WORDS: dict[Kind, str] = {
+    "digital_source_type": "AI label (IPTC)",
+    "aigc": "AI label (TC260)",
+    "xmp": "XMP",
+    "exif": "EXIF",
+    "iptc": "IPTC records",
+    "c2pa": "content credentials (C2PA)",
+}
+"""The same for people."""
+
 _MAX_SHOWN_CHARS = 200
 _AIGC_LABELS = {"1": "AI-generated", "2": "possibly AI-generated", "3": "suspected to be AI-generated"}
 
