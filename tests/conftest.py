@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,16 @@ pytest_plugins = ["tests.tunnel_fixtures", "tests.browser", "tests.gallery_pages
 # Under nohup a hang-up is ignored, by whatever is started here too; the tests send some.
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 -- pytest makes a folder of its own there
+_MEMORY_BYTES = 2 << 30
+
+
+def pytest_configure() -> None:
+    """Keep the tests' files in memory, if there is room: journals and covers are synced thousands of times."""
+    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _MEMORY_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
 
 # What is loaded and collected stays to the end: it is not garbage, and looking for some takes time.
 gc.disable()

@@ -24,7 +24,7 @@ from tests.clocks import ScaledClock
 
 
 @functools.cache
-def draw(seed: int, size: tuple[int, int] = (640, 640), image_format: str = "PNG") -> bytes:
+def draw(seed: int, size: tuple[int, int] = (320, 320), image_format: str = "PNG") -> bytes:
     """Draw a picture: circles on a gradient, others for each seed."""
     width, height = size
     hue = seed * 47 % 256

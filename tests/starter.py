@@ -138,14 +138,15 @@ class Starter:
 
     Args:
         environ: The variables every run has, for what is read while libraries are loaded.
+        before: Words before those that start Python, to be somebody else.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], before: Sequence[str] = ()) -> None:
         ours, theirs = socket.socketpair()
         self._socket = ours
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.starter", str(theirs.fileno())],
+                [*before, sys.executable, "-m", "tests.starter", str(theirs.fileno())],
                 env=dict(environ),
                 cwd=Path(__file__).parent.parent,
                 pass_fds=[theirs.fileno()],

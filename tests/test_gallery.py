@@ -103,7 +103,7 @@ async def test_with_a_modifier_a_key_is_the_browsers(tab: Tab, served: Served) -
 
 async def test_arrows_move_between_jobs_and_variants(tab: Tab) -> None:
     """Arrows lead to every variant, Home and End to the first and last job, and nothing leads further."""
-    assert (await focus_of(tab)).startswith(f"Night drive 6, Variant 1 of 3, 640 {TIMES} 640")
+    assert (await focus_of(tab)).startswith(f"Night drive 6, Variant 1 of 3, 320 {TIMES} 320")
     await tab.press("ArrowRight", "ArrowRight", "ArrowRight")
     assert (await focus_of(tab)).startswith("Night drive 6, Variant 3 of 3")
     await tab.press("ArrowDown")
@@ -157,7 +157,7 @@ async def test_full_size_shows_the_files_themselves(tab: Tab, served: Served) ->
     await tab.press("Enter")
     await tab.wait_for(f"document.getElementById('viewer').open && {LOADED}")
     sizes = "probe.all('#viewer img', (one) => one.naturalWidth)"
-    assert await tab.run(sizes) == [640, 640, 640]
+    assert await tab.run(sizes) == [320, 320, 320]
     await tab.press("ArrowRight")
     assert await focus_of(tab) == "Variant 2 of 3"
     await tab.press("3")
@@ -223,8 +223,8 @@ async def test_badges_say_what_a_store_would(browser: Browser, tmp_path: Path) -
             badges[number] = await tab.run(f"probe.texts('#job-{number} .badge')")
             await tab.press("ArrowDown")
         assert badges == {
-            4: [f"{TIMES}4.7 to 3000 px", f"{TIMES}4.7 to 3000 px"],
-            3: ["links: hours left", f"{TIMES}4.7 to 3000 px", f"{TIMES}4.7 to 3000 px"],
+            4: [f"{TIMES}9.4 to 3000 px", f"{TIMES}9.4 to 3000 px"],
+            3: ["links: hours left", f"{TIMES}9.4 to 3000 px", f"{TIMES}9.4 to 3000 px"],
             2: ["sandbox", f"{TIMES}2.9 to 3000 px", "AI label: IPTC"],
             1: [
                 *("links: 5 days left", "1 and 2 nearly equal"),
@@ -502,7 +502,7 @@ async def test_a_screen_reader_meets_names(tab: Tab) -> None:
         ("searchbox", "Search titles and ids"),
         ("grid", "Jobs and their covers"),
         ("heading", "Night drive 6"),
-        ("gridcell", f"Night drive 6, Variant 2 of 3, Picked, 640 {TIMES} 640, {TIMES}4.7 to 3000 px"),
+        ("gridcell", f"Night drive 6, Variant 2 of 3, Picked, 320 {TIMES} 320, {TIMES}9.4 to 3000 px"),
         ("button", "Pick 1"),
         ("button", "None of them"),
         ("status", ""),

@@ -3,14 +3,15 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.cli_fixtures import Cli, Run
+from tests.cli_fixtures import START_ENVIRON, Cli, Run
+from tests.starter import Starter
 
 _CAPABILITY = "+dac_read_search"  # to read the interpreter, wherever it lies; nothing can be written by it
 
@@ -24,26 +25,46 @@ def as_stranger() -> list[str]:
     ]
 
 
-def run_in(cli: Cli, place: dict[str, str | None], *args: str) -> Run:
+# Root without what makes it root where files are concerned: it still may read this interpreter.
+_BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+_ENVIRON = {
+    **{name: value for name, value in START_ENVIRON.items() if not name.startswith("COV")},
+    "PATH": os.environ["PATH"],
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def stranger() -> Iterator[Starter]:
+    """Start runs as a user whom the system does not know."""
+    with Starter(_ENVIRON, as_stranger()) as starter:
+        yield starter
+
+
+@pytest.fixture(scope="module")
+def bound() -> Iterator[Starter]:
+    """Start runs as a root to whom files are closed as to anybody."""
+    with Starter(_ENVIRON, _BOUND) as starter:
+        yield starter
+
+
+def run_in(cli: Cli, stranger: Starter, place: dict[str, str | None], *args: str) -> Run:
     """Run the program as a stranger with some variables set, and others (``None``) not there."""
-    environ = {**cli.environ, "PYTHONDONTWRITEBYTECODE": "1", **place}
+    environ = {**cli.environ, **place}
     for name in ("SUNO_COVER_STATE_DIR", "SUNO_COVER_CONFIG"):
         if name not in place:
             environ[name] = None
     cli.cwd.chmod(0o777)
     for folder in (cli.cwd.parent, cli.cwd.parent.parent):
         folder.chmod(folder.stat().st_mode | 0o011)
-    done = subprocess.run(
-        [*as_stranger(), *cli.command(*args)],
-        cwd=cli.cwd,
-        env={name: value for name, value in environ.items() if value is not None},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
-    return Run(done.returncode, done.stdout, done.stderr)
+    return _run(cli, stranger, {name: value for name, value in environ.items() if value is not None}, *args)
+
+
+def _run(cli: Cli, starter: Starter, environ: dict[str, str], *args: str) -> Run:
+    environ = {name: value for name, value in environ.items() if not name.startswith("COV")}
+    with starter.start(args, environ=environ, cwd=cli.cwd) as started:
+        stdout, stderr = started.communicate(60.0)
+        return Run(started.wait(), stdout.decode(), stderr.decode())
 
 
 # A folder that not even root can make anything in.
@@ -63,9 +84,9 @@ if as_stranger():
 
 @pytest.mark.skipif(os.name != "posix", reason="homes of Windows are another matter")
 @pytest.mark.parametrize("place", PLACES)
-def test_a_job_runs_where_nothing_can_be_kept(cli: Cli, place: str) -> None:
+def test_a_job_runs_where_nothing_can_be_kept(cli: Cli, stranger: Starter, place: str) -> None:
     """The covers are saved; one line says that history is not kept and which variable helps."""
-    run = run_in(cli, PLACES[place], "generate", "--sandbox", "sandbox-instant")
+    run = run_in(cli, stranger, PLACES[place], "generate", "--sandbox", "sandbox-instant")
     assert run.code == 0, run.stderr
     assert len(run.lines) == 2
     assert [Path(cli.cwd / line).stat().st_size > 0 for line in run.lines] == [True, True]
@@ -77,9 +98,9 @@ def test_a_job_runs_where_nothing_can_be_kept(cli: Cli, place: str) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="homes of Windows are another matter")
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("words", ["history", "resume", "config show", "config set provider kie", "listen --list"])
-def test_no_command_calls_such_a_place_unexpected(cli: Cli, place: str, words: str) -> None:
+def test_no_command_calls_such_a_place_unexpected(cli: Cli, stranger: Starter, place: str, words: str) -> None:
     """What cannot do without the folder says which one it is, and ends with an error of its own."""
-    run = run_in(cli, PLACES[place], *words.split())
+    run = run_in(cli, stranger, PLACES[place], *words.split())
     assert run.code in {0, 1, 2}, run.stderr
     assert "unexpected" not in run.stderr
     if words in {"history", "resume", "listen --list"}:
@@ -101,24 +122,16 @@ def test_no_command_calls_such_a_place_unexpected(cli: Cli, place: str, words: s
         ("doctor", 1, "SUNO_COVER_STATE_DIR"),
     ],
 )
-def test_a_home_that_may_not_be_entered(cli: Cli, tmp_path: Path, words: str, code: int, said: str) -> None:
+def test_a_home_that_may_not_be_entered(
+    cli: Cli, bound: Starter, tmp_path: Path, words: str, code: int, said: str
+) -> None:
     """With a home of somebody else, as a container gives it to an unknown user, nothing is unexpected."""
     home = tmp_path / "home-of-another"
     home.mkdir(mode=0o700)
     os.chown(home, 54321, 54321)
-    environ = {name: value for name, value in cli.environ.items() if not name.startswith(("SUNO_COVER", "COV"))}
-    done = subprocess.run(
-        # Root without what makes it root where files are concerned: it still may read this interpreter.
-        ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *cli.command(*words.split())],
-        cwd=cli.cwd,
-        env=environ | {"HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
+    environ = {name: value for name, value in cli.environ.items() if not name.startswith("SUNO_COVER")}
+    done = _run(cli, bound, environ | {"HOME": str(home)}, *words.split())
+    assert done.code == code, done.stderr
     assert said in done.stderr + done.stdout
     assert "unexpected" not in done.stderr
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,17 +86,24 @@ class World:
             "SUNO_COVER_STATE_DIR": "state",
         }
 
-    def show(self, typed: str, columns: int, **environ: str) -> tuple[str, str]:
-        """Run what is typed; return what the terminal shows at the end, and all that it was sent."""
+    def show(self, typed: str, columns: int, *, within: str = "", **environ: str) -> tuple[str, str]:
+        """Run what is typed; return what the terminal shows at the end, and all that it was sent.
+
+        Args:
+            typed: Commands with semicolons between them.
+            columns: Of the terminal.
+            within: What it is typed into, where it is more than commands of the program.
+            environ: More variables.
+        """
         script = re.sub(r"\bCOVER\b", self.cover or "COVER", typed)
         with Terminal(columns, 400, answer=PLAIN) as terminal:
             started = self._starter.start(
-                [shutil.which("bash") or "bash", "-c", script],
+                [within, "-c", script] if within else [script],
                 environ={**self._environ, "TERM": "xterm-256color", **environ},
                 cwd=self.folder,
                 tty=terminal.name,
                 on_tty="012",
-                module="tests.standins.become",
+                module="tests.standins.become" if within else "tests.standins.typed_words",
             )
             terminal.own(started)
             terminal.finish(timeout_s=90)
@@ -106,8 +112,10 @@ class World:
 
     def learn(self) -> None:
         """Note the ids and folders that the journal knows."""
-        self.show("suno-cover history --json >all.json", 80)
-        for line in (self.folder / "all.json").read_text("utf-8").splitlines():
+        environ = {**self._environ, "TERM": "dumb"}
+        with self._starter.start(["history", "--json"], environ=environ, cwd=self.folder) as started:
+            stdout, _ = started.communicate(60.0)
+        for line in stdout.splitlines():
             entry = json.loads(line)
             if entry["task_id"] is not None:
                 self.known |= {entry["task_id"], f"{Path(entry['output']).name}/{entry['task_id']}"}
@@ -128,12 +136,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "suno-cover listen --no-tunnel --once -- sh -c "
             f"'suno-cover trigger failed-501 --to \"$SUNO_CALLBACK_URL\" --task-id {MUSIC[6]}'"
         )
-        made.show(script, 200)
+        made.show(script, 200, within="bash")
         made.learn()
         yield made
 
 
-WAYS = {
+WAYS: dict[str, dict[str, str]] = {
     "colours": {},
     "no colours": {"NO_COLOR": "1"},
     "dumb": {"TERM": "dumb"},
