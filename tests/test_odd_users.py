@@ -172,3 +172,21 @@ def test_a_folder_whose_name_is_not_text(cli: Cli) -> None:
         done = raw_run(cli, *words.split())
         assert (done.code, "unexpected" in done.stderr) == (0, False), (words, done.stderr)
         assert done.raw, words
+
+
+def test_two_songs_of_one_name_are_refused_before_anything_is_written(cli: Cli) -> None:
+    """A copy never takes the place of another copy of the same run, not even with --overwrite."""
+    for folder in ("a", "b"):
+        (cli.cwd / folder).mkdir()
+        (cli.cwd / folder / "song.mp3").write_bytes(b"")
+    run = cli.run("embed", "a/song.mp3", "b/song.mp3", "--cover", "x.png", "--out", "done", "--overwrite")
+    assert run.code == 2
+    assert "one name" in run.stderr
+    assert not (cli.cwd / "done").exists()
+
+
+def test_a_song_id_is_named_although_there_is_no_key(cli: Cli) -> None:
+    """Who passes an id of the wrong kind reads that before looking for a key."""
+    run = cli.run("generate", "01234567-89ab-cdef-0123-456789abcdef")
+    assert run.code == 4
+    assert "looks like a song id" in " ".join(run.stderr.split())

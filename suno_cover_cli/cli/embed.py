@@ -91,6 +91,8 @@ def prepare_embed(options: EmbedOptions, context: "Context") -> "Coroutine[Any, 
     require_library()
     if options.out is not None and options.backup:
         raise UsageError("--out and --backup exclude each other", hint="With --out the songs are not changed.")
+    if options.out is not None:
+        _check_names(options.songs)
     wishes = EmbedWishes(
         out=options.out,
         backup=options.backup,
@@ -99,6 +101,26 @@ def prepare_embed(options: EmbedOptions, context: "Context") -> "Coroutine[Any, 
         dry_run=options.dry_run,
     )
     return _embed_all(options, wishes, state_folder_of(context), context)
+
+
+def _check_names(songs: list[Path]) -> None:
+    """Make sure that no copy would take the place of another one.
+
+    Raises:
+        UsageError: Two songs have one file name, upper and lower case aside, as on many disks.
+    """
+    from suno_cover_cli.base.errors import UsageError
+    from suno_cover_cli.base.text import clean
+
+    seen: dict[str, Path] = {}
+    for song in songs:
+        first = seen.setdefault(song.name.casefold(), song)
+        if first is not song:
+            raise UsageError(
+                f"two songs would have one name in --out: {clean(first, 400)} and {clean(song, 400)}",
+                code="same_name",
+                hint="Give each its own folder: run the command once for each. Nothing was written.",
+            )
 
 
 async def _embed_all(

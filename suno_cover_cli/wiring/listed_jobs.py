@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import msgspec
 
-from suno_cover_cli.base.errors import UsageError, disk_code, disk_hint
+from suno_cover_cli.base.errors import KeyRefusedError, UsageError, disk_code, disk_hint
 from suno_cover_cli.base.events import NoteRaised, Sink, WarningRaised
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.files import is_file, make_folders
@@ -40,6 +40,7 @@ from suno_cover_cli.wiring.runner import run_command
 
 _LAST_LINES_S = 1.0
 _MAX_MISSPELT = 5
+_SONG_HINT = "A music task id is what the generation call returned as data.taskId."
 
 
 def run_listed_jobs(options: JobCommandOptions) -> NoReturn:
@@ -86,7 +87,13 @@ def prepare_listed_jobs(
         options = dataclasses.replace(options, sandbox=are_of_sandbox(ids.ids, settings))
         if options.sandbox:
             unfinished.resume_command = "suno-cover resume --sandbox"
-    start = prepare_jobs(context, options)
+    try:
+        start = prepare_jobs(context, options)
+    except KeyRefusedError:
+        # A key would not help an id of the wrong kind.
+        if options.submits and (song := ids.looks_like_song) is not None:
+            context.output.write_labelled("warning", f"{_song_words(song)}. {_SONG_HINT}")
+        raise
     check_output_folder(start.settings.output)
     failed_to = open_failed_to(options.failed_to)
     return _run(ids, start, options, context, unfinished=unfinished, failed_to=failed_to)
@@ -140,6 +147,10 @@ def _requests(ids: TaskIds, start: JobStart, options: JobCommandOptions) -> Iter
         )
 
 
+def _song_words(song: str) -> str:
+    return f"{song} looks like a song id, not a music task id"
+
+
 def _report_oddities(ids: TaskIds, options: JobCommandOptions, sink: Sink) -> None:
     if ids.repeats:
         sink.emit(NoteRaised(code="repeated_ids", message=f"{format_count(ids.repeats, 'duplicate id')} ignored"))
@@ -147,8 +158,8 @@ def _report_oddities(ids: TaskIds, options: JobCommandOptions, sink: Sink) -> No
         sink.emit(
             WarningRaised(
                 code="song_id",
-                message=f"{song} looks like a song id, not a music task id",
-                hint="A music task id is what the generation call returned as data.taskId.",
+                message=_song_words(song),
+                hint=_SONG_HINT,
             )
         )
     if options.submits:
