@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,9 @@ from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.service.limiter import Priority, RequestLimiter
 from suno_cover_cli.service.shared_window import SharedWindow, window_path
+from suno_cover_cli.service.window import LEASE_S
 from tests.cli_fixtures import Cli
+from tests.clocks import ManualClock
 from tests.counting_service import API_KEY, CountingService
 from tests.starter import StartedBeside
 
@@ -245,6 +249,40 @@ async def test_files_of_accounts_that_are_not_used_any_more_are_removed(path: Pa
     async with limiter_of(path) as limiter, limiter.slot(Priority.SUBMIT):
         pass
     assert set(await asyncio.to_thread(os.listdir, folder)) == {"new", path.name}
+
+
+async def told(path: Path, is_so: Callable[[dict[str, Any]], bool]) -> None:
+    """Wait until what a limiter writes into the file is as it should be."""
+    async with asyncio.timeout(10):
+        while not is_so(json.loads(await asyncio.to_thread(path.read_bytes))):  # noqa: ASYNC110 -- a file sets no event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_process_whose_calls_give_up_leaves_the_line_at_once(path: Path) -> None:
+    """Others are not held behind calls that are not wanted any more, long before these would count as dead."""
+    clock = ManualClock()  # stands still: nothing here is given up because of its age
+    first, second = (RequestLimiter(1, 60, clock=clock, shared=SharedWindow(path, clock)) for _ in range(2))
+    async with first, second:
+        async with second.slot(Priority.SUBMIT):
+            waiting = asyncio.create_task(first.slot(Priority.SUBMIT).__aenter__())
+            await told(path, lambda window: len(window["line"]) == 1)
+            waiting.cancel()
+            await told(path, lambda window: not window["line"])
+        await told(path, lambda window: not window["flights"] and len(window["answered"]) == 1)
+
+
+async def test_a_call_under_way_counts_for_as_long_as_it_takes(path: Path) -> None:
+    """A slow answer is not taken for a dead process: nobody else gets its slot."""
+    clock = ManualClock()
+    until_s = clock.monotonic() + 3 * LEASE_S
+
+    def is_renewed(window: dict[str, Any]) -> bool:
+        clock.advance(LEASE_S / 20)
+        return any(count == 1 and believed_s > until_s for count, _, believed_s in window["flights"].values())
+
+    limiter = RequestLimiter(1, 60, clock=clock, shared=SharedWindow(path, clock))
+    async with limiter, limiter.slot(Priority.SUBMIT):
+        await told(path, is_renewed)
 
 
 HOLD = """
