@@ -269,9 +269,9 @@ class Journal:
 
         def operation(connection: JournalConnection) -> list[Pick | None]:
             connection.execute(
-                "UPDATE jobs SET result = CASE WHEN coalesce(task_id, ?1) = ?1 THEN result END, task_id = ?1,"
-                " state = ?2, submitted_at = ?3, updated_at = ?3 WHERE id = ?4",
-                (task_id, RowState.SUBMITTED, now, row.id),
+                "UPDATE jobs SET result = CASE WHEN coalesce(task_id, :task_id) = :task_id THEN result END,"
+                " task_id = :task_id, state = :state, submitted_at = :now, updated_at = :now WHERE id = :id",
+                {"task_id": task_id, "state": RowState.SUBMITTED, "now": now, "id": row.id},
             )
             return [pick_of(found) for found in connection.execute(_FIND_OTHER, (task_id, row.service, row.id))]
 
