@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Iterator
 
 _END_OF_HEAD = b"\r\n\r\n"
-_LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*([0-9]{1,19})[ \t]*\r$")
-_CODING = re.compile(rb"(?im)^transfer-encoding[ \t]*:")
+_BLANK = re.compile(rb"[\r\n]*")
+_LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*([0-9]{1,19})[ \t]*\r\n")
+_CODING = re.compile(rb"\ntransfer-encoding[ \t]*:")
 
 
 class Framing:
@@ -30,37 +31,48 @@ class Framing:
 
     def split(self, data: bytes) -> Iterator[bytes]:
         """Yield what was received in pieces, cut where requests begin; behind a chunked one they are not known."""
-        while data:
-            piece_bytes = self._end_of_request(data)
-            piece, data = data[:piece_bytes], data[piece_bytes:]
-            yield piece
+        start = 0
+        while start < len(data):
+            end = self._end_of_request(data, start)
+            yield data[start:end]
+            start = end
 
-    def _end_of_request(self, data: bytes) -> int:
-        """Take in the part of ``data`` that belongs to one request, and return its size."""
-        head_bytes = 0
+    def _end_of_request(self, data: bytes, start: int) -> int:
+        """Take in the part of ``data`` from ``start`` on that belongs to one request, and return its end."""
+        end = start
         if not self._body_left:
             if not self._head:
                 self._waiting.append(b"")
-            begun = len(self._head)
-            self._head += data
-            # Blank lines before a request are no end of it.
-            blank = len(self._head) - len(self._head.lstrip(b"\r\n"))
-            end = self._head.find(_END_OF_HEAD, max(begun - len(_END_OF_HEAD) + 1, blank))
+            end = self._end_of_head(data, start)
             if end < 0:
-                self._keep(data)
+                self._head += data[start:]
+                self._keep(data, start, len(data))
                 return len(data)
-            head_bytes = end + len(_END_OF_HEAD) - begun
-            self._body_left = _body_bytes(self._head[: end + 2])
+            self._body_left = _body_bytes(self._head + data[start:end])
             self._head = b""
-        body_bytes = int(min(self._body_left, len(data) - head_bytes))
+        body_bytes = int(min(self._body_left, len(data) - end))
         self._body_left -= body_bytes
-        self._keep(data[: head_bytes + body_bytes])
-        return head_bytes + body_bytes
+        self._keep(data, start, end + body_bytes)
+        return end + body_bytes
 
-    def _keep(self, piece: bytes) -> None:
+    def _end_of_head(self, data: bytes, start: int) -> int:
+        """Return where the head that goes on at ``start`` ends, or -1; blank lines before it are not its end."""
+        blank = _BLANK.match(data, start)
+        if blank is not None and not self._head.strip(b"\r\n"):
+            found = data.find(_END_OF_HEAD, blank.end())
+        else:
+            # The end may lie across two pieces; what came before the last three bytes holds none.
+            tail = self._head[1 - len(_END_OF_HEAD) :]
+            across = (tail + data[start : start + len(_END_OF_HEAD) - 1]).find(_END_OF_HEAD)
+            if across >= 0:
+                return start + across + len(_END_OF_HEAD) - len(tail)
+            found = data.find(_END_OF_HEAD, start)
+        return found if found < 0 else found + len(_END_OF_HEAD)
+
+    def _keep(self, data: bytes, start: int, end: int) -> None:
         # Without one that waits, these are bytes of a body that is being read.
-        if self._waiting and len(self._waiting[-1]) < self._kept_bytes:
-            self._waiting[-1] += piece
+        if self._waiting and (room := self._kept_bytes - len(self._waiting[-1])) > 0:
+            self._waiting[-1] += data[start : min(end, start + room)]
 
     def begin(self) -> None:
         """The server has begun the oldest request that waits: nothing of it is kept any more."""
@@ -76,6 +88,8 @@ class Framing:
 
 def _body_bytes(head: bytes) -> float:
     """Return the size of the body that follows a head; infinite where only its end shows it."""
+    # Lower case first: a pattern that begins with letters as they are is found many times quicker.
+    head = head.lower()
     if _CODING.search(head) is not None:
         return math.inf
     length = _LENGTH.search(head)
