@@ -245,6 +245,12 @@ async def test_many_deliveries_at_once_do_not_wait_for_each_other() -> None:
         ("10.0.0.1:80/x", "http://10.0.0.1:80/x"),
         ("[::1]:3000/x", "http://[::1]:3000/x"),
         ("https://example.com/a%2Fb", "https://example.com/a%2Fb"),
+        ("http://hook", "http://hook"),
+        ("hook:8080", "http://hook:8080"),
+        ("hook.internal/x", "http://hook.internal/x"),
+        ("localhost", "http://localhost"),
+        ("LOCALHOST/hook", "http://LOCALHOST/hook"),
+        ("localhost?a=b", "http://localhost?a=b"),
     ],
 )
 def test_every_short_form_means_a_url(text: str, url: str) -> None:
@@ -271,6 +277,8 @@ def test_every_short_form_means_a_url(text: str, url: str) -> None:
         "http://user:pass@a b/",
         "http://user:pass@a/#x",
         "user:pass@host:99999/",
+        "300000",
+        "300000/hook",
     ],
 )
 def test_what_means_no_receiver_is_a_usage_error(text: str) -> None:
@@ -280,6 +288,25 @@ def test_what_means_no_receiver_is_a_usage_error(text: str) -> None:
     assert (caught.value.exit_code, caught.value.code) == (ExitCode.USAGE, "bad_target")
     assert caught.value.hint
     assert "pass@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["hook", " hook ", "hook/path", "hook?a=b", "localhosts", "on", "a_b"])
+def test_a_lone_word_is_not_a_receiver(text: str) -> None:
+    """A word without a port, a dot or a scheme ends in exit 2, with the port and the address that would do."""
+    with pytest.raises(UsageError) as caught:
+        parse_target(text)
+    assert (caught.value.exit_code, caught.value.code) == (ExitCode.USAGE, "bad_target")
+    word = re.split("[/?]", text.strip())[0]
+    assert f"3000, or the host as http://{word}:8080/path" in caught.value.hint
+    assert parse_target(f"http://{word}:8080/path").url == f"http://{word}:8080/path"
+
+
+def test_a_login_makes_a_word_a_host() -> None:
+    """Who writes a user and a password means a host, which needs no port then."""
+    target = parse_target("user:pass@hook/path")
+    assert target.url == "http://hook/path"
+    assert target.login is not None
+    assert target.login.reveal() == "user:pass"
 
 
 @pytest.mark.parametrize(

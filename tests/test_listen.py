@@ -321,6 +321,7 @@ async def test_numbers_go_on_where_the_last_run_ended(tmp_path: Path) -> None:
         ({"tunnel": None, "public_url": "http://x.example"}, "https"),
         ({"until_task": "../x"}, "cover task id"),
         ({"forward_to": ["not a receiver"]}, "receiver"),
+        ({"forward_to": ["3000", "hook"]}, "http://hook:8080/path"),
         ({"listen_host": "256.1.1.1"}, "address"),
         ({"ready_file": Path("/dev/null/ready")}, "--ready-file"),
     ],

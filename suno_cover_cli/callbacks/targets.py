@@ -12,9 +12,11 @@ from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.text import Secret, clean
 
 _PORT_AND_PATH = re.compile(r":?([0-9]{1,5})(/[!-~]*)?", re.ASCII)
+_WORD_AND_PATH = re.compile(r"[^/?:.@]+([/?].*)?", re.DOTALL)
 _VISIBLE = re.compile(r"[!-~]+", re.ASCII)
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)", re.DOTALL)
 _MAX_PORT = 65535
+_THIS_MACHINE = "localhost"
 _TARGET_HINT = "Give a port, host:port or URL, such as 3000, 3000/suno-callback or http://localhost:3000/hook"
 # What one connection needs; a second value of these would break the request or mean nothing.
 _OURS = {"connection", "content-length", "transfer-encoding", "upgrade"}
@@ -43,13 +45,14 @@ def parse_target(text: str) -> Target:
     user and a password before the host are sent as Basic authentication and shown nowhere.
 
     Raises:
-        UsageError: It means none.
+        UsageError: It means none, or is a lone word: a host needs its port or ``http://``.
     """
     target = text.strip()
+    is_word = _WORD_AND_PATH.fullmatch(target) is not None
     if match := _PORT_AND_PATH.fullmatch(target):
-        target = f"http://localhost:{match[1]}{match[2] or '/'}"
+        target = f"http://{_THIS_MACHINE}:{match[1]}{match[2] or '/'}"
     elif target.startswith("/"):
-        target = f"http://localhost{target}"
+        target = f"http://{_THIS_MACHINE}{target}"
     elif "://" not in target:
         target = f"http://{target}"
     scheme, _, rest = target.partition("://")
@@ -65,6 +68,15 @@ def parse_target(text: str) -> Target:
         # A login is not quoted even where the rest makes no sense.
         shown = target if at else text
         raise UsageError(f"{clean(shown, 80)!r} is not a receiver", code="bad_target", hint=_TARGET_HINT)
+    if is_word and (url.host or "").lower() != _THIS_MACHINE:
+        # Far more often a path without its port, or a word that was meant for another option, than a host.
+        raise UsageError(
+            f"{clean(text, 80)!r} is not a receiver: a host needs its port or http://",
+            code="bad_target",
+            hint=_TARGET_HINT
+            if (url.host or "").isdigit()
+            else f"Give the port of your program, such as 3000, or the host as http://{url.host}:8080/path",
+        )
     return Target(target, Secret(unquote(login)) if at else None)
 
 
