@@ -73,6 +73,16 @@ def test_old_names_are_offered_nowhere() -> None:
         ("generate x --callback off -q", "generate x --callback off -q", ""),
         ("generate x --events --rate 20/10s", "generate x --events --rate 20/10s", ""),
         ("listen --count 3 -- run --rate", "listen --count 3 -- run --rate", ""),
+        ("generate x --out=a", "generate x --output=a", "--out is called --output by generate."),
+        ("wait --out a --output b", "wait --output a --output b", "--output by wait."),
+        ("listen --out a -- run --out b", "listen --output a -- run --out b", "--output by listen."),
+        ("export x --output a", "export x --out a", "--output is called --out by export."),
+        ("embed a.mp3 --output=b --cover --output", "embed a.mp3 --out=b --cover --output", "--out by embed."),
+        ("export x --output a --quiet", "export x --out a --quiet", ""),
+        ("export x --out a", "export x --out a", ""),
+        ("generate x --output a", "generate x --output a", ""),
+        ("pick x --out a", "pick x --out a", ""),
+        ("export x -- --output", "export x -- --output", ""),
         ("", "", ""),
     ],
 )
@@ -103,6 +113,23 @@ def test_old_names_go_on_working(cli: Cli) -> None:
     assert (refused.code, "required" in refused.stderr) == (2, True)
 
 
+def test_the_folder_is_found_by_either_name(cli: Cli) -> None:
+    """``--out`` of a job and ``--output`` of an export name the folder, with a line that gives the usual name."""
+    made = cli.run("generate", "--sandbox", "song", "--poll-interval", "0.2", "--no-tunnel", "--out", "mine")
+    assert (made.code, made.stderr.count("hint: --out is called --output by generate.")) == (0, 1)
+    assert made.lines
+    assert all(Path(line).parts[0] == "mine" for line in made.lines)
+    exported = cli.run("export", made.lines[0], "--upscale", "lanczos", "--output=stores")
+    assert exported.code == 0, exported.stderr
+    assert exported.stderr.count("hint: --output is called --out by export.") == 1
+    assert [Path(line).parts[0] for line in exported.lines] == ["stores"]
+    nowhere = cli.run("pick", "song", "1", "--out", "mine")
+    assert (nowhere.code, "has no option --out" in nowhere.stderr) == (2, True)
+    for command in ("generate", "export"):
+        offered = cli.run(command, "--help").stdout
+        assert ("--output" in offered, "--out " in offered) == (command == "generate", command == "export")
+
+
 def test_a_tunnel_is_left_out_or_demanded_by_one_name(cli: Cli) -> None:
     """``--no-tunnel`` polls, ``--tunnel`` overrides the settings file; doctor takes both as generate does."""
     Path(cli.environ["SUNO_COVER_CONFIG"]).write_text('callback = "off"\n')
@@ -125,6 +152,7 @@ WORK = "--profile work --provider kie"
         ("generate --sandbox x", "suno-cover resume --sandbox", "suno-cover resume --sandbox"),
         ("generate --sandbox x", "Go on with: suno-cover wait abc", "Go on with: suno-cover wait --sandbox abc"),
         ("generate x -o 'a'", "suno-cover wait abc", "suno-cover wait --output ''\"'\"'a'\"'\"'' abc"),
+        ("generate x --out a", "suno-cover wait abc", "suno-cover wait --output a abc"),
         ("generate x --output=a;b", "suno-cover wait abc", "suno-cover wait --output 'a;b' abc"),
         ("generate x --profile work", "suno-cover export abc", "suno-cover export abc"),
         ("generate x --api-key-file - --timeout 3", "suno-cover resume", "suno-cover resume"),

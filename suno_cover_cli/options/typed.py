@@ -26,6 +26,9 @@ _REPLACED = dict.fromkeys(
 )
 """Command and an option that several take the place of -> what to write."""
 
+_FOLDERS = ("--output", "--out")
+"""Both name the folder for the files; a command has one of them, and takes the other for it."""
+
 _UNKNOWN = Command(())
 _LAST = "the old name goes with the next version"
 _QUIET = {"--quiet", "-q"}
@@ -78,7 +81,7 @@ def typed_options(words: Sequence[str]) -> Iterator[TypedOption]:
         if not word.startswith("-"):
             continue
         name, equals, value = word.partition("=") if word.startswith("--") else (word[:2], word[2:], word[2:])
-        option = own.get(RENAMED.get((command, name), name))
+        option = own.get(_new_name(command, name) or name)
         if option is not None and option.kind is not None and not equals and place < len(words):
             value = words[place]
             place += 1
@@ -93,13 +96,24 @@ def renew_names(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     renewed, said = list(words), []
     for one in typed_options(words):
-        new = RENAMED.get((words[0], one.name))
+        new = _new_name(words[0], one.name)
         if new is not None:
             renewed[one.place] = new + words[one.place].removeprefix(one.name)
-            said.append(f"{one.name} is called {new} now; {_LAST}.")
+            is_old = (words[0], one.name) in RENAMED
+            said.append(f"{one.name} is called {new} {f'now; {_LAST}' if is_old else f'by {words[0]}'}.")
         elif (words[0], one.name) in _REPLACED:
             said.append(f"{_REPLACED[words[0], one.name]}; {_LAST}.")
     return renewed, said if not _QUIET & set(words) else []
+
+
+def _new_name(command: str, name: str) -> str | None:
+    """Return what a command calls an option that was typed by another name, or ``None``."""
+    if (command, name) in RENAMED:
+        return RENAMED[command, name]
+    own = {known for option in COMMANDS.get(command, _UNKNOWN).options for known in option.names}
+    if name not in _FOLDERS or name in own:
+        return None
+    return next((other for other in _FOLDERS if other in own), None)
 
 
 def hint_completer(words: Sequence[str]) -> Callable[[str], str]:
