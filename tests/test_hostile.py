@@ -69,7 +69,9 @@ def test_an_attack_while_all_is_recorded_and_forwarded(tmp_path: Path, batches: 
         f"p99 {slowest[len(slowest) * 99 // 100] * 1000:.1f} ms\n"
     )
     assert peak < 30 * MEBIBYTE
-    assert set(forwarded) == {200}
+    # 400: the receiver, a strict HTTP server too, refuses some of what the listener let through to be seen.
+    assert set(forwarded) <= {200, 400}
+    assert forwarded.count(200) >= 0.99 * len(forwarded)
     assert len(forwarded) >= 2 * batches
     assert b"Traceback" not in stderr
     assert b"unexpected" not in stderr
