@@ -51,8 +51,8 @@ def sign(key: WebhookKey, task_id: str, timestamp: str, body: bytes = b"") -> st
     """
     scheme = key.scheme
     given = {
-        "task_id": task_id.encode("utf-8", "surrogateescape"),
-        "timestamp": timestamp.encode("utf-8", "surrogateescape"),
+        "task_id": _as_sent(task_id),
+        "timestamp": _as_sent(timestamp),
         "body": body,
     }
     # Put together from parts, not replaced in a text: what came may spell "{body}" itself.
@@ -68,6 +68,14 @@ def _encoded(digest: bytes, scheme: SignatureScheme) -> str:
     if scheme.encoding == "hex":
         return digest.hex()
     return binascii.b2a_base64(digest, newline=False).decode("ascii")
+
+
+def _as_sent(text: str) -> bytes:
+    """Return a text as bytes: what was not UTF-8 as it came, half a character of JSON as its three bytes."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def check_signature(
