@@ -216,3 +216,82 @@ async def test_a_summary_survives_an_interrupted_run(tmp_path: Path) -> None:
     working.cancel()
     await asyncio.wait({working})
     assert "it failed" in await asyncio.to_thread(path.read_text)
+
+
+# --- a run that stops before there is a job -----------------------------------------------------------------
+
+HOSTILE = "x<img/src>[z](https://evil.example)|`*##[error]x"
+
+
+def stopped(cli: Cli, *words: str, code: int, **environ: str) -> str:
+    """Run a command that stops early; return the one line that the summary has of it."""
+    path = cli.cwd / "summary.md"
+    path.write_text("| a |\n| --- |\n| b |\n")
+    run = cli.run(*words, GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(path), **environ)
+    assert run.code == code, run.stderr
+    printed = [*run.stderr.splitlines(), *run.lines]
+    (annotated,) = [line for line in printed if COMMAND.match(line)]
+    assert annotated.startswith("::error title=suno-cover::")
+    assert not [line for line in printed if "##[" in line and line != annotated]
+    before, line, after = path.read_text(encoding="utf-8").removeprefix("| a |\n| --- |\n| b |\n").split("\n\n")
+    assert (before, after) == ("", "")
+    return line
+
+
+@pytest.mark.parametrize("json", [(), ("--json",)])
+@pytest.mark.parametrize(
+    ("words", "environ", "code", "message", "hint"),
+    [
+        (("generate", "x"), {"SUNO_API_KEY": ""}, 4, "there is no", "config set"),
+        (("generate", "a b!"), {}, 2, "a b!", "letters, digits"),
+        (("wait", "../x"), {}, 2, "../x", "letters, digits"),
+        (("generate", "x"), {"SUNO_COVER_MAX_WAIT": "never", "SUNO_BASE_URL": "nowhere"}, 2, "nowhere", "http"),
+        (("generate", "--sandbox", "x", "--frobnicate"), {}, 2, "--frobnicate", "--help"),
+    ],
+)
+def test_a_run_that_stops_early_is_one_line_of_the_summary(
+    cli: Cli, words: tuple[str, ...], environ: dict[str, str], code: int, message: str, hint: str, json: tuple[str]
+) -> None:
+    """No key, a wrong id, a bad setting, an unknown option: failure and next step, once, below what was there."""
+    line = stopped(cli, *words, *json, code=code, **environ)
+    assert line.startswith("suno-cover stopped: ")
+    said = line.replace("&#58;", ":").replace("\\", "")
+    assert message in said
+    assert hint in said.partition(message)[2]
+
+
+@pytest.mark.parametrize("words", [("generate", HOSTILE), ("generate", f"--##[error]{HOSTILE}")])
+def test_a_failure_in_the_summary_holds_no_markup(cli: Cli, words: tuple[str, ...]) -> None:
+    """What was typed is shown as it was: no picture, no link, no emphasis, in the paragraph as in the table."""
+    line = stopped(cli, *words, code=2)
+    (paragraph,) = [
+        token for token in MarkdownIt("gfm-like", {"linkify": False}).parse(line) if token.type == "inline"
+    ]
+    assert {child.type for child in paragraph.children or []} <= {"text", "text_special"}
+    assert "<img/src>" in "".join(child.content for child in paragraph.children or [])
+
+
+def test_no_summary_without_its_setting_and_none_twice(cli: Cli) -> None:
+    """With ``github = off`` nothing is written; a job that failed has its row and no line beside it."""
+    path = cli.cwd / "summary.md"
+    environ = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(path)}
+    (cli.cwd / "config.toml").write_text('github = "off"\n')
+    off = cli.run("generate", "x", SUNO_API_KEY="", SUNO_COVER_CONFIG=str(cli.cwd / "config.toml"), **environ)
+    assert (off.code, path.exists()) == (4, False)
+    failed = cli.run("generate", "--sandbox", "sandbox-failed-501-b", **environ)
+    assert failed.code == 6
+    assert "stopped" not in path.read_text()
+
+
+async def test_a_secret_is_in_no_cell(tmp_path: Path) -> None:
+    """A secret that Markdown would escape is hidden before it is escaped."""
+    from suno_cover_cli.base.text import Secret
+
+    output = output_for(io.StringIO())
+    output.redactor.add(Secret("_a*secret|of_the_service_"))
+    path = tmp_path / "summary.md"
+    async with GitHubReport(output, {"GITHUB_STEP_SUMMARY": str(path)}) as report:
+        report.emit(ended(1, "it said _a*secret|of_the_service_ to us"))
+    text = await asyncio.to_thread(path.read_text)
+    assert "it said" in text
+    assert "secret" not in text

@@ -86,7 +86,10 @@ def _run_parser(words: list[str]) -> int:
             sys.stdout.write(f"{error}\n" if str(error) else "")
             return ExitCode.OK
         mistake = mistakes.explain(error, words)
-        if {"--json", "--events"} & set(words):
+        is_json = bool({"--json", "--events"} & set(words))
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            return _report_in_actions(mistake, is_json=is_json)
+        if is_json:
             _print_usage_object(mistake)
         mistakes.report(mistake)
         return ExitCode.USAGE
@@ -210,6 +213,19 @@ def _print_usage_object(mistake: "UsageMistake") -> None:
 
     line = json.dumps({"v": 1, "type": "error", "code": "usage", **mistake._asdict()})
     os.write(sys.stdout.fileno(), line.encode() + b"\n")
+
+
+def _report_in_actions(mistake: "UsageMistake", *, is_json: bool) -> int:
+    """Report a mistake where every line is read for commands: guarded, annotated and in the run's summary."""
+    from suno_cover_cli.base.clock import SystemClock
+    from suno_cover_cli.base.errors import UsageError
+    from suno_cover_cli.ui.output import Output, standard_streams
+    from suno_cover_cli.wiring.runner import report_end
+
+    output = Output(standard_streams(), clock=SystemClock(), is_json=is_json)
+    code = report_end(UsageError(mistake.message, hint=mistake.hint), output)
+    output.finish()
+    return code
 
 
 class QuickEnd:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from suno_cover_cli.base.errors import reason_of
+from suno_cover_cli.base.errors import SunoCoverError, reason_of
 from suno_cover_cli.base.events import Event, JobEnded, JobEvent, JobStarted, TunnelFailed, WarningRaised
 from suno_cover_cli.base.models import JobResult
 from suno_cover_cli.base.text import clean
@@ -24,8 +24,10 @@ from suno_cover_cli.ui.output import Output
 _MAX_SUMMARY_BYTES = 1024 * 1024
 """What one step may write to its summary (documented)."""
 
+_SUMMARY = "GITHUB_STEP_SUMMARY"
 _MAX_FILES = 8
 _LAST_LINE_BYTES = 200
+_CELL_CHARACTERS = 1000
 # What is markup within a cell: an underscore is none between letters. Addresses become links by themselves.
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _ADDRESS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
@@ -41,7 +43,7 @@ class GitHubReport:
 
     def __init__(self, output: Output, environ: Mapping[str, str]) -> None:
         self._output = output
-        self._path = environ.get("GITHUB_STEP_SUMMARY", "")
+        self._path = environ.get(_SUMMARY, "")
         self._names: dict[int, str] = {}
         self._rows: dict[int, str] = {}
         self._room_bytes = _MAX_SUMMARY_BYTES
@@ -58,7 +60,7 @@ class GitHubReport:
         try:
             await asyncio.to_thread(_append, self._path, self._table)
         except OSError as error:
-            self._output.write_words(f"note       the job summary could not be written: {reason_of(error)}")
+            _report_unwritten(self._output, error)
 
     def emit(self, event: Event) -> None:
         """See :class:`base.events.Sink`."""
@@ -88,8 +90,10 @@ class GitHubReport:
             state += f": {'. '.join(said)}"
         files = [image.path for image in result.images[:_MAX_FILES]]
         files += [f"and {len(result.images) - _MAX_FILES} more"] if len(result.images) > _MAX_FILES else []
-        cells = [_cell(name), _cell(state), "<br>".join(map(_cell, files)), f"{result.elapsed_s:.1f}"]
-        row = f"| {' | '.join(self._output.redactor.redact(cell) for cell in cells)} |\n"
+        # Before it is escaped: a secret with an escape in it would not be found.
+        hide = self._output.redactor.redact
+        cells = [_cell(hide(name)), _cell(hide(state)), "<br>".join(_cell(hide(file)) for file in files)]
+        row = f"| {' | '.join(cells)} | {result.elapsed_s:.1f} |\n"
         self._room_bytes -= len(row.encode())
         # What has no room is counted: a batch of a hundred thousand must not fill the memory either.
         if self._room_bytes < 0:
@@ -113,9 +117,32 @@ class GitHubReport:
         return "".join(parts) + "\n" if room_bytes > len(head) + _LAST_LINE_BYTES else ""
 
 
+def sum_up_failure(output: Output, error: SunoCoverError) -> None:
+    """Append one line to the summary: what stopped the run outside of any job, and the next step. Blocks.
+
+    Args:
+        output: Its environment names the file of the summary; without one, or annotations, nothing is done.
+        error: What the run ends with.
+    """
+    path = output.streams.environ.get(_SUMMARY, "")
+    if not path or not output.annotates:
+        return
+    said = ". ".join(filter(None, [clean(error.message).rstrip(". "), clean(error.hint)]))
+    # The empty line before it ends a table or a list that was written there.
+    line = f"\n\nsuno-cover stopped: {_cell(output.shown(said))}\n\n"
+    try:
+        _append(path, lambda room_bytes: line if len(line.encode()) <= room_bytes else "")
+    except OSError as problem:
+        _report_unwritten(output, problem)
+
+
+def _report_unwritten(output: Output, error: OSError) -> None:
+    output.write_words(f"note       the job summary could not be written: {reason_of(error)}")
+
+
 def _cell(text: str) -> str:
     """Return a text that is shown as it is in a cell of a Markdown table: no markup, no HTML, no second cell."""
-    shown = _MARKDOWN.sub(r"\\\g<0>", html.escape(clean(text), quote=False))
+    shown = _MARKDOWN.sub(r"\\\g<0>", html.escape(clean(text, _CELL_CHARACTERS), quote=False))
     return _ADDRESS.sub(lambda found: f"&#{ord(found[0])};", shown)
 
 

@@ -99,16 +99,11 @@ def run(command: Command, output: Output, *, on_interrupt: Callable[[], str | No
     code: int = ExitCode.FAILURE
     try:
         code = asyncio.run(_run_until_signal(command(), output, ending))
-    except SunoCoverError as error:
-        output.write_error(error)
-        code = error.exit_code
     except (asyncio.CancelledError, KeyboardInterrupt):
         if ending.signal is None and not output.is_closed:
             ending.signal = signal.SIGINT
-    except BaseExceptionGroup as group:
-        code = _report_group(group, output)
-    except Exception as error:  # noqa: BLE001 -- the last stop: whatever it is, it is reported without secrets
-        code = _report_unexpected(error, output)
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 -- the last stop: reported without secrets
+        code = report_end(error, output)
     if ending.signal is not None:
         if line := on_interrupt():
             output.write_words(line)
@@ -222,26 +217,33 @@ def _report_unwritten(failure: OSError, output: Output, resume_command: str | No
     return error.exit_code
 
 
-def _report_group(group: BaseExceptionGroup[BaseException], output: Output) -> int:
-    """A task group fails with all that went wrong in it; the first known error names the cause."""
-    for error in _leaves(group):
-        if isinstance(error, SunoCoverError):
-            output.write_error(error)
-            return error.exit_code
-    return _report_unexpected(group, output)
+def report_end(error: BaseException, output: Output) -> int:
+    """Report what ended the command, on the page of a GitHub Actions run as well; return the exit code.
+
+    A task group fails with all that went wrong in it; the first known error names the cause.
+    """
+    known = [one for one in _leaves(error) if isinstance(one, SunoCoverError)]
+    if known:
+        output.write_error(known[0])
+    told = known[0] if known else _report_unexpected(error, output)
+    if output.annotates:
+        from suno_cover_cli.ui.github import sum_up_failure
+
+        sum_up_failure(output, told)
+    return told.exit_code
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error
 
 
-def _report_unexpected(error: BaseException, output: Output) -> int:
-    causes = _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    for cause in causes:
+def _report_unexpected(error: BaseException, output: Output) -> SunoCoverError:
+    """Report a fault of the machine by its name and any other as one of ours; return what was reported."""
+    for cause in _leaves(error):
         found: BaseException = cause
         if isinstance(cause, ImportError):
             # A library that cannot be opened is said not to be there.
@@ -252,7 +254,7 @@ def _report_unexpected(error: BaseException, output: Output) -> int:
             reason = clean(getattr(found, "strerror", "") or "out of memory", 200)
             short = SunoCoverError(f"{shortage.what}: {reason}", code=shortage.code, hint=shortage.hint)
             output.write_error(short)
-            return short.exit_code
+            return short
     shown = SunoCoverError(
         f"unexpected {type(error).__name__}: {clean(error, 300)}",
         hint="This is a fault of suno-cover. Run again with SUNO_COVER_TRACEBACK=1 and report what it prints.",
@@ -263,7 +265,7 @@ def _report_unexpected(error: BaseException, output: Output) -> int:
 
         for line in "".join(traceback.format_exception(error)).splitlines():
             output.write_words(clean(line, 1000))
-    return ExitCode.FAILURE
+    return shown
 
 
 def sweep_leftovers(environ: Mapping[str, str], tunnels: TunnelKinds) -> None:
