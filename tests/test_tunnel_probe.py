@@ -130,6 +130,15 @@ async def test_nobody_there() -> None:
                 await probe.fetch(url)
 
 
+async def test_a_name_that_is_not_known() -> None:
+    """A connection that fails is explained in the system's words, without the client's own objects."""
+    async with HttpProbe(headers=HEADERS) as probe:
+        with pytest.raises(TunnelError) as caught:
+            await probe.fetch("https://nowhere.invalid/")
+    assert "ssl" not in caught.value.message
+    assert "known" in caught.value.message or "resolution" in caught.value.message
+
+
 async def test_not_entered() -> None:
     """A probe that was never entered says so."""
     with pytest.raises(RuntimeError, match="entered"):

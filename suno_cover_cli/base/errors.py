@@ -180,6 +180,16 @@ def reason_of(error: OSError) -> str:
     return os.strerror(number) if number else said
 
 
+def connection_reason(error: Exception) -> str:
+    """Say why a connection failed, in the system's or in TLS's own words.
+
+    The HTTP client's text for it repeats the address, and shows objects of its own.
+    """
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    verdict: str = getattr(cause, "verify_message", "")
+    return verdict or (reason_of(cause) if isinstance(cause, OSError) else str(cause)) or type(error).__name__
+
+
 def explain_bind_error(
     error: OSError | OverflowError, host: str, port: int, *, option: str = "--port"
 ) -> UsageError:

@@ -119,7 +119,7 @@ def _no_key(provider: Provider, where: Sources, base_url: str) -> KeyRefusedErro
     else:
         hint = (
             f"Get one at {provider.key_page}, then: export {variable}=... or {_set_key(where.profile)}  "
-            "(or try everything without one: suno-cover generate --sandbox ID)"
+            "(or try everything without one: suno-cover generate --sandbox my-song)"
         )
     return KeyRefusedError(f"there is no API key: {variable} is not set", code="no_key", hint=hint)
 

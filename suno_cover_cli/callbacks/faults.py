@@ -115,7 +115,8 @@ def advise(url: str, status: int, headers: dict[str, str], *, has_login: bool = 
     if status in {301, 302, 303, 307, 308}:
         return _redirected(url, headers.get("location", ""), is_after_a_form=status == _SEE_OTHER)
     advice = {
-        401: "does your handler want a login? (user:password@ in the address, or --header 'Authorization: ...')",
+        401: "does your handler want a login? (user:password@ in the address, or --header 'Authorization: ...') "
+        "Or a signature? (trigger --webhook-key-file)",
         403: "does your handler want a login, or another Host or Origin? (--header)",
         404: "check the path: requests go to exactly the address that you gave",
         405: f"that path does not take this method{_allowed(headers)}",

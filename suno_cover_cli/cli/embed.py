@@ -27,7 +27,7 @@ class EmbedOptions(JsonOptions):
         typer.Option(
             "--cover",
             metavar="ID|FILE",
-            help="A job (its picked cover) or a picture file.",
+            help="A job (its picked cover, as saved) or a picture file; made into a JPEG of --max-edge.",
             show_default=False,
         ),
     ]
@@ -67,7 +67,8 @@ class EmbedOptions(JsonOptions):
 def embed(options: EmbedOptions) -> None:
     """Put a cover into songs: mp3, flac, m4a, ogg, opus, wav, aiff. Other tags and the sound stay unchanged.
 
-    A copy is tagged and compared before it takes the song's place. Needs mutagen: pip install 'suno-cover[embed]'
+    A copy is tagged and compared before it takes the song's place. Needs the embed extra of the package;
+    without it the error names the command that installs it.
     """
     from suno_cover_cli.wiring.runner import run_command
 

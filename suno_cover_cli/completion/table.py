@@ -34,7 +34,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "generate": Command(
         options=(
-            Option(names=("--input", "-i"), kind="files", meaning="Ids, one a line"),
+            Option(names=("--input", "-i"), kind="files", meaning="Ids, one a line, or CSV"),
             Option(names=("--poll-interval",), kind="", meaning="Time between reads of one job"),
             Option(names=("--timeout",), kind="", meaning="Time limit of a job"),
             Option(names=("--no-wait",), kind=None, meaning="Submit, print the cover task ids, exit"),
@@ -92,7 +92,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "wait": Command(
         options=(
-            Option(names=("--input", "-i"), kind="files", meaning="Ids, one a line"),
+            Option(names=("--input", "-i"), kind="files", meaning="Ids, one a line, or CSV"),
             Option(names=("--poll-interval",), kind="", meaning="Time between reads of one job"),
             Option(names=("--timeout",), kind="", meaning="Time limit of a job"),
             Option(names=("--concurrency",), kind="", meaning="Jobs that run at the same time"),

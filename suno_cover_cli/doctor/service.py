@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from suno_cover_cli.base.clock import Clock, in_daemon_thread
-from suno_cover_cli.base.errors import SunoCoverError, UnavailableError, reason_of
+from suno_cover_cli.base.errors import SunoCoverError, UnavailableError, connection_reason, reason_of
 from suno_cover_cli.base.proxies import Proxies, Proxy
 from suno_cover_cli.base.settings import is_loopback_url
 from suno_cover_cli.base.text import Secret, clean
@@ -219,7 +219,7 @@ class PathCheck:
                 ) from None
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise UnavailableError(
-                    f"no answer to a request: {clean(error, 200) or type(error).__name__}",
+                    f"no answer to a request: {clean(connection_reason(error), 200)}",
                     hint="Check proxy and firewall; a browser on this machine shows whether they let it through.",
                 ) from None
 

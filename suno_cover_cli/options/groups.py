@@ -194,7 +194,13 @@ class JobCommandOptions(
     task_ids: list[str] | None = None
     submits: bool = True
     input_file: Annotated[
-        str | None, typer.Option("--input", "-i", metavar="FILE|-", help="Ids, one a line; # starts a comment.")
+        str | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="FILE|-",
+            help="Ids, one a line, or CSV: music_task_id,title. # starts a comment.",
+        ),
     ] = None
     poll_interval_s: Annotated[
         float,

@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.errors import AnswerLostError, UnavailableError, reason_of
+from suno_cover_cli.base.errors import AnswerLostError, UnavailableError, connection_reason, reason_of
 from suno_cover_cli.base.events import RequestRetried, Sink
 from suno_cover_cli.base.models import Envelope, JobRecord, Submission
 from suno_cover_cli.base.providers import Provider
@@ -364,7 +364,7 @@ def _network_error(error: BaseException, base_url: str, proxy: Proxy | None) -> 
         )
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return UnavailableError(
-            f"the connection to {where} is not trusted: {clean(error, 200)}",
+            f"the connection to {where} is not trusted: {clean(connection_reason(error), 200)}",
             code="tls",
             hint="If your network inspects TLS, point SSL_CERT_FILE at its certificate; else check the clock.",
         )

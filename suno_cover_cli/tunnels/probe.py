@@ -9,7 +9,7 @@ from typing import Protocol, Self
 import aiohttp
 
 from suno_cover_cli.base.clock import Clock, within
-from suno_cover_cli.base.errors import TunnelError, UsageError
+from suno_cover_cli.base.errors import TunnelError, UsageError, connection_reason
 from suno_cover_cli.base.proxies import find_proxy
 from suno_cover_cli.base.text import clean
 
@@ -109,8 +109,7 @@ class HttpProbe:
                 hint=f"Correct {proxy.source}, or unset it to connect without a proxy.",
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            reason = clean(error, 160) or type(error).__name__
-            raise TunnelError(reason, code="probe_failed", hint=_HINT) from None
+            raise TunnelError(clean(connection_reason(error), 160), code="probe_failed", hint=_HINT) from None
         return body.decode("utf-8", errors="replace")
 
 
