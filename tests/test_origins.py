@@ -34,6 +34,7 @@ async def test_a_job_of_the_built_in_sandbox_is_known_as_one(cli: Cli, environ: 
         assert [Path(line).parent.name for line in waited.lines] == [task_id, task_id]
         status = await cli.run_beside("status", name, **environ)
         assert (status.code, status.lines[0]) == (0, "succeeded"), status.stderr
+        assert f"What was saved: suno-cover history {task_id}" in " ".join(status.stderr.split())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

@@ -64,6 +64,7 @@ async def _read_status(task_id: str, settings: "Settings", key: "Secret | None",
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.base.models import RecordState
 
+    is_sandbox = key is None
     async with AsyncExitStack() as stack:
         if key is None:
             from suno_cover_cli.wiring.jobs import open_sandbox
@@ -72,6 +73,10 @@ async def _read_status(task_id: str, settings: "Settings", key: "Secret | None",
         api = await stack.enter_async_context(context.open_api(settings, key))
         record = await api.fetch_job(task_id)
     _print(record, context.output)
+    if is_sandbox and record.image_urls:
+        context.output.write_words(
+            f"These addresses end with the sandbox, which is now. What was saved: suno-cover history {task_id}"
+        )
     return {
         RecordState.SUCCEEDED: ExitCode.OK,
         RecordState.WAITING: ExitCode.PENDING,
