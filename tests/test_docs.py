@@ -119,10 +119,30 @@ def test_the_shell_script_runs_as_printed(cli: Cli) -> None:
     assert len(list(cli.cwd.rglob("cover_*.png"))) == 2
 
 
+def test_a_signed_sample_is_verified_as_printed(cli: Cli) -> None:
+    """README's lines about signatures end with ok, although listen has recorded an unsigned sample before."""
+    printed = snippet("signatures").replace("http://127.0.0.1:PORT/callback/...", '"$url"')
+    lines = [line for line in printed.splitlines() if "3000/hook" not in line]
+    start = """
+        set -eu
+        umask 077
+        echo a-key-of-mine > key.txt
+        suno-cover listen --no-tunnel --ready-file ready > listened &
+        listen=$!
+        trap 'kill "$listen"; wait "$listen" || true' EXIT
+        until [ -e ready ]; do sleep 0.1; done
+        url=$(cat ready)
+        suno-cover trigger success --to "$url"
+    """
+    run = cli.shell("\n".join([start, *lines]))
+    assert run.code == 0, run.stderr
+    assert run.lines[-1].startswith("ok ")
+
+
 def test_the_steps_of_the_actions_job_run_as_printed(cli: Cli) -> None:
     """Each run line of the GitHub Actions job, the installation aside, works against the sandbox."""
     lines = [line.partition("run: ")[2] for line in snippet("actions").splitlines() if "run: " in line]
-    assert lines[0] == "pip install ."
+    assert lines[0] == "pipx install ."
     (cli.cwd / "songs.csv").write_text("song-1\nsong-2\n")
     for line in lines[1:]:
         run = cli.shell(f"suno-cover sandbox --generation-time 0.2 -- {line} --json --poll-interval 0.2")
