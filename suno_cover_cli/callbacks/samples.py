@@ -154,7 +154,7 @@ def parse_expectation(text: str) -> Expectation:
     wanted = tuple(part.strip().lower() for part in text.split(","))
     if not all(part in _CLASSES or (part.isascii() and part.isdecimal() and len(part) == 3) for part in wanted):  # noqa: PLR2004
         raise UsageError(
-            f"{clean(text, 40)!r} is not a status to expect",
+            f'"{clean(text, 40)}" is not a status to expect',
             code="bad_status",
             hint="Give --expect a status, a class or several: 200, 4xx, 401,403",
         )

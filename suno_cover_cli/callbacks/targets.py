@@ -67,11 +67,11 @@ def parse_target(text: str) -> Target:
     if not is_usable or _VISIBLE.fullmatch(target) is None or "#" in target or "@" in place:
         # A login is not quoted even where the rest makes no sense.
         shown = target if at else text
-        raise UsageError(f"{clean(shown, 80)!r} is not a receiver", code="bad_target", hint=_TARGET_HINT)
+        raise UsageError(f'"{clean(shown, 80)}" is not a receiver', code="bad_target", hint=_TARGET_HINT)
     if is_word and (url.host or "").lower() != _THIS_MACHINE:
         # Far more often a path without its port, or a word that was meant for another option, than a host.
         raise UsageError(
-            f"{clean(text, 80)!r} is not a receiver: a host needs its port or http://",
+            f'"{clean(text, 80)}" is not a receiver: a host needs its port or http://',
             code="bad_target",
             hint=_TARGET_HINT
             if (url.host or "").isdigit()

@@ -291,7 +291,7 @@ def check_stem(stem: str) -> None:
     """
     if stem in {"", ".", ".."} or "\0" in stem or Path(stem).name != stem:
         raise ImageError(
-            f"{clean(stem, 80)!r} cannot be a file name", code="bad_name", hint="Choose another --name."
+            f'"{clean(stem, 80)}" cannot be a file name', code="bad_name", hint="Choose another --name."
         )
 
 
