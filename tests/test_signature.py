@@ -135,6 +135,8 @@ ANYTHING = st.characters(exclude_categories=())
 )
 @example(task="\udcff", stamp=STAMP, signature=BY_OPENSSL)
 @example(task=TASK, stamp="\udcff", signature=BY_OPENSSL)
+@example(task="\ud800", stamp="\ud800", signature="\ud800")
+@example(task=TASK, stamp="0", signature="\ud800")
 def test_no_text_breaks_the_check(task: str, stamp: str, signature: str) -> None:
     """Whatever the headers hold, the check ends in a verdict, and never in ok without the key."""
     report = check_signature(KEY, task, headers=headers_of(stamp, signature), body=b"", now_s=NOW)

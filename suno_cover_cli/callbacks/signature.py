@@ -108,7 +108,7 @@ def check_signature(
     if absent := [name for name, value in wanted if name and not value]:
         return SignatureReport(state=SignatureState.MISSING, reason=f"no {' and no '.join(absent)} header")
     expected = sign(key, task_id, stamp, body)
-    is_right = hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogateescape"))
+    is_right = hmac.compare_digest(expected.encode(), _as_sent(signature))
     age_s = now_s - int(stamp) if _UNIX_SECONDS.fullmatch(stamp) is not None else None
     if scheme.timestamp_header and age_s is None:
         return SignatureReport(state=SignatureState.BAD, reason=_explain_stamp(stamp, scheme))
