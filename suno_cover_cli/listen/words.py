@@ -130,7 +130,7 @@ def describe_delivery(delivery: Delivery) -> str:
     """Say what a further receiver did."""
     latency = _describe_latency(delivery.latency_ms)
     if delivery.status is None:
-        return f"no answer from {delivery.url}, which the sender does not see"  # why is on the line below
+        return f"no answer from {delivery.url}"  # why is on the line below
     return f"{delivery.status} from {delivery.url} in {latency}, which the sender does not see"
 
 
