@@ -128,6 +128,12 @@ def waiting() -> Waiting:
     return Waiting(ManualClock())
 
 
+async def end(task: "asyncio.Task[tuple[JobRecord, Via]]") -> None:
+    """Wait no more for a job, and until that is so."""
+    task.cancel()
+    await asyncio.wait({task})
+
+
 async def test_without_a_callback_the_first_read_comes_after_one_interval(waiting: Waiting) -> None:
     """Reads come at 30, 60, 90 s and the end is known by polling."""
     task = await waiting.begin()
@@ -171,7 +177,7 @@ async def test_a_forged_success_changes_nothing(waiting: Waiting) -> None:
     waiting.inbox.queue.put_nowait(callback())
     await waiting.advance(200)
     assert not task.done()
-    task.cancel()
+    await end(task)
 
 
 async def test_a_failure_that_is_not_confirmed_ends_the_job_after_a_minute(waiting: Waiting) -> None:
@@ -208,7 +214,7 @@ async def test_any_request_on_the_secret_path_leads_to_one_read(
     waiting.inbox.queue.put_nowait(request_of())
     await waiting.advance(26)
     assert (waiting.strangers, waiting.reads) == (1, [3.0])
-    task.cancel()
+    await end(task)
 
 
 async def test_requests_that_cannot_be_read_cost_at_most_one_read_in_five_seconds(waiting: Waiting) -> None:
@@ -222,7 +228,7 @@ async def test_requests_that_cannot_be_read_cost_at_most_one_read_in_five_second
     waiting.inbox.queue.put_nowait(callback())
     await waiting.advance(0.5, step_s=0.5)
     assert waiting.reads[-1] == 20.0
-    task.cancel()
+    await end(task)
 
 
 async def test_an_unreadable_request_may_bring_the_end(waiting: Waiting) -> None:
@@ -241,7 +247,7 @@ async def test_a_failure_of_another_kind_ends_no_cover(waiting: Waiting) -> None
     waiting.inbox.queue.put_nowait(callback(400, kind=CallbackKind.MUSIC))
     await waiting.advance(100)
     assert not task.done()
-    task.cancel()
+    await end(task)
 
 
 async def test_an_unknown_id_is_unknown_only_after_the_grace(waiting: Waiting) -> None:
@@ -307,7 +313,7 @@ async def test_a_requested_read_comes_at_once(waiting: Waiting) -> None:
     assert waiting.reads == [5.0]
     await waiting.advance(30)
     assert len(waiting.reads) == 2
-    task.cancel()
+    await end(task)
 
 
 async def test_a_read_requested_for_later_comes_then(waiting: Waiting) -> None:
@@ -318,7 +324,7 @@ async def test_a_read_requested_for_later_comes_then(waiting: Waiting) -> None:
     assert waiting.reads == []
     await waiting.advance(3)
     assert len(waiting.reads) == 1
-    task.cancel()
+    await end(task)
 
 
 async def test_sleep_is_not_waiting(waiting: Waiting) -> None:
