@@ -1,5 +1,6 @@
 """The measuring itself: that its table says what was measured. How fast anything is, no test says."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -305,6 +306,15 @@ def test_time_goes_to_what_is_least_certain(tmp_path: Path) -> None:
     assert all(row.samples is not None and (row.samples.uncertainty or 1) <= 0.025 for row in rows)
     assert [row.figure for row in rows] == ["quiet", "noisy"]
     assert (quiet.is_closed, noisy.is_closed) == (True, True)
+
+
+def test_a_figure_whose_rounds_are_slow_gets_fewer(tmp_path: Path) -> None:
+    """Once its share of the time is over, a figure does without the rounds it still needs, and the next begins."""
+    seconds = itertools.count(0.0, 3.0)
+    slow, other = Noise("slow", 0.0, least=100), Noise("other", 0.0, least=2)
+    measure_all([slow.figure, other.figure], Lab(tmp_path, is_short=True), 0.0, lambda: next(seconds))
+    assert 1 < slow.rounds < 6
+    assert other.rounds == 2
 
 
 def test_nobody_is_measured_for_ever(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--short",
         action="store_true",
-        help="under two minutes: fewer rounds, smaller batches, no rows that only explain others",
+        help="under three minutes: fewer rounds, smaller batches, no rows that only explain others",
     )
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument(

@@ -1,9 +1,9 @@
-"""Who is measured when: everybody a few times, and from then on whoever's ratio is least certain."""
+"""What is measured when: every figure a few times, and from then on the one whose ratio is least certain."""
 
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 from tests.bench.lab import BenchError, Lab, NotHereError
@@ -11,6 +11,9 @@ from tests.bench.rows import Figure, Row, Unit
 
 # A ratio's standard error from which on more pairs would only take time.
 _CERTAIN = 0.025
+# Seconds of one figure, in the short form and in the long one, after which it does without the rounds it still
+# needs: on a slow machine all of them together would take twice as long as they may.
+_SHARE_S = (12.0, 20.0)
 
 
 class _Measurement:
@@ -50,7 +53,9 @@ class _Measurement:
         self.rows = (row,)
 
 
-def measure_all(figures: Sequence[Figure], lab: Lab, patience_s: float) -> list[Row]:
+def measure_all(
+    figures: Sequence[Figure], lab: Lab, patience_s: float, clock: Callable[[], float] = time.monotonic
+) -> list[Row]:
     """Measure figures until every ratio is certain or the time is used up.
 
     Rounds that are spread over the whole time meet the machine at its best and at its worst, which neighbours in
@@ -59,31 +64,37 @@ def measure_all(figures: Sequence[Figure], lab: Lab, patience_s: float) -> list[
     Args:
         figures: In the order of their rows.
         lab: Where.
-        patience_s: Seconds after which no round begins but those that every figure needs.
+        patience_s: Seconds after which no round begins but those that every figure needs, which are bounded, too:
+            one at least, and none after the figure's share of the time.
+        clock: Seconds.
     """
-    begun = time.monotonic()
+    begun = clock()
     with ExitStack() as stack:
         measurements = []
         for n, figure in enumerate(figures, 1):
             sys.stderr.write(f"[{n}/{len(figures)}] {figure.name} ")
             sys.stderr.flush()
-            begun_one = time.monotonic()
+            begun_one = clock()
             measurement = _Measurement(figure, lab)
             stack.callback(measurement.close)
             measurements.append(measurement)
             for _ in range(lab.choose(*figure.rounds)):
                 measurement.take_round()
-            sys.stderr.write(f"{time.monotonic() - begun_one:.0f} s\n")
-        more = Counter(_take_least_certain(measurements, begun + patience_s))
+                if clock() >= begun_one + lab.choose(*_SHARE_S):
+                    break
+            sys.stderr.write(f"{clock() - begun_one:.0f} s\n")
+        more = Counter(_take_least_certain(measurements, begun + patience_s, clock))
         sys.stderr.write(
             f"more rounds: {', '.join(f'{name} {count}' for name, count in more.items()) or 'none'}\n"
         )
     return [row for measurement in measurements for row in measurement.rows]
 
 
-def _take_least_certain(measurements: Sequence[_Measurement], end: float) -> Iterator[str]:
+def _take_least_certain(
+    measurements: Sequence[_Measurement], end: float, clock: Callable[[], float]
+) -> Iterator[str]:
     """Take one round after the other where it tells most; yield the names of the figures."""
-    while time.monotonic() < end:
+    while clock() < end:
         measurement = max(measurements, key=lambda one: one.uncertainty)
         if measurement.uncertainty <= _CERTAIN:
             return

@@ -101,7 +101,8 @@ class Figure:
     Attributes:
         name: For ``--only``.
         measure: Opens what it needs at the first round and closes it when it is closed.
-        rounds: How many at least, in the short form and in the long one; with none the form goes without it.
+        rounds: How many at least, in the short form and in the long one, as long as the figure's share of the time
+            allows; with none the form goes without it.
     """
 
     name: str

@@ -20,7 +20,7 @@ _FLAT = 1.15
 def measure_batch(lab: Lab) -> Rounds:
     """Batches of growing size, limiter off, every check and every durable step on."""
     # Whether time per job stays flat cannot be seen between sizes that the short form has time for.
-    sizes = lab.choose((240,), (100, 1000, 10_000))
+    sizes = lab.choose((240,), (100, 700, 5000))
     rounds: list[dict[int, tuple[float, int]]] = []
     with lab.serve("--image-bytes", str(_COVER_BYTES)) as service:
         alone_s = min(_run_batch(lab, service, 1)[0] for _ in range(3))
@@ -81,7 +81,7 @@ def _run_batch(lab: Lab, service: Service, size: int) -> tuple[float, int]:
 
 def measure_waiting_jobs(lab: Lab) -> Rounds:
     """Memory by which a process grows with each job that waits for its callback."""
-    few, many = lab.choose((100, 800), (100, 4100))
+    few, many = lab.choose((100, 800), (100, 2100))
     figure = f"memory per waiting job ({few:,} to {many:,} jobs)"
     grown: list[float] = []
     with lab.serve("--generation-time", "1h") as service:
@@ -137,5 +137,5 @@ def _generate(
 
 FIGURES = (
     Figure(name="batch", measure=measure_batch, rounds=(1, 1)),
-    Figure(name="waiting-jobs", measure=measure_waiting_jobs, rounds=(1, 3)),
+    Figure(name="waiting-jobs", measure=measure_waiting_jobs, rounds=(1, 2)),
 )

@@ -51,7 +51,7 @@ def measure_recorded_callbacks(lab: Lab) -> Rounds:
             ratio_at_least(0.8),
             slowest=ratio_at_most(3.0),
             # Long against the tenth of a second that the record may be behind: the baseline must not pay for it.
-            count=lab.choose(6000, 30_000),
+            count=lab.choose(6000, 12_000),
             is_done=partial(_is_recorded, journal),
         ):
             peak = Row(
@@ -74,7 +74,7 @@ def measure_forwarded_callbacks(lab: Lab) -> Rounds:
                 url,
                 "recording and forwarding (`listen --forward-to`)",
                 ratio_at_least(0.8),
-                count=lab.choose(1500, 8000),
+                count=lab.choose(1500, 3000),
                 bare="a bare aiohttp handler that forwards with an aiohttp session",
                 is_done=partial(_is_recorded, journal),
             )
@@ -179,7 +179,7 @@ def measure_attack(lab: Lab) -> Rounds:
         while True:
             alone.append(_call_for(url, lab.choose(0.5, 3.0)).quantile(0.99))
             with _attack(lab, url, notes):
-                under_attack.append(_call_for(url, lab.choose(2.5, 12.0)).quantile(0.99))
+                under_attack.append(_call_for(url, lab.choose(2.5, 8.0)).quantile(0.99))
             time.sleep(_REST_S)
             note = (
                 f"each hostile request on a connection of its own; sent were {', '.join(notes)} a second;"
@@ -215,5 +215,5 @@ FIGURES = (
     Figure(name="callbacks", measure=measure_callbacks, rounds=(18, 41)),
     Figure(name="callbacks-recorded", measure=measure_recorded_callbacks, rounds=(4, 11)),
     Figure(name="callbacks-forwarded", measure=measure_forwarded_callbacks, rounds=(0, 7)),
-    Figure(name="attack", measure=measure_attack, rounds=(1, 5)),
+    Figure(name="attack", measure=measure_attack, rounds=(1, 2)),
 )
