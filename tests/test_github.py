@@ -156,6 +156,22 @@ def test_the_summary_of_a_run_has_a_row_for_each_job(cli: Cli) -> None:
     assert ".." not in refunded
 
 
+def test_a_song_is_called_by_its_title(cli: Cli) -> None:
+    """Where a list gives titles, annotations and summary name the songs by them, those that failed as well."""
+    path = cli.cwd / "summary.md"
+    (cli.cwd / "songs.csv").write_text("id,title\nsong-1,Night Drive\nsandbox-failed-501,Rain ::x\n")
+    run = cli.run(
+        "generate", "--sandbox", "--input", "songs.csv", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(path)
+    )
+    text = path.read_text(encoding="utf-8")
+    assert "| Night Drive (song-1) | succeeded |" in text
+    assert "| Rain ::x (sandbox-failed-501) | failed:" in text
+    (command,) = [
+        found for line in run.stderr.splitlines() if (found := COMMAND.match(line)) and found[1] == "error"
+    ]
+    assert decoded(command[2]) == "title=Rain ::x (sandbox-failed-501): failed"
+
+
 @given(st.text(st.sampled_from("ab_*`|<>&[]()!\\~$\n:/.w#"), max_size=60))
 def test_a_cell_shows_its_text_and_nothing_else(text: str) -> None:
     """Rendered as GitHub does, a text is that text: no markup, no HTML, no link, no second cell."""

@@ -170,7 +170,9 @@ def titled(raw: bytes) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("header", [None, ["music_task_id", "title"], ["Title", "Artist", "Music Task ID"]])
+@pytest.mark.parametrize(
+    "header", [None, ["music_task_id", "title"], ["Title", "Artist", "Music Task ID"], ["音乐任务ID", "歌名"]]
+)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_a_list_may_be_what_a_spreadsheet_writes(
@@ -213,6 +215,7 @@ def test_lists_with_titles_may_be_untidy(raw: bytes, titles: dict[str, str]) -> 
         (b'a1,"never closed\nb2,x\n', "quotes"),
         (b"a1,caf\xe9\n", "UTF-8"),
         (b"a1,ok\n,no id\n", "line 2"),
+        (b"id,title\na1,Hello, World\n", "line 2: more cells"),
         (b"%b,%b\n" % (b"0" * 32, b"1" * 32), "two ids on one line"),
     ],
 )

@@ -190,7 +190,7 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
         via: How the end was learnt, or ``None`` while pending.
         images: Saved and checked files.
         failed_images: What could not be saved.
-        title: Of the piece of music, cleaned, where it was asked for.
+        title: Of the piece of music, cleaned, where you gave it or it was asked for.
         picked: What was chosen of the images before this run ended; see :data:`Picked`.
         elapsed_s: Seconds from the start of this run of the job to its end.
         error: ``None`` when all went well.

@@ -39,8 +39,8 @@ _SONG_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECAS
 
 
 # Names of columns, as people write them above their lists.
-_ID_COLUMNS = frozenset({"musictaskid", "covertaskid", "taskid", "id"})
-_TITLE_COLUMNS = frozenset({"title", "name", "song"})
+_ID_COLUMNS = frozenset({"musictaskid", "covertaskid", "taskid", "id", "音乐任务id", "封面任务id", "任务id"})
+_TITLE_COLUMNS = frozenset({"title", "name", "song", "歌名", "歌曲名", "歌曲名称", "曲名", "标题", "名称"})
 _DELIMITERS = re.compile(r"[,;\t]")
 _WHOLE_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _MAX_TITLE_CHARS = 200
@@ -238,7 +238,7 @@ def _read_rows(where: str, lines: Iterable[str], delimiter: str) -> Iterator[tup
     # Comments keep their lines, so that the numbers are right.
     kept = ("" if line.lstrip().startswith(("#", "sep=")) else line.removesuffix("\r") + "\n" for line in lines)
     rows = csv.reader(kept, delimiter=delimiter, strict=True)
-    id_column, title_column, is_first = 0, 1, True
+    id_column, title_column, is_first, width = 0, 1, True, None
     for cells in rows:
         row = [cell.strip() for cell in cells]
         if not any(row):
@@ -250,10 +250,16 @@ def _read_rows(where: str, lines: Iterable[str], delimiter: str) -> Iterator[tup
         ):
             id_column = found
             title_column = next((n for n, name in enumerate(names) if name in _TITLE_COLUMNS), -1)
-            is_first = False
+            is_first, width = False, len(row)
             continue
         is_first = False
         place = f"{where}, line {rows.line_num}"
+        if title_column + 1 == width and any(row[width:]):
+            mark = "tab" if delimiter == "\t" else f'"{delimiter}"'
+            raise UsageError(
+                f"{place}: more cells than the first line names",
+                hint=f"Put a title that holds a {mark} between double quotes.",
+            )
         task_id = row[id_column] if id_column < len(row) else ""
         title = row[title_column] if 0 <= title_column < len(row) else ""
         if _WHOLE_ID.fullmatch(title):

@@ -237,7 +237,8 @@ class JobRun:
         if record is not None:
             code = _CODE_OK if record.state is RecordState.SUCCEEDED else record.error_code
         earlier = self.earlier.result if self.earlier is not None else None
-        title = covers.title if covers is not None else None
+        title = self.request.options.title
+        given = clean(title, 200) if title else None
         return JobResult(
             music_task_id=self._music_task_id,
             task_id=self.task_id,
@@ -247,7 +248,7 @@ class JobRun:
             via=self.via,
             images=covers.saved if covers is not None else (),
             failed_images=covers.failed if covers is not None else (),
-            title=title or (earlier.title if earlier is not None else None),
+            title=(covers.title if covers else None) or given or (earlier.title if earlier is not None else None),
             picked=self.row.pick.picked if self.row is not None and self.row.pick is not None else None,
             elapsed_s=round(self._awake.now() - self._started, 3),
             error=error,

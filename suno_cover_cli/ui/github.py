@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from suno_cover_cli.base.errors import SunoCoverError, reason_of
-from suno_cover_cli.base.events import Event, JobEnded, JobEvent, JobStarted, TunnelFailed, WarningRaised
+from suno_cover_cli.base.events import Event, JobEnded, JobStarted, TunnelFailed, WarningRaised
 from suno_cover_cli.base.models import JobResult
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.ui.output import Output
@@ -80,8 +80,9 @@ class GitHubReport:
             case TunnelFailed(is_expected=False):
                 self._output.annotate("warning", "suno-cover", event.message, event.hint)
 
-    def _name_of(self, event: JobEvent) -> str:
-        return clean(self._names.get(event.job) or event.music_task_id or event.task_id or "job", 128)
+    def _name_of(self, event: JobEnded) -> str:
+        name = clean(self._names.get(event.job) or event.music_task_id or event.task_id or "job", 128)
+        return name if event.result.title is None else f"{event.result.title} ({name})"
 
     def _add_row(self, job: int, name: str, result: JobResult) -> None:
         state = str(result.state)
