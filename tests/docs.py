@@ -121,17 +121,19 @@ def events_schema() -> str:
         "oneOf": list(references),
         "$defs": components,
     }
-    return json.dumps(_without_margins(schema), indent=1) + "\n"
+    return json.dumps(_as_newest(schema), indent=1) + "\n"
 
 
-def _without_margins(value: Any) -> Any:
-    """Take the margin of docstrings out of descriptions: from Python 3.13 on the compiler does."""
+def _as_newest(value: Any) -> Any:
+    """Write a schema as the newest Python and msgspec do: descriptions without margins, ``null`` last."""
     if isinstance(value, dict):
         return {
-            key: inspect.cleandoc(one) if key == "description" and isinstance(one, str) else _without_margins(one)
+            key: inspect.cleandoc(one) if key == "description" and isinstance(one, str) else _as_newest(one)
             for key, one in value.items()
         }
-    return [_without_margins(one) for one in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return sorted(map(_as_newest, value), key=lambda one: one == {"type": "null"})
+    return value
 
 
 def events() -> str:

@@ -36,11 +36,16 @@ def snippet(name: str) -> str:
     return found[1]
 
 
+def spaced_once(text: str) -> str:
+    """Return a text without the widths of its columns: Rich chooses them, and before 14.3 made some wider."""
+    return re.sub(" +", " ", text)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_generated_parts_are_fresh(page: Path) -> None:
     """Exit codes, environment, settings, job object and help are what the program has today."""
     text = page.read_text(encoding="utf-8")
-    assert renewed(text) == text, "run: python -m tests.docs --write"
+    assert spaced_once(renewed(text)) == spaced_once(text), "run: python -m tests.docs --write"
 
 
 def test_the_manual_page_is_fresh() -> None:
