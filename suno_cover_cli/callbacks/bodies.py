@@ -94,8 +94,9 @@ def read_body(body: bytes, headers: Headers) -> ReadBody:
 def codings_of(headers: Headers) -> list[str]:
     """Return how a body was compressed, as its headers say, in the order in which that was done."""
     value = header_value(headers, "content-encoding")
-    codings = [one.strip().lower() for one in value.split(",")] if value else ()
-    return [one for one in codings if one not in {"", "identity"}]
+    if not value:
+        return []
+    return [one for one in map(str.strip, value.lower().split(",")) if one not in {"", "identity"}]
 
 
 def header_value(headers: Headers, name: str) -> str:

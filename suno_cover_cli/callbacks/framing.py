@@ -7,7 +7,6 @@ would go unanswered because of what follows it. Nor does it say what it refused,
 import math
 import re
 from collections import deque
-from collections.abc import Iterator
 
 _END_OF_HEAD = b"\r\n\r\n"
 _BLANK = re.compile(rb"[\r\n]*")
@@ -29,13 +28,14 @@ class Framing:
         self._head = b""
         self._body_left = 0.0
 
-    def split(self, data: bytes) -> Iterator[bytes]:
-        """Yield what was received in pieces, cut where requests begin; behind a chunked one they are not known."""
-        start = 0
+    def split(self, data: bytes) -> list[bytes]:
+        """Return what was received in pieces, cut where requests begin; behind a chunked one none is known."""
+        pieces, start = [], 0
         while start < len(data):
             end = self._end_of_request(data, start)
-            yield data[start:end]
+            pieces.append(data[start:end])
             start = end
+        return pieces
 
     def _end_of_request(self, data: bytes, start: int) -> int:
         """Take in the part of ``data`` from ``start`` on that belongs to one request, and return its end."""

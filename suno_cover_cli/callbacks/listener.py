@@ -220,12 +220,16 @@ class CallbackListener:
         else:
             received, answer = await self._receive(inbox, request, ts)
             reason = received.reason or received.signature_reason
+        # A body that is not read leaves no place to find the next request at.
+        is_read = request.content.is_eof()
         # From here on the client is waited for: an answer that is not read does not keep a connection alive.
         self._connections.waits(connection)
-        response, is_lost = await send(request, answer, on_progress=partial(self._connections.waits, connection))
+        response, is_lost = await send(
+            request, answer, must_close=not is_read, on_progress=partial(self._connections.waits, connection)
+        )
         if not reason:
             self._connections.waits(connection, is_known=True)
-        if request.content.is_eof():
+        if is_read or request.content.is_eof():
             connection.end_request()
         if self._on_exchange is not None:
             self._on_exchange(
@@ -291,8 +295,10 @@ class CallbackListener:
 
     def _remote_of(self, request: web.BaseRequest) -> str:
         """Return the sender's address: what the agent says where the agent connects, else the peer's."""
-        given = request.headers.getall(_FORWARDED_FOR, ()) if self._trusts_forwarded_for else ()
-        return self._remote_behind(request.remote or "", given)
+        peer = cast("Connection", request.protocol).peer
+        if not self._trusts_forwarded_for:
+            return peer
+        return self._remote_behind(peer, request.headers.getall(_FORWARDED_FOR, ()))
 
     def _remote_behind(self, peer: str, given: Sequence[str]) -> str:
         if given and self._trusts_forwarded_for and _is_loopback(peer):

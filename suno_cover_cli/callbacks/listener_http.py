@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
-from contextlib import suppress
+from functools import lru_cache
 from http.client import responses
 from typing import NamedTuple, cast
 
@@ -23,7 +23,7 @@ from yarl import URL
 
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.connections import ConnectionRegistry
-from suno_cover_cli.callbacks.exchanges import JSON_TYPE, Answer
+from suno_cover_cli.callbacks.exchanges import JSON_TYPE, Answer, RawHeaders
 from suno_cover_cli.callbacks.framing import Framing
 from suno_cover_cli.callbacks.verdict import BodyFault, refusal
 
@@ -44,11 +44,17 @@ _BODILESS = {204, 304}
 # What aiohttp calls the request that stands for one it could not read.
 _UNREAD = "UNKNOWN"
 _REQUEST_LINE = re.compile(rb"([!-~]{1,64}) ([!-\xff]+) HTTP/1\.[01]\r?\n")
+_NOWHERE = URL("/")
 _AUTHORITY = re.compile(r"https?://[^/]*", re.IGNORECASE)
 
 
 class Connection(web.RequestHandler):
-    """aiohttp's side of one connection, with a bound on unfinished heads and a way to be cut off."""
+    """aiohttp's side of one connection, with a bound on unfinished heads and a way to be cut off.
+
+    Attributes:
+        held_bytes: Bytes of an unfinished body.
+        peer: Address of the other end; empty where it has none.
+    """
 
     __slots__ = (
         "_connections",
@@ -58,6 +64,7 @@ class Connection(web.RequestHandler):
         "_on_garbage",
         "_wire",
         "held_bytes",
+        "peer",
     )
 
     def __init__(
@@ -89,11 +96,14 @@ class Connection(web.RequestHandler):
         self._connections = registry
         self._on_garbage = on_garbage
         self._wire: asyncio.Transport | None = None
+        self.peer = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place in the registry, and the way to give it up."""
         super().connection_made(transport)
         self._wire = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if peer else ""
         if hasattr(transport, "max_size"):
             # asyncio's selector transports read 256 KiB at a time. Blocks of that size, shrunk and freed, left
             # holes of 24 MiB in the heap after 100,000 hostile requests; this size left 8.
@@ -150,7 +160,7 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the answer was sent already")
         if isinstance(exc, HttpProcessingError):
-            unread = parse_unread(self._framing.take_refused(), request.remote or "")
+            unread = parse_unread(self._framing.take_refused(), self.peer)
             reason = _reason_of(exc, is_request=unread is not None)
             self._on_garbage(400, reason, unread)
             return WireAnswer(refusal(400, reason), must_close=True)
@@ -168,14 +178,16 @@ def make_request(
 ) -> web.BaseRequest:
     """Make the request of a head that is complete; aiohttp calls this."""
     if message.method != _UNREAD:
-        cast("Connection", protocol).begin_request()
+        protocol.begin_request()  # type: ignore[attr-defined]
     loop = asyncio.get_running_loop()
-    if message.path:
-        with suppress(ValueError):  # a target such as http://[ in some releases
-            return web.BaseRequest(message, payload, protocol, writer, task, loop)
-    # The parser also lets a CONNECT without a target through, with None for its path and sometimes its URL.
-    nowhere = message._replace(path="", url=URL("/"))
-    return web.BaseRequest(nowhere, payload, protocol, writer, task, loop)
+    if not message.path:
+        # The parser also lets a CONNECT without a target through, with None for its path and sometimes its URL.
+        message = message._replace(path="", url=_NOWHERE)
+    try:
+        return web.BaseRequest(message, payload, protocol, writer, task, loop)
+    except ValueError:  # a target such as http://[ in some releases
+        nowhere = message._replace(path="", url=_NOWHERE)
+        return web.BaseRequest(nowhere, payload, protocol, writer, task, loop)
 
 
 class UnreadRequest(NamedTuple):
@@ -227,13 +239,13 @@ def _reason_of(error: HttpProcessingError, *, is_request: bool) -> str:
 class WireAnswer(web.StreamResponse):
     """An answer of ours, written the first time aiohttp or the listener asks for it; in one piece as a rule.
 
-    aiohttp's own response builds its headers in ten steps, which took as long as all the rest of a callback.
+    aiohttp's own response builds its headers in ten steps, which took as long as all the rest of a callback. Of
+    what it is made of nothing is asked for here but the three members below, so it is not set up.
     """
 
     def __init__(
         self, answer: Answer, *, must_close: bool = False, on_progress: Callable[[], None] = lambda: None
     ) -> None:
-        super().__init__(status=answer.status)
         self._answer = answer
         self._stays_open = not must_close
         self._on_progress = on_progress
@@ -259,19 +271,17 @@ class WireAnswer(web.StreamResponse):
         rest = None if is_bodiless else answer.rest
         is_endless = rest is not None and answer.size is None
         self._stays_open = self._stays_open and request.keep_alive and not (is_endless and is_old)
-        lines = [f"HTTP/1.1 {answer.status} {responses.get(answer.status, '')}".encode("ascii")]
-        if answer.headers is JSON_TYPE or not any(name.lower() == b"date" for name, _ in answer.headers):
-            lines.append(f"Date: {rfc822_formatted_time()}\r\nServer: {_SERVER_NAME}".encode("ascii"))
-        lines += [b"%b: %b" % line for line in answer.headers]
+        make_lines = _own_lines if answer.headers is JSON_TYPE else _lines
+        head = make_lines(answer.status, answer.headers, rfc822_formatted_time())
         if is_endless:
-            lines += [] if is_old else [b"Transfer-Encoding: chunked"]
+            head += b"" if is_old else b"Transfer-Encoding: chunked\r\n"
         elif answer.status not in _BODILESS:
-            lines.append(b"Content-Length: %d" % (len(answer.body) if answer.size is None else answer.size))
+            head += b"Content-Length: %d\r\n" % (len(answer.body) if answer.size is None else answer.size)
         if not self._stays_open:
-            lines.append(b"Connection: close")
+            head += b"Connection: close\r\n"
         elif is_old:
-            lines.append(b"Connection: keep-alive")
-        head = b"\r\n".join([*lines, b"", b""])
+            head += b"Connection: keep-alive\r\n"
+        head += b"\r\n"
         if rest is None:
             await request.writer.write_eof(head if is_bodiless else head + answer.body)
             return
@@ -288,18 +298,30 @@ class WireAnswer(web.StreamResponse):
         """Do nothing more: the answer is out."""
 
 
+def _lines(status: int, headers: RawHeaders, date: str) -> bytes:
+    """Return the lines of a head that are neither about the connection nor about the framing."""
+    lines = [f"HTTP/1.1 {status} {responses.get(status, '')}".encode("ascii")]
+    if not any(name.lower() == b"date" for name, _ in headers):
+        lines.append(f"Date: {date}\r\nServer: {_SERVER_NAME}".encode("ascii"))
+    lines += [b"%b: %b" % line for line in headers]
+    return b"\r\n".join([*lines, b""])
+
+
+# Those of our own answers are the same for a second.
+_own_lines = lru_cache(maxsize=8)(_lines)
+
+
 async def read_body(
     request: web.BaseRequest, connections: ConnectionRegistry, *, max_bytes: int
 ) -> tuple[bytes, BodyFault | None]:
     """Read the body of a request on an open path; also return what is wrong when that is not all of it."""
     connection = cast("Connection", request.protocol)
-    too_large = BodyFault(413, f"over {max_bytes // 1024**2} MiB")
-    if (request.content_length or 0) > max_bytes:
-        return b"", too_large
-    pieces: list[bytes] = []
     if request.content.is_eof():  # the usual case: it came in one piece with its head
-        pieces.append(request.content.read_nowait())
+        body = request.content.read_nowait()
+    elif (request.content_length or 0) > max_bytes:
+        return b"", _too_large(max_bytes)
     else:
+        pieces: list[bytes] = []
         connections.waits(connection)
         try:
             await _read_pieces(request, connections, pieces, max_bytes)
@@ -308,11 +330,15 @@ async def read_body(
             return b"".join(pieces), BodyFault(400, "the body broke off")
         finally:
             connections.releases(connection)
-    body = b"".join(pieces)
+        body = b"".join(pieces)
     if len(body) > max_bytes:
-        return body[:max_bytes], too_large
+        return body[:max_bytes], _too_large(max_bytes)
     connections.answers(connection)
     return body, None
+
+
+def _too_large(max_bytes: int) -> BodyFault:
+    return BodyFault(413, f"over {max_bytes // 1024**2} MiB")
 
 
 async def _read_pieces(
@@ -329,17 +355,17 @@ async def _read_pieces(
 
 
 async def send(
-    request: web.BaseRequest, answer: Answer, *, on_progress: Callable[[], None]
+    request: web.BaseRequest, answer: Answer, *, must_close: bool, on_progress: Callable[[], None]
 ) -> tuple[WireAnswer, bool]:
     """Write an answer out; also tell whether it did not get through as a whole.
 
     Args:
         request: Is answered.
         answer: The answer; its rest is closed whatever happens.
+        must_close: The connection ends with it.
         on_progress: Told whenever the client has taken a piece of a long one.
     """
-    # A body that is not read leaves no place to find the next request at.
-    response = WireAnswer(answer, must_close=not request.content.is_eof(), on_progress=on_progress)
+    response = WireAnswer(answer, must_close=must_close, on_progress=on_progress)
     try:
         await response.prepare(request)
     except OSError:

@@ -108,7 +108,8 @@ class Recorder:
             self._waiting_bytes -= len(oldest.request.body)
             self._on_written([oldest], None)
             self._report_overflow()
-        self._wake()
+        if not self._news.is_set():
+            self._wake()
 
     def record_answer(self, n: int, answer: RecordedAnswer) -> None:
         """Take what a request that is written already was answered; never blocks."""

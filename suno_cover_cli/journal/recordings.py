@@ -113,8 +113,8 @@ _COLUMN_NAMES = ", ".join(_COLUMNS)
 _SELECT = f"SELECT {_COLUMN_NAMES} FROM recordings"  # noqa: S608 -- constants
 _ROW = f"({', '.join('?' * len(_COLUMNS))})"
 # One statement for many rows: SQLite's module gives the interpreter lock away once a statement, and under load
-# each return of it costs more than the row. Two sizes, because each statement is parsed once and kept.
-_CHUNKS = (50, 1)
+# each return of it costs more than the row. Few sizes, because each statement is parsed once and kept.
+_CHUNKS = (50, 7, 1)
 _ROWS_A_TURN = 50
 # Numbers grow with time: the first that is young ends the search. The newest one is always young.
 _FORGET_OLD = "DELETE FROM recordings WHERE n < (SELECT n FROM recordings WHERE ts >= ? ORDER BY n LIMIT 1)"

@@ -186,23 +186,42 @@ def _line(
     *,
     duplicate_of: int | None = None,
 ) -> EventLine | RequestLine:
-    shared: dict[str, Any] = {
-        "n": n,
-        "id": request.id,
-        "ts": round(request.ts, 3),
-        "method": request.method,
-        "path": request.path.partition("?")[0],
-        "query": request.query,
-        "remote": request.remote,
-        "headers": joined_headers(request.headers),
-        "body_b64": binascii.b2a_base64(request.body, newline=False).decode(),
-    }
-    if answer is not None:
-        shared |= {"answered": answer.status, "latency_ms": answer.latency_ms, "forward": answer.forward}
+    path, _, query = request.path.partition("?")
+    ts, headers = round(request.ts, 3), joined_headers(request.headers)
+    body_b64 = binascii.b2a_base64(request.body, newline=False).decode("ascii")
+    answered, latency_ms, forward = (
+        (None, None, None) if answer is None else (answer.status, answer.latency_ms, answer.forward)
+    )
     if content is None:
-        return RequestLine(**shared, reason=request.reason)
+        return RequestLine(
+            n=n,
+            id=request.id,
+            ts=ts,
+            method=request.method,
+            path=path,
+            query=query,
+            remote=request.remote,
+            headers=headers,
+            body_b64=body_b64,
+            answered=answered,
+            latency_ms=latency_ms,
+            forward=forward,
+            reason=request.reason,
+        )
+    # The same names again: a dictionary of what both have would be made and merged for every line.
     return EventLine(
-        **shared,
+        n=n,
+        id=request.id,
+        ts=ts,
+        method=request.method,
+        path=path,
+        query=query,
+        remote=request.remote,
+        headers=headers,
+        body_b64=body_b64,
+        answered=answered,
+        latency_ms=latency_ms,
+        forward=forward,
         body=_parsed(request.body, request.headers),
         kind=content.kind,
         stage=content.stage,

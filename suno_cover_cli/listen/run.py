@@ -137,7 +137,7 @@ async def _listen(plan: ListenPlan, context: Context, unfinished: Unfinished) ->
     presenter = ListenPresenter(plan.options, context.output, context.clock)
     goal = Goal(plan.options)
     view = InspectedView(presenter.view)
-    log = EventLog(view, on_event=goal.take)
+    log = EventLog(view if plan.options.inspect else presenter.view, on_event=goal.take)
     log.report_unmatched = presenter.report_unmatched
     try:
         async with open_session(
