@@ -6,6 +6,7 @@ import os
 import random
 from pathlib import Path
 
+import yarl
 from PIL import Image
 
 from suno_cover_cli.base.models import SavedImage
@@ -26,7 +27,7 @@ def picture(image_format: str = "PNG", side: int = 64, seed: int = 1) -> bytes:
 
 PNG = picture()
 OTHER = picture(seed=2)
-URL = "https://images.example/cover.png"
+ADDRESS = "https://images.example/cover.png"
 ENVIRON = without_secrets(os.environ, ())
 CHECKER = ImageChecker(ENVIRON)
 
@@ -39,7 +40,7 @@ def names_in(folder: Path) -> list[str]:
 def begin(folder: Path, stem: str = "cover_1", *, overwrite: bool = False) -> Transfer:
     """Return what a download keeps of one save."""
     files = ImageFolder(folder, CHECKER)
-    return Transfer(URL, files, stem, CHECKER, overwrite=overwrite, on_progress=None)
+    return Transfer(ADDRESS, yarl.URL(ADDRESS), files, stem, CHECKER, overwrite=overwrite, on_progress=None)
 
 
 def put(folder: Path, body: bytes = PNG, stem: str = "cover_1", *, overwrite: bool = False) -> SavedImage:
@@ -57,4 +58,4 @@ def put(folder: Path, body: bytes = PNG, stem: str = "cover_1", *, overwrite: bo
 
 def find(folder: Path, stem: str = "cover_1") -> SavedImage | None:
     """Look for what is already there."""
-    return ImageFolder(folder, CHECKER).find_saved(stem, URL)
+    return ImageFolder(folder, CHECKER).find_saved(stem, ADDRESS)

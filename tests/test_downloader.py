@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from suno_cover_cli.base.errors import ImageError
+from suno_cover_cli.base.models import SavedImage
 from tests.downloader_fixtures import (
     AGENT,
     CountingClock,
@@ -647,6 +648,18 @@ async def test_cancelled_save_leaves_nothing(tmp_path: Path) -> None:
             await save
         gone.set()
         assert names_in(tmp_path) == []
+
+
+async def test_a_downloader_that_is_left_keeps_no_caller_waiting(tmp_path: Path) -> None:
+    """What still waits for a thread when the downloader is left ends as cancelled; what has one, ends with it."""
+    (tmp_path / "a.png").write_bytes(LARGE)
+    async with make_downloader() as downloader:
+        looks = [asyncio.create_task(downloader.find_saved(tmp_path, "a", "")) for _ in range(200)]
+        await asyncio.sleep(0)
+    outcomes = await asyncio.wait_for(asyncio.gather(*looks, return_exceptions=True), 10)
+    found = [outcome for outcome in outcomes if isinstance(outcome, SavedImage)]
+    assert {type(outcome) for outcome in outcomes if outcome not in found} == {asyncio.CancelledError}
+    assert {image.bytes for image in found} == {len(LARGE)}
 
 
 async def test_two_savers_of_one_cover_agree(tmp_path: Path) -> None:

@@ -127,18 +127,17 @@ class AddressGuard:
             ImageError: ``image_forbidden_address`` when the URL is unusable or leads where it must not.
         """
         url = self._parse(text, base)
-        shown = clean(url.host or "", 100)
         if url.scheme not in {"http", "https"} or not url.host or "@" in url.raw_authority:
             if base is not None:
-                raise _forbidden(f"{clean(base.host or '', 100)} redirects to what is not a plain https address")
+                raise _forbidden(f"{_shown(base)} redirects to what is not a plain https address")
             # An address may hold a password, so only what is none at all is quoted.
             what = "the image's address" if "//" in text or "@" in text else f'"{clean(text, 60)}"'
             raise _forbidden(f"{what} is not a plain https address")
         if base is not None and base.scheme == "https" and url.scheme == "http":
-            raise _forbidden(f"{clean(base.host or '', 100)} redirects from https to http at {shown}")
+            raise _forbidden(f"{_shown(base)} redirects from https to http at {_shown(url)}")
         if url.scheme == "http" and not self.allow_loopback:
             what = "the image's address" if base is None else "the redirect's address"
-            raise _forbidden(f"{what} at {shown} is http, not https")
+            raise _forbidden(f"{what} at {_shown(url)} is http, not https")
         address = parse_address(url.host)
         if address is not None and not self._permits(address, secure=url.scheme == "https"):
             raise forbidden_address(url)
@@ -218,8 +217,11 @@ def _encode(text: str) -> str:
 
 def forbidden_address(url: URL) -> ImageError:
     """Return the error for a URL whose host is, or leads to, an address that is closed to images."""
-    host = clean(url.host or "", 100)
-    return _forbidden(f"the image's address leads to {host}, which is not on the public internet")
+    return _forbidden(f"the image's address leads to {_shown(url)}, which is not on the public internet")
+
+
+def _shown(url: URL) -> str:
+    return clean(url.host or "", 100)
 
 
 def _forbidden(message: str) -> ImageError:

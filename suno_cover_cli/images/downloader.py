@@ -40,6 +40,7 @@ _WAITING_THREADS = 8
 
 P = ParamSpec("P")
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class Downloader:
@@ -159,9 +160,11 @@ class Downloader:
                 ``image_too_many_pixels``, ``disk_full``, ``folder_unwritable``, ``file_exists`` and
                 ``bad_name``.
         """
-        self._guard.check_url(url)
+        address = self._guard.check_url(url)
         target = self._target(folder)
-        transfer = Transfer(url, target.files, stem, self._checker, overwrite=overwrite, on_progress=on_progress)
+        transfer = Transfer(
+            url, address, target.files, stem, self._checker, overwrite=overwrite, on_progress=on_progress
+        )
 
         async def go_on(again: Callable[[], Awaitable[SavedImage]]) -> SavedImage:
             retrying = AsyncRetrying(
@@ -230,7 +233,7 @@ class Downloader:
             try:
                 async with (
                     asyncio.timeout(self._max_s),
-                    self._hosts.request(transfer.url, transfer.ask()) as response,
+                    self._hosts.request(transfer.address, transfer.ask()) as response,
                 ):
                     is_rest = await self._begin(transfer, response)
                     return await self._receive(transfer, response, is_rest=is_rest)
@@ -303,11 +306,23 @@ class Downloader:
 
     async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking function in a thread of our own; when cancelled, it still runs to its end."""
-        call = functools.partial(function, *args, **kwargs)
-        doing = asyncio.get_running_loop().run_in_executor(self._threads, call)
-        # A cancelled caller does not read the outcome, and asyncio would complain about that.
-        doing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(doing)
+        # Not run_in_executor: its chain of futures, and the shield it would need, take a tenth of the loop's time.
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[T] = loop.create_future()
+
+        def call() -> None:
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 -- whatever it raises is the caller's
+                loop.call_soon_threadsafe(_settle, outcome.set_exception, error, outcome)
+            else:
+                loop.call_soon_threadsafe(_settle, outcome.set_result, result, outcome)
+
+        # One that is still waiting for a thread when the downloader is left never runs.
+        self._threads.submit(call).add_done_callback(
+            lambda done: done.cancelled() and loop.call_soon_threadsafe(outcome.cancel)
+        )
+        return await outcome
 
     def _target(self, path: Path) -> "TargetFolder":
         """Return what all saves into one folder share."""
@@ -352,6 +367,12 @@ class TargetFolder:
         self.begin_sync()
         if self._above is not None:
             await self._above
+
+
+def _settle(settle: Callable[[V], None], value: V, outcome: "asyncio.Future[T]") -> None:
+    """Pass on what a thread brought, unless the caller was cancelled meanwhile."""
+    if not outcome.done():
+        settle(value)
 
 
 def _failure_of(state: RetryCallState) -> AttemptError:

@@ -109,18 +109,21 @@ class ImageHosts:
         await self._resources.aclose()
 
     @contextlib.asynccontextmanager
-    async def request(self, address: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def request(self, url: URL, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
         """GET an image, redirects followed one by one, and yield the answer.
 
         Its status is one that comes with a body: 2xx, among them 206.
 
         Network errors while the body is read inside the ``async with`` are explained as well.
 
+        Args:
+            url: As :meth:`AddressGuard.check_url` returned it; where redirects lead is checked here.
+            headers: Of the request.
+
         Raises:
             AttemptError: Worth another attempt.
             ImageError: Final: a forbidden address, a refusal, a distrusted certificate, redirects without end.
         """
-        url = self._guard.check_url(address)
         visits: collections.Counter[URL] = collections.Counter()
         while visits.total() <= _MAX_REDIRECTS:
             visits[url] += 1

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from aiohttp import ClientResponse
+from yarl import URL
 
 from suno_cover_cli.base.models import SavedImage
 from suno_cover_cli.images.check import ImageChecker
@@ -34,6 +35,7 @@ class Transfer:
 
     Args:
         url: Of the picture, as the service announced it.
+        address: The same, checked.
         folder: Receives the file.
         stem: Its name without extension.
         checker: Begins the check of what comes.
@@ -48,6 +50,7 @@ class Transfer:
     def __init__(
         self,
         url: str,
+        address: URL,
         folder: ImageFolder,
         stem: str,
         checker: ImageChecker,
@@ -56,6 +59,7 @@ class Transfer:
         on_progress: Callable[[int, int | None], None] | None,
     ) -> None:
         self.url = url
+        self.address = address
         self.total_bytes: int | None = None
         self.is_named = False
         self._host = ""
