@@ -1,10 +1,13 @@
 """Fixtures for everybody: no blocking calls in our own code while a loop runs, an environment of one's own."""
 
 import gc
+import importlib
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 # Nobody is trusted but whom a test names. It is also quick: the authorities of a system take 30 ms to load, and
@@ -18,6 +21,10 @@ from blockbuster import blockbuster_ctx
 from tests.cli_fixtures import START_ENVIRON, Cli, InProcess
 from tests.starter import Starter
 
+# Byte code is kept, also where PYTHONDONTWRITEBYTECODE says otherwise: without it each process of a run spends 8 s
+# on rewriting the asserts of all test files.
+sys.dont_write_bytecode = False
+
 pytest_plugins = ["tests.tunnel_fixtures", "tests.browser", "tests.gallery_pages"]
 
 
@@ -29,10 +36,16 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 -- pytest makes a folder of its own the
 _MEMORY_BYTES = 2 << 30
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Keep the tests' files in memory, if there is room: journals and covers are synced thousands of times."""
     if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _MEMORY_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+    # Workers collect all files in the same order, so each would compile them all: first each compiles its share.
+    tests, worker = Path(__file__).parent, getattr(config, "workerinput", None)
+    if worker is not None and [Path(word).resolve() for word in config.args] == [tests]:
+        for path in sorted(tests.glob("test_*.py"))[int(worker["workerid"][2:]) :: worker["workercount"]]:
+            with suppress(Exception, pytest.skip.Exception):  # collecting meets it again, and reports it
+                importlib.import_module(f"tests.{path.stem}")
 
 
 # What is loaded and collected stays to the end: it is not garbage, and looking for some takes time.
