@@ -261,15 +261,20 @@ def test_what_breaks_is_told_and_stops_nothing(tmp_path: Path) -> None:
     def look_for_tool(lab: Lab) -> Rounds:
         yield [replace(ROW, note=lab.tool("no-such-program"))]
 
+    def stumble(_: Lab) -> Rounds:
+        yield [ROW]
+        raise LookupError("nothing there")
+
     def measure(_: Lab) -> Rounds:
         yield [ROW]
 
     figures = [
         Figure(name=name, measure=how, rounds=(2, 2))
-        for name, how in zip("abc", (break_down, look_for_tool, measure), strict=True)
+        for name, how in zip("abcd", (break_down, stumble, look_for_tool, measure), strict=True)
     ]
-    broken, missing, good = measure_all(figures, Lab(tmp_path, is_short=True), 0.0)
+    broken, stumbled, missing, good = measure_all(figures, Lab(tmp_path, is_short=True), 0.0)
     assert (broken.is_failed, broken.note) == (True, "it fell over")
+    assert (stumbled.is_failed, stumbled.note) == (True, "LookupError: nothing there")
     assert (missing.is_failed, missing.note) == (False, "not measured: no no-such-program")
     assert good == ROW
 

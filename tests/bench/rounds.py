@@ -35,6 +35,8 @@ class _Measurement:
             self._tell(f"not measured: {reason}", is_failed=False)
         except BenchError as reason:
             self._tell(str(reason), is_failed=True)
+        except Exception as error:  # noqa: BLE001 -- what the other figures have taken minutes for must not be lost
+            self._tell(f"{type(error).__name__}: {error}", is_failed=True)
 
     @property
     def uncertainty(self) -> float:
