@@ -23,6 +23,10 @@ _CODECS = {
 }
 
 
+_made: dict[tuple[object, ...], bytes] = {}
+_answers: dict[tuple[str, ...], bytes] = {}
+
+
 def make_song(path: Path, *options: str, tags: dict[str, str] | None = None, seconds: float = 1.5) -> Path:
     """Make a song with ffmpeg: a tone that goes up, so that no part of it equals another."""
     codec, *more = _CODECS[path.suffix[1:]]
@@ -30,58 +34,29 @@ def make_song(path: Path, *options: str, tags: dict[str, str] | None = None, sec
         word for key, value in (TAGS if tags is None else tags).items() for word in ("-metadata", f"{key}={value}")
     ]
     sound = f"aevalsrc=sin(2*PI*t*(200+300*t)):s=48000:d={seconds}"
-    subprocess.run(
-        [
-            tool("ffmpeg"),
-            "-v",
-            "error",
-            "-y",
-            "-f",
-            "lavfi",
-            "-i",
-            sound,
-            "-c:a",
-            codec,
-            *more,
-            *described,
-            *options,
-            path,
-        ],
-        check=True,
-    )
+    words = ("-f", "lavfi", "-i", sound, "-c:a", codec, *more, *described, *options)
+    kind = (path.suffix, *words)
+    if kind not in _made:
+        subprocess.run([tool("ffmpeg"), "-v", "error", "-y", *words, path], check=True)
+        _made[kind] = path.read_bytes()
+    path.write_bytes(_made[kind])
     return path
 
 
 def sound_of(path: Path) -> str:
     """Hash what ffmpeg hears in a song: its decoded samples."""
-    run = subprocess.run(
-        [tool("ffmpeg"), "-v", "error", "-i", path, "-map", "0:a", "-f", "s16le", "-c:a", "pcm_s16le", "-"],
-        capture_output=True,
-        check=True,
-    )
-    return hashlib.sha256(run.stdout).hexdigest()
+    said = _ask(path, "ffmpeg", "-map", "0:a", "-f", "s16le", "-c:a", "pcm_s16le", "-")
+    return hashlib.sha256(said).hexdigest()
 
 
 def stream_of(path: Path) -> str:
     """Hash the encoded packets of a song as ffmpeg reads them."""
-    run = subprocess.run(
-        [tool("ffmpeg"), "-v", "error", "-i", path, "-map", "0:a", "-c", "copy", "-f", "streamhash", "-"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return run.stdout.strip()
+    return _ask(path, "ffmpeg", "-map", "0:a", "-c", "copy", "-f", "streamhash", "-").decode().strip()
 
 
 def seen_by_ffprobe(path: Path) -> dict[str, Any]:
     """Return what ffprobe says: ``tags`` in lower case, and the sizes of its ``pictures``."""
-    run = subprocess.run(
-        [tool("ffprobe"), "-v", "error", "-show_format", "-show_streams", "-of", "json", path],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(run.stdout)
+    found = json.loads(_ask(path, "ffprobe", "-show_format", "-show_streams", "-of", "json"))
     tags = dict(found["format"].get("tags", {}))
     for stream in found["streams"]:
         if stream["codec_type"] == "audio":
@@ -92,6 +67,15 @@ def seen_by_ffprobe(path: Path) -> dict[str, Any]:
         if stream["codec_type"] == "video"
     ]
     return {"tags": {key.lower(): value for key, value in tags.items()}, "pictures": pictures}
+
+
+def _ask(path: Path, program: str, *words: str) -> bytes:
+    """Return what a program says of a song. Of the same bytes it says the same: it is asked once."""
+    question = (hashlib.sha256(path.read_bytes()).hexdigest(), path.suffix, program, *words)
+    if question not in _answers:
+        run = subprocess.run([tool(program), "-v", "error", "-i", path, *words], capture_output=True, check=True)
+        _answers[question] = run.stdout
+    return _answers[question]
 
 
 def embed(song: Path, cover: Cover, put: Tagger = put_front_cover, **wishes: Any) -> Embedded:

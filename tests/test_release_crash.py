@@ -41,7 +41,7 @@ _EMBED = (
 
 def killed_at(call: str, n: int, script: str, *arguments: str) -> bool:
     """Run a script that is killed when it enters a system call for the n-th time; tell whether it got that far."""
-    watched = (tool("strace"), "-f", "-qq", "-o", os.devnull)
+    watched = (tool("strace"), "-f", "--seccomp-bpf", "-qq", "-o", os.devnull)
     inject = f"inject={call}:signal=KILL:when={n}"
     run = subprocess.run(
         [*watched, "-e", f"trace={call}", "-e", inject, sys.executable, "-c", script, *arguments],

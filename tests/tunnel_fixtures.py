@@ -133,7 +133,7 @@ def ngrok_standin(standin_folder: Path, tmp_path: Path) -> Iterator[Callable[...
     def make(variant: str = "ok", **more: float) -> NgrokStandin:
         home = tmp_path / f"standin-{len(installed)}"
         home.mkdir()
-        for name in ("ca.pem", "server.pem"):
+        for name in ("ca.pem", "server.pem", "ngrok_agent.pyc"):
             (home / name).write_bytes((standin_folder / name).read_bytes())
         path = home / "ngrok"
         path.write_text((standin_folder / "ngrok").read_text().replace(str(standin_folder), str(home)))

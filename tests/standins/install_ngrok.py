@@ -1,6 +1,7 @@
 """Sets up a stand-in for the ngrok agent: ``python -m tests.standins.install_ngrok FOLDER [VARIANT]``."""
 
 import json
+import py_compile
 import shlex
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ def install(folder: Path, **behaviour: object) -> Path:
     certificate = authority.issue_cert("127.0.0.1", "localhost")
     certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
     (folder / "behaviour.json").write_text(json.dumps({"variant": "ok", **behaviour}))
-    program = Path(__file__).resolve().with_name("ngrok_agent.py")
+    # Compiled here: of what it runs as a script Python keeps no byte code, and this is run hundreds of times.
+    program = folder / "ngrok_agent.pyc"
+    py_compile.compile(str(Path(__file__).resolve().with_name("ngrok_agent.py")), str(program), doraise=True)
     launcher = folder / "ngrok"
     launcher.write_text(
         f'#!/bin/sh\nexec {shlex.join([sys.executable, "-I", "-S", str(program), str(folder)])} "$@"\n'
