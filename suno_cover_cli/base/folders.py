@@ -10,7 +10,8 @@ JOURNAL_NAME = "journal.sqlite3"
 """Of the journal, in the state folder."""
 
 _NAME = "suno-cover"
-# The home of a user id that nothing knows, without HOME, as containers have it: where only root can write.
+# The home of a user id that nothing knows, without HOME, as containers have it: where only root can write. Some
+# platformdirs leave "~" in a path then, which would be a folder of that name: expanduser() raises, as others do.
 _NO_HOME = Path("/")
 
 
@@ -25,7 +26,7 @@ def settings_path(environ: Mapping[str, str]) -> Path:
     from platformdirs import user_config_path
 
     try:
-        return user_config_path(_NAME, appauthor=False) / "config.toml"
+        return user_config_path(_NAME, appauthor=False).expanduser() / "config.toml"
     except RuntimeError:
         return _NO_HOME / ".config" / _NAME / "config.toml"
 
@@ -41,7 +42,7 @@ def state_folder(environ: Mapping[str, str]) -> Path:
     from platformdirs import user_state_path
 
     try:
-        return user_state_path(_NAME, appauthor=False)
+        return user_state_path(_NAME, appauthor=False).expanduser()
     except RuntimeError:
         return _NO_HOME / ".local" / "state" / _NAME
 
