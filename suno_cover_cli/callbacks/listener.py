@@ -208,7 +208,8 @@ class CallbackListener:
         """Answer one request; aiohttp calls this once its head is complete."""
         connection = cast("Connection", request.protocol)
         began_s, ts = self._clock.monotonic(), self._clock.time()
-        path = plain_path(request.raw_path)
+        target, payload = request.raw_path, request.content
+        path = plain_path(target)
         if path == self.probe_path and request.method in {"GET", "HEAD"}:
             self._connections.waits(connection, is_known=True)
             connection.end_request()
@@ -221,7 +222,7 @@ class CallbackListener:
             received, answer = await self._receive(inbox, request, ts)
             reason = received.reason or received.signature_reason
         # A body that is not read leaves no place to find the next request at.
-        is_read = request.content.is_eof()
+        is_read = payload.is_eof()
         # From here on the client is waited for: an answer that is not read does not keep a connection alive.
         self._connections.waits(connection)
         response, is_lost = await send(
@@ -229,13 +230,13 @@ class CallbackListener:
         )
         if not reason:
             self._connections.waits(connection, is_known=True)
-        if is_read or request.content.is_eof():
+        if is_read or payload.is_eof():
             connection.end_request()
         if self._on_exchange is not None:
             self._on_exchange(
                 Exchange(
                     method=request.method,
-                    path=request.raw_path,
+                    path=target,
                     headers=received.headers if received else plain_headers(request),
                     remote=received.remote if received else self._remote_of(request),
                     ts=ts,
@@ -263,7 +264,8 @@ class CallbackListener:
             now_s=ts,
             max_age_s=self._signature_age_s,
         )
-        n, name, duplicate_of = inbox.number(verdict.content, body, is_accepted=verdict.is_accepted)
+        wakes, answer = verdict.is_accepted, verdict.answer
+        n, name, duplicate_of = inbox.number(verdict.content, body, is_accepted=wakes)
         received = ReceivedRequest(
             n=n,
             id=name,
@@ -280,7 +282,6 @@ class CallbackListener:
             duplicate_of=duplicate_of,
             is_whole=fault is None,
         )
-        answer, wakes = verdict.answer, verdict.is_accepted
         if inbox.is_read and method == "POST" and verdict.content is None and self._webhook_key is None:
             # Whatever it says, it was sent to a secret path: the job is read. That it cannot be read itself is no
             # reason to have it sent again.

@@ -316,8 +316,9 @@ async def read_body(
 ) -> tuple[bytes, BodyFault | None]:
     """Read the body of a request on an open path; also return what is wrong when that is not all of it."""
     connection = cast("Connection", request.protocol)
-    if request.content.is_eof():  # the usual case: it came in one piece with its head
-        body = request.content.read_nowait()
+    payload = request.content
+    if payload.is_eof():  # the usual case: it came in one piece with its head
+        body = payload.read_nowait()
     elif (request.content_length or 0) > max_bytes:
         return b"", _too_large(max_bytes)
     else:

@@ -173,7 +173,7 @@ def recording_line(recording: Recording) -> EventLine | RequestLine:
         try:
             content = parse_callback(recording.body, recording.headers)
         except NotACallbackError:  # a later version may read more strictly than the one that recorded it
-            content = CallbackContent(recording.task_id, recording.code, "", ())
+            content = CallbackContent(recording.task_id, recording.code, "", (), packing="unknown")
         content = msgspec.structs.replace(content, kind=recording.kind, stage=recording.stage)
     return _line(recording.n, recording, content, recording.answer)
 
@@ -222,7 +222,7 @@ def _line(
         answered=answered,
         latency_ms=latency_ms,
         forward=forward,
-        body=_parsed(request.body, request.headers),
+        body=_parsed(request.body, request.headers, content.packing),
         kind=content.kind,
         stage=content.stage,
         task_id=content.task_id,
@@ -263,8 +263,10 @@ class JsonView:
             self._write(ascii_lines(lines), len(lines))
 
 
-def _parsed(body: bytes, headers: Headers) -> Any:
+def _parsed(body: bytes, headers: Headers, packing: str) -> Any:
     try:
+        if not packing and body.isascii():
+            return msgspec.json.decode(body)  # how deep it goes was looked at when it was judged
         plain = read_body(body, headers).json
         return None if is_too_deep(plain) else msgspec.json.decode(plain)
     except (UnreadableError, ValueError):
