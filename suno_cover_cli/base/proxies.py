@@ -7,10 +7,10 @@ passwords from ``.netrc`` along, and a malformed address ends it in an error tha
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
@@ -61,7 +61,7 @@ class Proxies:
     """The proxies of this process, as they are when this is made; that blocks for a moment on some systems."""
 
     def __init__(self) -> None:
-        self._found = getproxies()
+        self._found = _find_all()
 
     def __bool__(self) -> bool:
         return any(scheme in self._found for scheme in _SCHEMES)
@@ -77,7 +77,11 @@ class Proxies:
         parts = urlsplit(url)
         scheme = parts.scheme if parts.scheme in self._found else "all"
         address = self._found.get(scheme)
-        if address is None or is_loopback_url(url) or proxy_bypass(parts.hostname or ""):
+        if address is None or is_loopback_url(url):
+            return None
+        from urllib.request import proxy_bypass
+
+        if proxy_bypass(parts.hostname or ""):
             return None
         return _checked(address, self._source(scheme))
 
@@ -111,6 +115,17 @@ class Proxies:
         """Name the variable that holds the proxy of a scheme; the lower spelling wins, as it does in curl."""
         names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY")
         return next((name for name in names if os.environ.get(name)), "the system's settings")
+
+
+def _find_all() -> dict[str, str]:
+    """Return the addresses of proxies by scheme, as Python's library finds them; ``no`` holds what is exempt."""
+    # Nothing to find, as a rule; the library, all of e-mail with it, loads while a tunnel could be opening.
+    has_system_settings = sys.platform in {"darwin", "win32"}
+    if not has_system_settings and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return {}
+    from urllib.request import getproxies
+
+    return getproxies()
 
 
 def find_proxy(url: str) -> Proxy | None:

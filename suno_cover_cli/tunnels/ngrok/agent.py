@@ -16,12 +16,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.error import HTTPError
 
 import msgspec
 
@@ -255,6 +253,10 @@ async def call_api(url: str, body: dict[str, Any] | None = None) -> tuple[int, b
 
 
 def _call_api(url: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
+    # Loaded while the agent starts: what its start waits for is done by then.
+    import urllib.request
+    from urllib.error import HTTPError
+
     data = None if body is None else json.dumps(body).encode()
     call = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 -- http, as logged
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -15,7 +15,6 @@ from suno_cover_cli.base.errors import UsageError, reason_of
 from suno_cover_cli.base.files import PendingFile, is_file
 from suno_cover_cli.base.proxies import Proxy, find_proxy
 from suno_cover_cli.base.text import Secret, clean
-from suno_cover_cli.tunnels.ngrok import install
 from suno_cover_cli.tunnels.ngrok.agent import AgentHome
 from suno_cover_cli.tunnels.ngrok.errors import bad_token, plain_error
 from suno_cover_cli.tunnels.tunnel import TunnelRequest
@@ -281,6 +280,8 @@ async def fetch_agent(
     Raises:
         TunnelError: Every attempt failed.
     """
+    from suno_cover_cli.tunnels.ngrok import install
+
     target, proxy = await in_daemon_thread(lambda: (default_path(), _proxy_for_download()))
     request.notify(f"The ngrok agent is not installed; downloading it once to {target} ...")
     environ = agent_environ(request)
