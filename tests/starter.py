@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Self, TextIO, cast
 
 from suno_cover_cli.cli.main import QuickEnd
+from suno_cover_cli.sandbox.pictures import PictureCache
 
 PRELOADED = (
     "PIL.ImageDraw",
@@ -399,10 +400,18 @@ def _count_once() -> None:
         running._auto_save = False  # noqa: SLF001 -- coverage itself does this after a fork, to what it finds running
 
 
+async def _draw_covers() -> None:
+    """Have the sandbox draw what it draws once a process: it takes longer than the rest of a short run."""
+    pictures = PictureCache(None)
+    for n in range(2):
+        await pictures.png("0" * 32, title="A title", n=n)
+
+
 def main() -> None:
     """Serve; then, in a child, be the program."""
     for name in PRELOADED:
         importlib.import_module(name)
+    asyncio.run(_draw_covers())
     _count_once()
     gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as asked:

@@ -48,7 +48,6 @@ class PictureCache:
         self._image_bytes = image_bytes
         self._drawing = asyncio.Lock()
         self._png: tuple[bytes, bytes] | None = None
-        self._styles: dict[int, _DrawnCover] = {}
         self._jpeg: bytes | None = None
 
     async def png(self, name: str, *, title: str = "", n: int = 0) -> bytes:
@@ -70,10 +69,11 @@ class PictureCache:
         return b"".join((head, _chunk(b"PLTE", _palette(name)), _title(name), tail))
 
     async def _drawn(self, style: int) -> "_DrawnCover":
-        async with self._drawing:
-            if style not in self._styles:
-                self._styles[style] = await asyncio.to_thread(_DrawnCover, style)
-            return self._styles[style]
+        if style not in _drawn_covers:
+            async with self._drawing:
+                if style not in _drawn_covers:
+                    _drawn_covers[style] = await asyncio.to_thread(_DrawnCover, style)
+        return _drawn_covers[style]
 
     async def jpeg(self, name: str) -> bytes:
         """Return a JPEG of that name: the same picture, other bytes."""
@@ -114,6 +114,10 @@ class _DrawnCover:
         header = struct.pack(">IIBBBBB", _SIDE, _SIDE, 8, 3, 0, 0, 0)
         chunks = (_chunk(b"IHDR", header), _chunk(b"PLTE", _palette(name)), _title(name), _chunk(b"IDAT", pixels))
         return b"".join((_SIGNATURE, *chunks, _chunk(b"IEND", b"")))
+
+
+_drawn_covers: dict[int, _DrawnCover] = {}
+"""By style; the same for every sandbox of the process."""
 
 
 def _packed(rows: bytes, end: int) -> bytes:
