@@ -348,3 +348,8 @@ async def test_another_program_is_a_receiver(target: str) -> None:
     """Another port, another machine and a name that leads nowhere are not the listener."""
     await refuse_loop(target, local_url="http://127.0.0.1:45678", public_url="https://mine.example")
     await refuse_loop(target, local_url="http://127.0.0.1:45678", public_url=None)
+
+
+def test_a_raw_number_sign_stays_part_of_the_query() -> None:
+    """What follows a raw ``#`` in a request's query reaches the receiver, and does not end its address."""
+    assert Target("http://h/x").with_query("a=1#b&c=2") == "http://h/x?a=1%23b&c=2"

@@ -254,13 +254,10 @@ async def test_an_answer_of_two_gibibytes_costs_little(tmp_path: Path) -> None:
 
 # --- what ails it ----------------------------------------------------------------------------------------------
 
-HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
-
 
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (HALF, "answered 200, but its answer broke off after 4 bytes"),
         (b"", "hung up without an answer"),
         (b"HTTP/1.1 200 OK\r\nX-Half: ", "hung up in the middle of its headers"),
         (b"\x1b[31mSSH-2.0-OpenSSH\r\n\r\n", "answered with something that is not HTTP"),
@@ -276,12 +273,30 @@ HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
     ],
 )
 async def test_each_fault_of_an_answer_has_its_own_words(tmp_path: Path, answer: bytes, words: str) -> None:
-    """Half an answer, none, noise and bad headers are told apart; the sender gets 502 each time."""
+    """No answer, noise and bad headers are told apart; the sender gets 502 each time."""
     async with saying(answer) as port:
         status, report = await forwarded(tmp_path, str(port))
     assert (status, report["status"]) == (502, None)
     assert words in report["error"]
     assert report["error"].isprintable()
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 100\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n4\r\n"])
+async def test_an_answer_that_breaks_off_breaks_off_for_the_sender_too(tmp_path: Path, framing: bytes) -> None:
+    """The sender sees the handler's status, headers and what came of the body, and no whole answer."""
+    async with (
+        saying(b"HTTP/1.1 201 Made\r\nX: 1\r\n" + framing + b"half") as port,
+        listening(tmp_path, forward_to=[str(port)], count=1) as run,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_S)) as session,
+        session.post(run.url, data=callback_body()) as answer,
+    ):
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+        done = await run.wait_ended()
+    assert (answer.status, answer.headers["X"]) == (201, "1")
+    event = done.objects[1]
+    assert (event["answered"], event["forward"]["status"]) == (201, None)
+    assert event["forward"]["error"].startswith("answered 201, but its answer broke off after 4 bytes")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """What people give instead of an id, to every command that takes one: each answer names it, and what to do."""
 
+import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 from tests.cli_fixtures import Cli
@@ -98,3 +100,15 @@ def test_each_wrong_id_gets_the_sentence_that_helps(cli: Cli) -> None:
     assert len(ANSWERS) >= 40
     assert cli.run("history", "--json").lines == jobs, "something was submitted"
     assert not list(Path(cli.cwd).glob("exports/*"))
+
+
+def test_listen_waits_for_a_job_by_either_id(cli: Cli) -> None:
+    """``--until-task`` takes the music task id of a known job, although its callback names the cover task."""
+    music = "5c79be8e10f14bb28a4a5e5fd5b1f3a0"
+    (made,) = cli.run("generate", "--sandbox", music, "--json").objects
+    body = json.dumps({"code": 200, "data": {"taskId": made["task_id"], "images": ["https://x.example/1.png"]}})
+    post = "import os, sys, urllib.request as u; u.urlopen(os.environ['SUNO_CALLBACK_URL'], sys.argv[1].encode())"
+    for named in (music, made["task_id"]):
+        wait = ("listen", "--no-tunnel", "--until-task", named, "--timeout", "20s", "--")
+        run = cli.run(*wait, sys.executable, "-c", post, body)
+        assert run.code == 0, run.stderr

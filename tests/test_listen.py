@@ -131,7 +131,7 @@ async def test_a_sign_of_life_a_minute_while_something_is_awaited(tmp_path: Path
     """Whoever waits for an event hears once a minute that it is still being waited for."""
     async with listening(tmp_path, clock=ScaledClock(300), count=1, timeout_s=150.0) as run:
         done = await run.wait_ended()
-    assert done.stderr.count("0 events yet") == 2
+    assert done.stderr.count("0 events so far") == 2
 
 
 async def test_print_url_leaves_stdout_to_the_url(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ async def test_other_paths_are_counted_and_hidden(tmp_path: Path) -> None:
         done = await run.wait_ended()
     assert len(done.lines) == 3
     assert "--> 1 POST, 2 B: JSON, but not {code, data: {taskId}}; 400 in " in done.lines[0]
-    assert "1 event, 3 requests that were not callbacks (2 unknown path, 1 JSON, but not" in done.stderr
+    assert "1 event, 3 requests that were not callbacks (2 unknown path; 1 JSON, but not" in done.stderr
 
 
 async def test_verbose_shows_strangers_and_headers_with_secrets_masked(tmp_path: Path) -> None:

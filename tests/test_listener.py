@@ -165,6 +165,17 @@ async def test_a_query_of_eight_kibibytes_arrives_whole() -> None:
         assert (await inbox.receive()).query == query
 
 
+async def test_a_header_of_twelve_kibibytes_arrives_whole() -> None:
+    """A token in a header has as much room as one in a query; what is longer is refused as too long a line."""
+    async with new_listener() as listener, connect(listener) as wire:
+        inbox = listener.open_inbox()
+        await wire.send(request_bytes(inbox.path, callback_body(), headers=("X-Token: " + "a" * 12_000,)))
+        assert (await wire.read_answer()).status == 200
+        assert ("X-Token", "a" * 12_000) in (await inbox.receive()).headers
+        await wire.send(request_bytes(inbox.path, callback_body(), headers=("X-Token: " + "a" * 13_000,)))
+        assert b"a line of over 12 KiB" in (await wire.read_answer()).body
+
+
 async def test_a_query_beyond_all_use_says_so() -> None:
     """A line that is too long is 400 with that reason, and counted as such."""
     exchanges: list[Exchange] = []

@@ -24,7 +24,7 @@ from suno_cover_cli.base.clock import Clock, within
 from suno_cover_cli.base.proxies import Proxy, find_proxy
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.content import quoted
-from suno_cover_cli.callbacks.exchanges import Delivery, Outcome, RawHeaders, Rest
+from suno_cover_cli.callbacks.exchanges import Answer, Delivery, Outcome, RawHeaders
 from suno_cover_cli.callbacks.faults import Fault, advise, describe_fault
 from suno_cover_cli.callbacks.targets import Target, is_this_machine
 
@@ -139,42 +139,48 @@ class CallbackSender:
             method: Of the request.
             query: Put behind the receiver's own.
         """
-        delivery, rest = await self.relay(body, headers, method=method, query=query)
-        if rest is not None:
-            await rest.aclose()
+        delivery, answer = await self.relay(body, headers, method=method, query=query)
+        if answer is not None and answer.rest is not None:
+            await answer.rest.aclose()
         return delivery
 
     async def relay(
         self, body: bytes, headers: Headers, *, method: str, query: str
-    ) -> tuple[Delivery, Rest | None]:
-        """Send one request as :meth:`deliver` does; also return the rest of an answer of over 64 KiB.
+    ) -> tuple[Delivery, Answer | None]:
+        """Send one request as :meth:`deliver` does; also return the answer as it is to go back, if there is any.
 
-        The rest must be closed. It raises ``OSError`` where the answer breaks off or takes too long.
+        Its rest, where it has one, must be closed. One that breaks off or takes too long raises ``OSError``, so
+        that what breaks off here breaks off for the sender too.
         """
         began_s = self._clock.monotonic()
         has_login = any(name.lower() == "authorization" for name, _ in (*headers, *self._extra))
         attempt = _Attempt(self._clock, began_s + self._timeout_s, has_login=has_login)
-        outcome, fault = Outcome.ANSWERED, Fault("")
+        fault = None
         try:
             sending = self._send(attempt, self.target.with_query(quoted(query)), body, headers, method)
             await within(self._clock, self._timeout_s, sending)
         except TimeoutError:
-            outcome, fault = Outcome.TIMED_OUT, self._too_slow(attempt.status)
+            fault = self._too_slow(attempt.status)
+            outcome = Outcome.TIMED_OUT
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            outcome, received = Outcome.UNREACHABLE, len(attempt.body)
+            received = len(attempt.body)
             fault = describe_fault(error, status=attempt.status, received_bytes=received, proxy=self.proxy)
+            outcome, attempt.is_cut = Outcome.UNREACHABLE, attempt.status is not None
         except BaseException:
             attempt.close()
             raise
         latency_ms = (self._clock.monotonic() - began_s) * 1000
-        if outcome is Outcome.ANSWERED and attempt.status is not None and attempt.status < _LEAST_STATUS:
+        if fault is None and attempt.status is not None and attempt.status < _LEAST_STATUS:
             outcome, fault = Outcome.UNREACHABLE, _no_answer(attempt.status)
-        if outcome is not Outcome.ANSWERED or attempt.is_whole:
+        if fault is not None or attempt.is_whole:
             attempt.close()
-        if outcome is Outcome.ANSWERED:
-            return attempt.delivery(self.target.url, latency_ms), None if attempt.is_whole else attempt
-        url, said, advice = self.target.url, fault.error, fault.advice
-        return Delivery(url=url, outcome=outcome, latency_ms=latency_ms, error=said, advice=advice), None
+        delivery = attempt.delivery(self.target.url, latency_ms)
+        if fault is None:
+            return delivery, attempt.answer(delivery, method)
+        failed = Delivery(
+            url=self.target.url, outcome=outcome, latency_ms=latency_ms, error=fault.error, advice=fault.advice
+        )
+        return failed, attempt.answer(delivery, method) if attempt.is_cut else None
 
     async def _send(self, attempt: "_Attempt", url: str, body: bytes, headers: Headers, method: str) -> None:
         data = io.BytesIO(body) if len(body) > KEPT_BYTES else body
@@ -271,6 +277,7 @@ class _Attempt:
         self.status: int | None = None
         self.body = b""
         self.is_whole = False
+        self.is_cut = False
 
     def close(self) -> None:
         """Close the connection."""
@@ -295,6 +302,13 @@ class _Attempt:
             advice="" if status == _OK else advise(url, status, named, has_login=self._has_login),
         )
 
+    def answer(self, delivery: Delivery, method: str) -> Answer:
+        """Return the answer as it is to go back; ``delivery`` says what is known of it."""
+        rest = None if self.is_whole else self
+        # The answer to HEAD has the length of a body and none.
+        size = delivery.size if rest is not None or method == "HEAD" else None
+        return Answer(delivery.status or 0, delivery.body, delivery.headers, rest, size)
+
     def __aiter__(self) -> Self:
         return self
 
@@ -304,6 +318,8 @@ class _Attempt:
         Raises:
             ConnectionError: It breaks off, or takes too long.
         """
+        if self.is_cut:
+            raise ConnectionError("the answer broke off")
         if self.response is None:
             raise StopAsyncIteration
         left_s = max(self._deadline_s - self._clock.monotonic(), 0.0)

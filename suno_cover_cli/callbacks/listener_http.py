@@ -29,9 +29,8 @@ from suno_cover_cli.callbacks.verdict import BodyFault, refusal
 
 # Node.js stops at 16 KiB of header lines as well; a real callback has about one.
 _MAX_HEAD_BYTES = 16 * 1024
-# Callback addresses carry queries, of 8 KiB where each holds a token.
+# Callback addresses carry queries, of 8 KiB where each holds a token; so do header fields.
 _MAX_LINE_BYTES = 12 * 1024
-_MAX_FIELD_BYTES = 8190
 _READ_BYTES = 16 * 1024
 # Proxies add fields of their own; what all of them may take is bounded above.
 _MAX_FIELDS = 1000
@@ -82,7 +81,7 @@ class Connection(web.RequestHandler):
             logger=log,
             access_log=log,
             max_line_size=_MAX_LINE_BYTES,
-            max_field_size=_MAX_FIELD_BYTES,
+            max_field_size=_MAX_LINE_BYTES,
             max_headers=_MAX_FIELDS,
             lingering_time=_LINGER_S,
             read_bufsize=_READ_BYTES,

@@ -35,6 +35,8 @@ class Target(msgspec.Struct, frozen=True):
 
     def with_query(self, query: str) -> str:
         """Return the URL with the query of a request behind its own."""
+        # A raw # is part of what was sent; here it would end the query.
+        query = query.replace("#", "%23")
         return f"{self.url}{'&' if '?' in self.url else '?'}{query}" if query else self.url
 
 

@@ -54,7 +54,7 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--write-metadata",), kind=None, meaning="Put a metadata.json beside the covers"),
             Option(names=("--overwrite",), kind=None, meaning="Replace existing files"),
             Option(names=("--events",), kind=None, meaning="Print every event as a JSON line"),
-            Option(names=("--quiet", "-q"), kind=None, meaning="Only errors on stderr"),
+            Option(names=("--quiet", "-q"), kind=None, meaning="Only warnings and errors on stderr"),
             Option(names=("--verbose", "-v"), kind=None, meaning="Say more"),
             Option(
                 names=("--preview",),
@@ -111,7 +111,7 @@ COMMANDS: dict[str, Command] = {
             Option(names=("--write-metadata",), kind=None, meaning="Put a metadata.json beside the covers"),
             Option(names=("--overwrite",), kind=None, meaning="Replace existing files"),
             Option(names=("--events",), kind=None, meaning="Print every event as a JSON line"),
-            Option(names=("--quiet", "-q"), kind=None, meaning="Only errors on stderr"),
+            Option(names=("--quiet", "-q"), kind=None, meaning="Only warnings and errors on stderr"),
             Option(names=("--verbose", "-v"), kind=None, meaning="Say more"),
             Option(
                 names=("--preview",),
@@ -147,7 +147,7 @@ COMMANDS: dict[str, Command] = {
                 meaning="Add the AI label to saved covers, or keep them unchanged",
             ),
             Option(names=("--events",), kind=None, meaning="Print every event as a JSON line"),
-            Option(names=("--quiet", "-q"), kind=None, meaning="Only errors on stderr"),
+            Option(names=("--quiet", "-q"), kind=None, meaning="Only warnings and errors on stderr"),
             Option(names=("--verbose", "-v"), kind=None, meaning="Say more"),
             Option(
                 names=("--preview",),

@@ -276,7 +276,8 @@ class Journal:
             return [pick_of(found) for found in connection.execute(_FIND_OTHER, (task_id, row.service, row.id))]
 
         picks_of_others = await self._try(operation, None) if row.id else None
-        if picks_of_others is None:
+        # Where no history is kept at all, that was said once.
+        if picks_of_others is None and self._is_usable:
             self._sink.emit(
                 WarningRaised(
                     code="not_written_down",
@@ -385,7 +386,7 @@ class Journal:
             WarningRaised(
                 code="journal_unavailable",
                 message=f"history is not kept: {error.message}; SUNO_COVER_STATE_DIR can name another folder",
-                hint="Keep the ids that are printed.",
+                hint="Keep the ids that are printed. To go on with one: suno-cover wait ID",
             )
         )
 

@@ -24,7 +24,7 @@ Forward = Callable[[ListenEvent], Awaitable[Answer]]
 MAX_TARGETS = 16
 """Receivers of one ``listen``."""
 
-_UNREACHABLE = Answer(502, b'{"status":"unreachable"}')
+_NO_ANSWER = Answer(502, b'{"status":"no answer"}')
 _TOO_SLOW = Answer(504, b'{"status":"too slow"}')
 
 
@@ -126,15 +126,12 @@ class Forwarding:
                 )
                 self._on_delivery(event, left_out)
         request = event.request
-        answered, rest = await self._first.relay(
+        event.delivery, answer = await self._first.relay(
             request.body, request.headers, method=request.method, query=request.query
         )
-        event.delivery = answered
-        if answered.status is None:
-            return _TOO_SLOW if answered.outcome is Outcome.TIMED_OUT else _UNREACHABLE
-        # The answer to HEAD has the length of a body and none.
-        size = answered.size if rest is not None or request.method == "HEAD" else None
-        return Answer(answered.status, answered.body, answered.headers, rest, size)
+        if answer is None:
+            return _TOO_SLOW if event.delivery.outcome is Outcome.TIMED_OUT else _NO_ANSWER
+        return answer
 
     async def _deliver(self, sender: CallbackSender, event: ListenEvent) -> None:
         request = event.request

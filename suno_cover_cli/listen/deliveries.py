@@ -159,9 +159,9 @@ async def replay_recording(
     """
     if body is None and not recording.is_whole:
         raise UsageError(
-            f"event {recording.n} is not whole: {recording.reason}",
+            f"event {recording.n} was not read to its end: {recording.reason}",
             code="event_not_whole",
-            hint="Give it a body with --body FILE.",
+            hint="Say what its body is: --body FILE.",
         )
     if headers is None:
         headers = recording.headers

@@ -256,9 +256,9 @@ def describe_counts(log: EventLog) -> str:
         parts.append(f"{log.unanswered} cut off by the end")
     not_callbacks = log.not_callbacks
     if not_callbacks:
-        kinds = ", ".join(f"{count} {reason}" for reason, count in not_callbacks.most_common(4))
+        kinds = "; ".join(f"{count} {reason}" for reason, count in not_callbacks.most_common(4))
         rest = sum(not_callbacks.values()) - sum(count for _, count in not_callbacks.most_common(4))
-        others = f", {rest} other{'s' if rest > 1 else ''}" if rest else ""
+        others = f"; {rest} other{'s' if rest > 1 else ''}" if rest else ""
         total = not_callbacks.total()
         what = "1 request that was not a callback" if total == 1 else f"{total} requests that were not callbacks"
         parts.append(f"{what} ({kinds}{others})")

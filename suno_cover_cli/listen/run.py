@@ -28,6 +28,7 @@ from suno_cover_cli.callbacks.delivery import FORWARD_S, CallbackSender
 from suno_cover_cli.callbacks.listener import CallbackListener
 from suno_cover_cli.callbacks.targets import Target, parse_header, parse_target
 from suno_cover_cli.journal.database import DatabaseError
+from suno_cover_cli.journal.known_ids import find_covers
 from suno_cover_cli.journal.recorder import Recorder
 from suno_cover_cli.journal.recordings import RecordingStore
 from suno_cover_cli.listen.answers import MAX_TARGETS, Answers, Forwarding
@@ -71,6 +72,7 @@ class ListenPlan(msgspec.Struct, frozen=True, kw_only=True):
         targets: Where every request is sent on to.
         headers: Sent along to each of them.
         jobs: What the jobs of ``--save`` start from, or ``None``.
+        until_tasks: Ids of the task whose last event ends it.
     """
 
     options: ListenOptions
@@ -79,6 +81,7 @@ class ListenPlan(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...] = ()
     headers: Headers = ()
     jobs: JobStart | None = None
+    until_tasks: frozenset[str] = frozenset()
 
     @property
     def job_options(self) -> JobCommandOptions:
@@ -106,10 +109,19 @@ def prepare_session(options: ListenOptions, context: Context, unfinished: Unfini
         webhook_key=context.webhook_key(sources, options),
         targets=tuple(map(parse_target, options.forward_to or ())),
         headers=tuple(map(parse_header, options.headers or ())),
+        until_tasks=_ids_of(options.until_task, settings.journal_path),
     )
     if options.save:
         plan = msgspec.structs.replace(plan, jobs=prepare_jobs(context, plan.job_options))
     return _listen(plan, context, unfinished)
+
+
+def _ids_of(task_id: str | None, journal: Path) -> frozenset[str]:
+    """Return the ids by which callbacks of a task may call it: a known job's cover task has one of its own."""
+    if task_id is None:
+        return frozenset()
+    cover = find_covers(journal, [task_id]).get(task_id)
+    return frozenset({task_id} if cover is None else {task_id, cover})
 
 
 def _check(options: ListenOptions) -> None:
@@ -135,7 +147,7 @@ def _check(options: ListenOptions) -> None:
 
 async def _listen(plan: ListenPlan, context: Context, unfinished: Unfinished) -> int:
     presenter = ListenPresenter(plan.options, context.output, context.clock)
-    goal = Goal(plan.options)
+    goal = Goal(plan.options.wanted_count, plan.until_tasks)
     view = InspectedView(presenter.view)
     log = EventLog(view if plan.options.inspect else presenter.view, on_event=goal.take)
     log.report_unmatched = presenter.report_unmatched

@@ -1,7 +1,7 @@
 """The course of ``listen``: open, say so, go on until something ends it, restore what is lost meanwhile."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from suno_cover_cli.listen.events import EventLog, ListenEvent
 from suno_cover_cli.listen.options import ListenOptions
 from suno_cover_cli.listen.presenter import ListenPresenter, Ready
 from suno_cover_cli.tunnels.channel import CallbackChannel
-from suno_cover_cli.ui.words import format_duration
+from suno_cover_cli.ui.words import format_count, format_duration
 from suno_cover_cli.wiring.ready_file import ReadyFile
 
 _LIFE_SIGN_S = 60.0
@@ -33,22 +33,26 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Goal:
-    """What the command is waiting for: so many events, or the one of a cover task.
+    """What the command is waiting for: so many events, or the last one of a task.
+
+    Args:
+        wanted_count: So many events, or ``None``.
+        task_ids: Of the task: a job is known by its music task and by its cover task.
 
     Attributes:
         reason: ``count`` or ``task``, once it is reached.
     """
 
-    def __init__(self, options: ListenOptions) -> None:
-        self._left = options.wanted_count
-        self._task_id = options.until_task
+    def __init__(self, wanted_count: int | None, task_ids: Collection[str] = ()) -> None:
+        self._left = wanted_count
+        self._task_ids = task_ids
         self._reached = asyncio.Event()
         self.reason = ""
 
     def take(self, event: ListenEvent) -> bool:
         """Count an event; ``True`` when it was the last one waited for."""
         content = event.request.content
-        if self._task_id is not None and content is not None and content.task_id == self._task_id:
+        if content is not None and content.task_id in self._task_ids:
             # Music comes in stages: the first tracks are not the end.
             self.reason = "task" if content.is_final else ""
         if self._left is not None:
@@ -204,7 +208,7 @@ class ListenSession:
             if self._options.has_goal and not self._goal.reason:
                 events = self._log.counts["events"]
                 self._presenter.report_waiting(
-                    f"{format_duration(self._clock.monotonic() - began_s)}; {events} events yet"
+                    f"{format_duration(self._clock.monotonic() - began_s)}; {format_count(events, 'event')} so far"
                 )
 
 

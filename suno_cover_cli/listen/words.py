@@ -169,13 +169,13 @@ def describe_recording(recording: Recording) -> str:
     """Say in one line what was recorded."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(recording.ts))
     parts = [format_bytes(len(recording.body))]
+    query = clean(recording.query, 100)
     if recording.kind is None:
-        query = clean(recording.query, 100)
         what = f"{clean(recording.method, 20)}{f' ?{query}' if query else ''}"
         parts += [recording.reason] if recording.method == "POST" else []
     else:
         content = CallbackContent(recording.task_id, recording.code, "", (), recording.kind, recording.stage)
-        what = f"{recording.task_id}  {describe_kind(content)}"
+        what = f"{recording.task_id}  {describe_kind(content)}{f', ?{query}' if query else ''}"
         parts.append(f"signature {recording.signature}")
     if recording.answer is not None:
         by = f" by {recording.answer.forward.url}" if recording.answer.forward is not None else ""

@@ -252,7 +252,7 @@ class JobCommandOptions(
         bool, typer.Option("--events", help="Print every event as a JSON line.", rich_help_panel=OUTPUT)
     ] = False
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Only errors on stderr.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--quiet", "-q", help="Only warnings and errors on stderr.", rich_help_panel=OUTPUT)
     ] = False
     verbosity: Annotated[int, verbose_option("Say more: versions, settings, every read and retry.")] = 0
     preview: Annotated[str | None, setting_option("preview", panel=OUTPUT)] = None

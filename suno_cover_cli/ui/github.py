@@ -88,7 +88,7 @@ class GitHubReport:
         state = str(result.state)
         if result.error is not None:
             said = filter(None, [result.error.message.rstrip(". "), result.error.hint])
-            state += f": {'. '.join(said)}"
+            state += self._output.complete(f": {'. '.join(said)}")
         files = [image.path for image in result.images[:_MAX_FILES]]
         files += [f"and {len(result.images) - _MAX_FILES} more"] if len(result.images) > _MAX_FILES else []
         # Before it is escaped: a secret with an escape in it would not be found.

@@ -61,7 +61,7 @@ def run_command(
     Args:
         begin: Does what may block (reads files, standard input, settings) and returns the rest, for the loop.
         is_json: Failures go to stdout as objects, too.
-        is_quiet: Only errors on stderr.
+        is_quiet: Only warnings and errors on stderr.
         on_interrupt: See :func:`run`.
     """
     output = Output(standard_streams(), clock=SystemClock(), is_json=is_json, is_quiet=is_quiet)
