@@ -365,6 +365,27 @@ async def test_two_tabs_show_the_same(browser: Browser, served: Served, tab: Tab
         await other.wait_for(selected(6, 1))
 
 
+async def test_an_answer_that_is_late_undoes_no_later_choice(browser: Browser, served: Served, tab: Tab) -> None:
+    """What another tab picked meanwhile stays, although the answer to an earlier pick here comes after it."""
+    async with opened(browser, served) as other:
+        await other.run(
+            "window.answers = new Promise((resolve) => { window.release = resolve; });"
+            " window.held = window.fetch; window.fetch = async (...words) => {"
+            " const answer = await window.held(...words);"
+            " if (String(words[0]) === 'pick') await window.answers; return answer; };"
+            " const feed = new EventSource('events');"
+            " feed.addEventListener('sync', () => { window.told = 0; });"
+            " feed.addEventListener('picked', ({ data }) => { window.told = JSON.parse(data).picked; }); true"
+        )
+        await other.wait_for("window.told === 0")
+        await other.press("2")
+        await tab.wait_for(selected(6, 2))
+        await tab.press("1")
+        await other.wait_for("window.told === 1")
+        await other.run("window.release(); true")
+        await other.wait_for(selected(6, 1))
+
+
 async def test_all_decided_is_noticed(tab: Tab, served: Served) -> None:
     """Whoever waits for every job to be decided is woken by the last pick, here or elsewhere."""
     waiting = asyncio.ensure_future(served.gallery.wait_decided())

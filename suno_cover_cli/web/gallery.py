@@ -7,7 +7,7 @@ with a file is found out when you look at it, or pick it.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, count
 from typing import Any
 
 import msgspec
@@ -67,6 +67,8 @@ class Gallery:
         self._on_picked = on_picked
         self._feed = Feed()
         self._decided = asyncio.Event()
+        # What is told of choices, in its order: an answer may reach a page after what was told later.
+        self._told = count(1)
         self.page = Page(
             document="gallery.html",
             reads={
@@ -89,7 +91,7 @@ class Gallery:
                     self._on_picked(job.task_id, job.picked)
             if changes.jobs or changes.gone:
                 entries = [_entry_of(job) for job in changes.jobs]
-                self._feed.publish("jobs", {"jobs": entries, "gone": changes.gone})
+                self._feed.publish("jobs", {"jobs": entries, "gone": changes.gone, "n": next(self._told)})
                 self._decided.set()
 
     async def wait_decided(self) -> None:
@@ -163,9 +165,10 @@ class Gallery:
             raise PageError(409, "overtaken", picked=conflict.picked) from None
         if wish.picked != wish.was:
             self._on_picked(job.task_id, wish.picked)
-        self._feed.publish("picked", {"job": job.id, "picked": wish.picked})
+        n = next(self._told)
+        self._feed.publish("picked", {"job": job.id, "picked": wish.picked, "n": n})
         self._decided.set()
-        return {"picked": wish.picked}
+        return {"picked": wish.picked, "n": n}
 
     async def _find(self, query: Mapping[str, str]) -> Job:
         job = await self._source.find(_number_of(query, "job"))

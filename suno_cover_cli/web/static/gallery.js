@@ -285,10 +285,10 @@ follow({
     await jobs.load();
     ready();
   },
-  picked: ({ job, picked }) => jobs.learn(job, picked),
-  jobs: ({ jobs: entries, gone }) => {
+  picked: ({ job, ...said }) => jobs.learn(job, said),
+  jobs: ({ jobs: entries, gone, n }) => {
     jobs.drop(gone);
-    const added = jobs.put(entries);
+    const added = jobs.put(entries, n);
     for (const entry of entries) list.row(entry.id)?.refresh();
     if (added) announce(t("said_new", { n: added }));
   },

@@ -78,18 +78,18 @@ export class Jobs {
     this.#tell("loaded");
   }
 
-  /** Take jobs in that are new or have changed; returns how many are new. */
-  put(entries) {
+  /** Take jobs in that are new or have changed, as told with number `n`; returns how many are new. */
+  put(entries, n = 0) {
     let added = 0;
     for (const entry of entries) {
       const known = this.#jobs.get(entry.id);
       if (known === undefined) {
         entry.text = [entry.title, entry.music, entry.task].filter(Boolean).join("\n").toLowerCase();
-        this.#jobs.set(entry.id, Object.assign(entry, { stored: entry.picked, pending: 0 }));
+        this.#jobs.set(entry.id, Object.assign(entry, { stored: entry.picked, pending: 0, n }));
         added += 1;
       } else {
         const shown = known.pending ? known.picked : entry.picked;
-        Object.assign(known, entry, { stored: entry.picked, picked: shown });
+        Object.assign(known, entry, { stored: entry.picked, picked: shown, n: Math.max(known.n, n) });
         this.#tell("job", known);
       }
     }
@@ -149,8 +149,7 @@ export class Jobs {
     const writing = this.#writing.then(() => postJson("pick", { job: job.id, picked, was: job.stored }));
     this.#writing = writing.catch(() => {});
     try {
-      await writing;
-      job.stored = picked;
+      this.#store(job, await writing);
     } catch (error) {
       const isRefusal = error instanceof Refusal;
       if (isRefusal && error.code === "overtaken") job.stored = error.facts.picked;
@@ -177,12 +176,19 @@ export class Jobs {
     return this.#undo.length > 0;
   }
 
-  /** Take in a choice that is stored, made here or elsewhere. */
-  learn(id, picked) {
+  /** Take in a choice that is stored, made here or elsewhere; `n` grows from one to the next. */
+  learn(id, said) {
     const job = this.#jobs.get(id);
     if (job === undefined) return;
+    this.#store(job, said);
+    if (job.pending === 0) this.#show(job, job.stored);
+  }
+
+  // The answer to a choice may come after what was told of a later one.
+  #store(job, { picked, n }) {
+    if (n < job.n) return;
+    job.n = n;
     job.stored = picked;
-    if (job.pending === 0) this.#show(job, picked);
   }
 
   #show(job, picked) {
