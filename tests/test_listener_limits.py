@@ -185,7 +185,7 @@ async def test_an_endless_head_is_cut(before: int) -> None:
     "head",
     [
         b"POST /%s HTTP/1.1\r\nHost: h\r\n\r\n" % (b"a" * 13_000),
-        b"POST / HTTP/1.1\r\nHost: h\r\nX: %s\r\n\r\n" % (b"a" * 9000),
+        b"POST / HTTP/1.1\r\nHost: h\r\nX: %s\r\n\r\n" % (b"a" * 13_000),
         b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"\x00\x01\x02\x03\r\n\r\n",
