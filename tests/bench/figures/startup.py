@@ -1,12 +1,12 @@
 """What a command costs before it does anything."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tests.bench.baselines.bare_typer import write_bare_app
 from tests.bench.lab import Lab
-from tests.bench.rows import Figure, Rounds, Unit, one_row, ratio_at_most
-from tests.bench.samples import measure_pairs
+from tests.bench.rows import Figure, Rounds, Row, Unit, one_row, ratio_at_most
+from tests.bench.samples import Samples, measure_pairs, settle
 
 # What completions/suno-cover.bash sets, and the words up to the cursor that it passes on.
 _TAB_ENVIRON = {"_SUNO_COVER_COMPLETE": "bash"}
@@ -47,8 +47,33 @@ def measure_help(lab: Lab) -> Rounds:
     )
 
 
+def measure_start(lab: Lab) -> Rounds:
+    """A command that only reads the settings: how much of its time is whose."""
+    python, typer = [sys.executable, "-c", "pass"], [sys.executable, "-c", "import typer"]
+    commands = (python, typer, lab.program("config", "show"))
+    runs: list[list[float]] = []
+    while True:
+        settle()
+        runs.append([lab.run(command) for command in commands])
+        kept = runs[1:] or runs  # the first one reads files that the others find in memory
+        bare, with_typer, whole = zip(*kept, strict=True)
+        yield [
+            _part("`config show`, whole process", whole),
+            _part("\N{HORIZONTAL ELLIPSIS} of which the interpreter (`python -c pass`)", bare),
+            _part("\N{HORIZONTAL ELLIPSIS} of which loading Typer", with_typer, bare),
+            _part("\N{HORIZONTAL ELLIPSIS} of which this program", whole, with_typer),
+        ]
+
+
+def _part(what: str, values: Sequence[float], without: Sequence[float] = ()) -> Row:
+    """Make the row of what a part takes: a whole, less what it takes without the part, run by run."""
+    ours = [value - less for value, less in zip(values, without or [0.0] * len(values), strict=True)]
+    return Row(figure=what, unit=Unit.SECONDS, samples=Samples(ours=tuple(ours)))
+
+
 FIGURES = (
     Figure(name="version", measure=measure_version, rounds=(15, 41)),
     Figure(name="tab", measure=measure_tab, rounds=(15, 41)),
     Figure(name="help", measure=measure_help, rounds=(10, 41)),
+    Figure(name="start", measure=measure_start, rounds=(5, 21)),
 )
