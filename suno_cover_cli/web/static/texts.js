@@ -4,6 +4,7 @@ export const TEXTS = {
   en: {
     gallery_title: "Covers",
     jobs_n: "{n} jobs",
+    jobs_n_one: "1 job",
     jobs_1: "1 job",
     undecided_left: "{n} undecided",
     undecided_none: "all decided",
@@ -47,6 +48,7 @@ export const TEXTS = {
     alike: "{a} and {b} nearly equal",
     scale: "×{factor} to {edge} px",
     days_left: "links: {n} days left",
+    days_left_one: "links: 1 day left",
     day_left: "links: 1 day left",
     hours_left: "links: hours left",
     read_only: "read-only",
@@ -65,7 +67,9 @@ export const TEXTS = {
     said_zoom_off: "Zoom ended.",
     said_flipped: "Variant {a} shows {b}.",
     said_filter: "{n} jobs.",
+    said_filter_one: "1 job.",
     said_new: "{n} new jobs.",
+    said_new_one: "1 new job.",
     failed: "Not stored: {why}.",
     why_unknown_job: "the journal does not know this job any more",
     why_missing: "the file is not there any more",
@@ -98,6 +102,7 @@ export const TEXTS = {
     i_search: "Search requests",
     i_list: "Requests, the newest first",
     i_count: "{n} requests",
+    i_count_one: "1 request",
     i_count_1: "1 request",
     i_back: "Back to the list",
     i_body_as: "Body as",
@@ -291,9 +296,10 @@ export const language =
     .map((name) => name.toLowerCase().split("-")[0])
     .find((name) => name in TEXTS) ?? "en";
 
-/** Return a text in the reader's language, with facts in place of {names}. */
+/** Return a text in the reader's language, with facts in place of {names}; `KEY_one` is for an `n` of 1. */
 export function t(key, facts = {}) {
-  const text = TEXTS[language][key] ?? TEXTS.en[key] ?? key;
+  const texts = TEXTS[language];
+  const text = (String(facts.n) === "1" ? texts[`${key}_one`] : undefined) ?? texts[key] ?? TEXTS.en[key] ?? key;
   return text.replace(/\{(\w+)\}/g, (_, name) => String(facts[name] ?? ""));
 }
 
