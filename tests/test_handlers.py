@@ -265,6 +265,7 @@ async def test_an_answer_of_two_gibibytes_costs_little(tmp_path: Path) -> None:
             b"HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n",
             "answered with the status 099, which HTTP does not have",
         ),
+        (b"HTTP/1.1 099 Odd\r\nContent-Length: 9\r\n\r\nhalf", "answered 99, but its answer broke off"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "a header that is not HTTP"),
         (b"HTTP/1.1 2x0 OK\r\n\r\n", "answered with something that is not HTTP; is this the right port?"),
         (b"HTTP/1.1 200 OK\r\nstatus line\r\n\r\n", "answered with a header that is not HTTP"),

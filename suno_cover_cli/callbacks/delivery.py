@@ -165,7 +165,7 @@ class CallbackSender:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             received = len(attempt.body)
             fault = describe_fault(error, status=attempt.status, received_bytes=received, proxy=self.proxy)
-            outcome, attempt.is_cut = Outcome.UNREACHABLE, attempt.status is not None
+            outcome, attempt.is_cut = Outcome.UNREACHABLE, (attempt.status or 0) >= _LEAST_STATUS
         except BaseException:
             attempt.close()
             raise
@@ -174,13 +174,15 @@ class CallbackSender:
             outcome, fault = Outcome.UNREACHABLE, _no_answer(attempt.status)
         if fault is not None or attempt.is_whole:
             attempt.close()
-        delivery = attempt.delivery(self.target.url, latency_ms)
         if fault is None:
+            delivery = attempt.delivery(self.target.url, latency_ms)
             return delivery, attempt.answer(delivery, method)
         failed = Delivery(
             url=self.target.url, outcome=outcome, latency_ms=latency_ms, error=fault.error, advice=fault.advice
         )
-        return failed, attempt.answer(delivery, method) if attempt.is_cut else None
+        if not attempt.is_cut:
+            return failed, None
+        return failed, attempt.answer(attempt.delivery(self.target.url, latency_ms), method)
 
     async def _send(self, attempt: "_Attempt", url: str, body: bytes, headers: Headers, method: str) -> None:
         data = io.BytesIO(body) if len(body) > KEPT_BYTES else body

@@ -177,7 +177,7 @@ def make_request(
 ) -> web.BaseRequest:
     """Make the request of a head that is complete; aiohttp calls this."""
     if message.method != _UNREAD:
-        protocol.begin_request()  # type: ignore[attr-defined]
+        cast("Connection", protocol).begin_request()
     loop = asyncio.get_running_loop()
     if not message.path:
         # The parser also lets a CONNECT without a target through, with None for its path and sometimes its URL.

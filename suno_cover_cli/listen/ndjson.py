@@ -187,41 +187,24 @@ def _line(
     duplicate_of: int | None = None,
 ) -> EventLine | RequestLine:
     path, _, query = request.path.partition("?")
-    ts, headers = round(request.ts, 3), joined_headers(request.headers)
-    body_b64 = binascii.b2a_base64(request.body, newline=False).decode("ascii")
-    answered, latency_ms, forward = (
-        (None, None, None) if answer is None else (answer.status, answer.latency_ms, answer.forward)
-    )
+    shared: dict[str, Any] = {
+        "n": n,
+        "id": request.id,
+        "ts": round(request.ts, 3),
+        "method": request.method,
+        "path": path,
+        "query": query,
+        "remote": request.remote,
+        "headers": joined_headers(request.headers),
+        "body_b64": binascii.b2a_base64(request.body, newline=False).decode("ascii"),
+        "answered": None if answer is None else answer.status,
+        "latency_ms": None if answer is None else answer.latency_ms,
+        "forward": None if answer is None else answer.forward,
+    }
     if content is None:
-        return RequestLine(
-            n=n,
-            id=request.id,
-            ts=ts,
-            method=request.method,
-            path=path,
-            query=query,
-            remote=request.remote,
-            headers=headers,
-            body_b64=body_b64,
-            answered=answered,
-            latency_ms=latency_ms,
-            forward=forward,
-            reason=request.reason,
-        )
-    # The same names again: a dictionary of what both have would be made and merged for every line.
+        return RequestLine(**shared, reason=request.reason)
     return EventLine(
-        n=n,
-        id=request.id,
-        ts=ts,
-        method=request.method,
-        path=path,
-        query=query,
-        remote=request.remote,
-        headers=headers,
-        body_b64=body_b64,
-        answered=answered,
-        latency_ms=latency_ms,
-        forward=forward,
+        **shared,
         body=_parsed(request.body, request.headers, content.packing),
         kind=content.kind,
         stage=content.stage,
