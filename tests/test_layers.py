@@ -119,12 +119,12 @@ OWNERS = {
     ),
     "mutagen": ("release.tags",),
     "tenacity": ("images.downloader",),
-    "multidict": ("callbacks.delivery",),
+    "multidict": ("callbacks.delivery", "callbacks.wire"),
     "aiohttp": (
         *("service.api", "images.*", "tunnels.probe", "doctor.service", "sandbox.*"),
-        *("callbacks.delivery", "callbacks.faults", "callbacks.listener*", "web.server"),
+        *("callbacks.delivery", "callbacks.faults", "callbacks.replies", "callbacks.wire", "web.server"),
     ),
-    "aiohttp.web": ("callbacks.listener*", "sandbox.*", "web.server"),
+    "aiohttp.web": ("sandbox.*", "web.server"),
 }
 
 

@@ -84,6 +84,46 @@ async def test_a_body_in_pieces_is_put_together(framing: str) -> None:
         assert (await inbox.receive()).body == body
 
 
+async def test_a_thousand_small_chunks_are_one_body() -> None:
+    """However many chunks come at once, a body is read to its end, and so is the next one."""
+    body = callback_body(padding="x" * 3000)
+    chunks = b"".join(b"1\r\n%c\r\n" % letter for letter in body)
+    async with new_listener() as listener, connect(listener) as wire:
+        inbox = listener.open_inbox()
+        head = f"POST {inbox.path} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        await wire.send((head + chunks + b"0\r\nTrailer: 1\r\n\r\n") * 2)
+        assert [(await wire.read_answer()).status for _ in range(2)] == [200, 200]
+        assert (await inbox.receive()).body == body
+
+
+@pytest.mark.parametrize("broken", [b"5\r\n{}", b"zz\r\n", b"1\r\n{}}}\r\n", b"-1\r\n"])
+async def test_a_body_in_broken_chunks_is_refused_at_once(broken: bytes) -> None:
+    """Chunks that do not add up end the body where that is seen; a body that stops is one that broke off."""
+    async with new_listener(clock=ManualClock()) as listener, connect(listener) as wire:
+        path = listener.open_inbox(is_read=False).path
+        head = f"POST {path} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        if broken.startswith(b"5"):
+            await wire.send(head + broken + b"and more\r\n")
+        else:
+            await wire.send(head + b"2\r\n{}\r\n")
+            await wire.send(broken)
+        answer = await wire.read_answer()
+        assert (answer.status, b"the body broke off" in answer.body) == (400, True)
+        assert answer.headers["connection"] == "close"
+
+
+async def test_another_protocol_is_not_agreed_to() -> None:
+    """A client that asks for a WebSocket or HTTP/2 gets a plain answer, and may send its next request."""
+    upgrades = [("Connection: Upgrade", f"Upgrade: {name}") for name in ("websocket", "h2c", "chat")]
+    async with new_listener() as listener, connect(listener) as wire:
+        inbox = listener.open_inbox()
+        for headers in upgrades:
+            await wire.send(request_bytes(inbox.path, callback_body(), headers=headers))
+            assert (await wire.read_answer()).status == 200
+        await wire.send(b"".join(request_bytes(inbox.path, method="GET", headers=one) for one in upgrades))
+        assert [(await wire.read_answer()).status for _ in upgrades] == [200, 200, 200]
+
+
 async def test_a_sender_that_asks_first_is_told_to_go_on() -> None:
     """Expect: 100-continue is answered before the body, so that no sender waits in vain."""
     body = callback_body()

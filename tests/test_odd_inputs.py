@@ -27,7 +27,8 @@ UNICODE = ("utf-8-sig", "utf-16", "utf-16-le", "utf-32")
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 ODD: list[tuple[str, str, bytes, dict[str, str]]] = [
     *[(method, "songId=5&x=%20", b"", {}) for method in ("GET", "HEAD", "OPTIONS", "DELETE")],
-    *[(method, "uid=1&sig=a_b", RAW, {}) for method in ("PUT", "PATCH")],
+    *[(method, "uid=1&sig=a_b", RAW, {}) for method in ("PUT", "PATCH", "QUERY", "FOO", "X-RETRY.1")],
+    ("FOO", "", b"", {}),
     *[("POST", f"case={name}", json.dumps(case[0]).encode(), {}) for name, case in CASES.items()],
     *[("POST", "", pack(RAW), {"Content-Encoding": coding}) for coding, pack in PACKERS.values()],
     *[("POST", "", body, {}) for body in NOT_READ],
@@ -68,7 +69,7 @@ async def test_nothing_that_arrives_is_invisible(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "a method of nobody's": (b"FOO @?x=1 HTTP/1.1\r\nHost: h\r\n\r\n", "FOO", "x=1", b"", "its method"),
+    "a method that is no word": (b"F(O @?x=1 HTTP/1.1\r\nHost: h\r\n\r\n", "F(O", "x=1", b"", "its method"),
     "its length twice": (
         b"POST @?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
         *("POST", "x=1", b"{}", "header"),
@@ -98,7 +99,12 @@ async def test_what_cannot_be_read_as_http_is_shown_all_the_same(tmp_path: Path,
 
 
 GOOD = b"POST @ HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%b" % (len(RAW), RAW)
+CHUNKED = b"POST @ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
+    b"%x;note=1\r\n%b\r\n" % (len(part), part) for part in (RAW[:20], RAW[20:], b"")
+)
 PIPELINED = {
+    "behind a chunked one": lambda bad: [CHUNKED + bad],
+    "behind one cut in the line of a chunk": lambda bad: [CHUNKED[:-9], CHUNKED[-9:] + bad],
     "in one piece": lambda bad: [GOOD + bad],
     "the second later": lambda bad: [GOOD, bad],
     "cut in the first body": lambda bad: [GOOD[:-9], GOOD[-9:] + bad],

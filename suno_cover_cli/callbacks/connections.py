@@ -1,6 +1,6 @@
 """Which connections keep a server waiting, and which of them goes first when room runs out.
 
-A connection is either *waiting* for its client (to send a request, to finish one, to read an answer) or
+A connection is either *waiting* for its client (to send a request, to finish one, to read an answer, to stop) or
 *answering* (a whole request is here and an answer is owed). Only waiting ones are ever dropped: the one
 waited for longest first, so a real callback, which comes within milliseconds of connecting, always gets in.
 """
@@ -30,6 +30,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
         request_s: Seconds from the start of waiting to a complete request.
         idle_s: The same on a connection that brought a callback before. Longer than proxies keep theirs,
             so that none sends the next callback into a closing connection.
+        lingering_s: Seconds a refused sender may go on sending, so that it reads the refusal instead of a reset.
         closing_s: Seconds that answers still owed have at the end.
     """
 
@@ -37,6 +38,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_held_bytes: int = 16 * 1024 * 1024
     request_s: float = 10.0
     idle_s: float = 120.0
+    lingering_s: float = 2.0
     closing_s: float = 2.0
 
 
@@ -60,12 +62,14 @@ class ConnectionRegistry:
         # Connection -> when the waiting began. Appended to with the current time only, hence always in order.
         self._unknown: dict[Connection, float] = {}
         self._known: dict[Connection, float] = {}
+        self._lingering: dict[Connection, float] = {}
+        self._waiting = (self._unknown, self._known, self._lingering)
         self._answering: set[Connection] = set()
         self._held_bytes = 0
         self._settled = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._unknown) + len(self._known) + len(self._answering)
+        return len(self._answering) + sum(map(len, self._waiting))
 
     def opened(self, connection: Connection) -> None:
         """Note a new connection, and make room for it. It goes itself when all others are owed answers."""
@@ -77,6 +81,11 @@ class ConnectionRegistry:
         """Note that its client is to act next; ``is_known`` when it has just brought a callback."""
         if self._forget(connection):
             (self._known if is_known else self._unknown)[connection] = self._clock.monotonic()
+
+    def lingers(self, connection: Connection) -> None:
+        """Note that it was refused and its client has yet to stop."""
+        if self._forget(connection):
+            self._lingering[connection] = self._clock.monotonic()
 
     def answers(self, connection: Connection) -> None:
         """Note that a whole request is here and an answer is owed."""
@@ -105,14 +114,22 @@ class ConnectionRegistry:
 
     def drop_overdue(self) -> None:
         """Drop connections that took too long."""
-        now_s = self._clock.monotonic()
-        for waiting, limit_s in ((self._unknown, self._limits.request_s), (self._known, self._limits.idle_s)):
+        now_s, limits = self._clock.monotonic(), self._limits
+        for waiting, limit_s in zip(
+            self._waiting, (limits.request_s, limits.idle_s, limits.lingering_s), strict=True
+        ):
             for connection in [one for one, since_s in waiting.items() if now_s - since_s > limit_s]:
                 self._drop(connection)
 
     def drop_waiting(self) -> None:
         """Drop connections that wait for no answer."""
-        for connection in [*self._unknown, *self._known]:
+        for connection in [one for waiting in self._waiting for one in waiting]:
+            self._drop(connection)
+
+    def drop_all(self) -> None:
+        """Drop every connection, whatever is owed."""
+        self.drop_waiting()
+        for connection in list(self._answering):
             self._drop(connection)
 
     async def wait_settled(self) -> None:
@@ -127,15 +144,19 @@ class ConnectionRegistry:
             if not self._answering:
                 self._settled.set()
             return True
-        return self._unknown.pop(connection, None) is not None or self._known.pop(connection, None) is not None
+        return (
+            self._known.pop(connection, None) is not None
+            or self._unknown.pop(connection, None) is not None
+            or self._lingering.pop(connection, None) is not None
+        )
 
     def _drop(self, connection: Connection) -> None:
         self.closed(connection)
         connection.drop()
 
     def _longest_waiting(self) -> Iterator[Connection]:
-        both = heapq.merge(self._unknown.items(), self._known.items(), key=itemgetter(1))
-        return (connection for connection, _ in both)
+        merged = heapq.merge(*(waiting.items() for waiting in self._waiting), key=itemgetter(1))
+        return (connection for connection, _ in merged)
 
 
 def descriptor_room(wanted: int) -> int:

@@ -109,6 +109,11 @@ class ReceivedRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return "" if self.content is None else self.content.task_id
 
     @property
+    def why_refused(self) -> str:
+        """Why it does not count as a callback; empty for one that does."""
+        return self.reason or self.signature_reason
+
+    @property
     def is_refused(self) -> bool:
         """Whether it is a callback whose signature is not acceptable."""
         return not self.signature.is_acceptable

@@ -6,10 +6,10 @@ The requests of one path wait in its inbox for their reader, in bounded room.
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from enum import StrEnum
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import msgspec
 
@@ -106,8 +106,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 RECEIVED = Answer()
 
-Responder = Callable[[ReceivedRequest, Answer], Awaitable[Answer]]
-"""Decides the answer to a request on an open path; may take its time.
+Responder = Callable[[ReceivedRequest, Answer], Answer | Coroutine[Any, Any, Answer]]
+"""Decides the answer to a request on an open path, at once or in its time.
 
 Takes the request and what it would be answered otherwise.
 """

@@ -6,54 +6,71 @@ would go unanswered because of what follows it. Nor does it say what it refused,
 
 import math
 import re
-from collections import deque
 
 _END_OF_HEAD = b"\r\n\r\n"
 _BLANK = re.compile(rb"[\r\n]*")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*([0-9]{1,19})[ \t]*\r\n")
 _CODING = re.compile(rb"\ntransfer-encoding[ \t]*:")
+_CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")
+# Of the line before a chunk; its size is in the first few.
+_MAX_LINE_BYTES = 16 * 1024
 
 
 class Framing:
     """Follows one connection.
 
     Args:
-        kept_bytes: Of a request that was not begun yet, how many bytes are kept.
+        kept_bytes: Of a request whose head the parser has not taken yet, how many bytes are kept.
     """
 
     def __init__(self, kept_bytes: int) -> None:
         self._kept_bytes = kept_bytes
-        # Requests that the parser has seen and the server has not begun, the oldest first.
-        self._waiting: deque[bytes] = deque()
         self._head = b""
         self._body_left = 0.0
+        self._chunks: _Chunks | None = None
+        # Of the request that comes in; None once the parser has taken its head.
+        self._kept: bytes | None = b""
 
-    def split(self, data: bytes) -> list[bytes]:
-        """Return what was received in pieces, cut where requests begin; behind a chunked one none is known."""
-        pieces, start = [], 0
-        while start < len(data):
-            end = self._end_of_request(data, start)
-            pieces.append(data[start:end])
-            start = end
-        return pieces
+    @property
+    def head_bytes(self) -> int:
+        """How much there is of a head that is not whole."""
+        return len(self._head)
 
-    def _end_of_request(self, data: bytes, start: int) -> int:
-        """Take in the part of ``data`` from ``start`` on that belongs to one request, and return its end."""
-        end = start
-        if not self._body_left:
-            if not self._head:
-                self._waiting.append(b"")
-            end = self._end_of_head(data, start)
-            if end < 0:
-                self._head += data[start:]
-                self._keep(data, start, len(data))
-                return len(data)
-            self._body_left = _body_bytes(self._head + data[start:end])
-            self._head = b""
+    def accept(self) -> None:
+        """The parser has taken the head: nothing of the request is kept any more."""
+        self._kept = None
+
+    def refused(self) -> bytes:
+        """Return what is kept of the request that the parser has refused."""
+        return (self._kept or b"").lstrip(b"\r\n")
+
+    def end_of_part(self, data: bytes, start: int) -> int:
+        """Take in the part of ``data`` from ``start`` on that belongs to one request, and return its end.
+
+        The head of a chunked request is a part of its own: a fault in its chunks would take the head with it.
+        """
+        if self._chunks is not None:
+            end, is_over = self._chunks.advance(data, start)
+            self._chunks = None if is_over else self._chunks
+            return end
+        end = start if self._body_left else self._take_head(data, start)
         body_bytes = int(min(self._body_left, len(data) - end))
         self._body_left -= body_bytes
-        self._keep(data, start, end + body_bytes)
-        return end + body_bytes
+        end += body_bytes
+        if self._kept is not None and (room := self._kept_bytes - len(self._kept)) > 0:
+            self._kept += data[start : min(end, start + room)]
+        return end
+
+    def _take_head(self, data: bytes, start: int) -> int:
+        if not self._head:
+            self._kept = b""
+        end = self._end_of_head(data, start)
+        if end < 0:
+            self._head += data[start:]
+            return len(data)
+        self._begin_body(self._head + data[start:end])
+        self._head = b""
+        return end
 
     def _end_of_head(self, data: bytes, start: int) -> int:
         """Return where the head that goes on at ``start`` ends, or -1; blank lines before it are not its end."""
@@ -69,28 +86,47 @@ class Framing:
             found = data.find(_END_OF_HEAD, start)
         return found if found < 0 else found + len(_END_OF_HEAD)
 
-    def _keep(self, data: bytes, start: int, end: int) -> None:
-        # Without one that waits, these are bytes of a body that is being read.
-        if self._waiting and (room := self._kept_bytes - len(self._waiting[-1])) > 0:
-            self._waiting[-1] += data[start : min(end, start + room)]
-
-    def begin(self) -> None:
-        """The server has begun the oldest request that waits: nothing of it is kept any more."""
-        if self._waiting:
-            self._waiting.popleft()
-
-    def take_refused(self) -> bytes:
-        """Return what came since the last request that was begun: the parser refused it."""
-        refused = b"".join(self._waiting).lstrip(b"\r\n")
-        self._waiting.clear()
-        return refused
+    def _begin_body(self, head: bytes) -> None:
+        # Lower case first: a pattern that begins with letters as they are is found many times quicker.
+        head = head.lower()
+        if _CODING.search(head) is not None:
+            self._chunks = _Chunks()
+        elif (length := _LENGTH.search(head)) is not None:
+            self._body_left = float(length[1])
 
 
-def _body_bytes(head: bytes) -> float:
-    """Return the size of the body that follows a head; infinite where only its end shows it."""
-    # Lower case first: a pattern that begins with letters as they are is found many times quicker.
-    head = head.lower()
-    if _CODING.search(head) is not None:
-        return math.inf
-    length = _LENGTH.search(head)
-    return 0.0 if length is None else float(length[1])
+class _Chunks:
+    """Finds the end of a chunked body (RFC 9112, 7.1)."""
+
+    def __init__(self) -> None:
+        self._line = b""
+        self._chunk_left = 0.0
+        self._is_in_trailer = False
+
+    def advance(self, data: bytes, start: int) -> tuple[int, bool]:
+        """Take in ``data`` from ``start`` on; return how far the body reaches in it, and whether it ends there."""
+        while start < len(data):
+            if self._chunk_left:
+                step = int(min(self._chunk_left, len(data) - start))
+                self._chunk_left -= step
+                start += step
+                continue
+            newline = data.find(b"\n", start)
+            self._line += data[start : newline if newline >= 0 else len(data)]
+            if newline < 0:
+                if len(self._line) > _MAX_LINE_BYTES:
+                    self._chunk_left = math.inf
+                break
+            start = newline + 1
+            line, self._line = self._line.rstrip(b"\r"), b""
+            if self._is_in_trailer:
+                if not line:
+                    return start, True
+            elif (size := _CHUNK_SIZE.match(line)) is None:
+                # The parser refuses it, and the connection with it.
+                self._chunk_left = math.inf
+            elif int(size[0], 16):
+                self._chunk_left = float(int(size[0], 16) + len(b"\r\n"))
+            else:
+                self._is_in_trailer = True
+        return len(data), False

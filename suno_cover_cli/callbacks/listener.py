@@ -9,48 +9,38 @@ nothing on the terminal.
 
 import asyncio
 import hashlib
-import logging
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from ipaddress import ip_address
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self
 
 import msgspec
-from aiohttp import web
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.errors import UsageError, explain_bind_error
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.callbacks.bodies import MAX_BODY_BYTES
 from suno_cover_cli.callbacks.connections import ConnectionLimits, ConnectionRegistry, descriptor_room
-from suno_cover_cli.callbacks.content import ReceivedRequest, quoted
-from suno_cover_cli.callbacks.exchanges import (
-    RECEIVED,
-    Answer,
-    CallbackInbox,
-    Exchange,
-    Responder,
-)
-from suno_cover_cli.callbacks.listener_http import (
-    Connection,
-    UnreadRequest,
-    WireAnswer,
-    make_request,
+from suno_cover_cli.callbacks.content import ReceivedRequest
+from suno_cover_cli.callbacks.exchanges import Answer, CallbackInbox, Exchange, Responder
+from suno_cover_cli.callbacks.intake import Intake, Taken
+from suno_cover_cli.callbacks.replies import (
+    bounded,
     plain_headers,
     plain_path,
     read_body,
-    send,
+    write_answer,
+    write_long_answer,
+    write_refusal,
 )
 from suno_cover_cli.callbacks.signature import MAX_AGE_S
-from suno_cover_cli.callbacks.verdict import judge, refusal
+from suno_cover_cli.callbacks.verdict import BodyFault, refusal
+from suno_cover_cli.callbacks.wire import Connection, Later, Refusal, Request
 
 _SWEEP_S = 1.0
-# The part of the closing time that cutting the last connections may take, at most twice over.
-_CUTTING_S = 0.1
 # Turns of the event loop from bytes that lie in the kernel to a request that is owed an answer.
 _TURNS_TO_ANSWER = 4
 # A connection is read some three turns of the loop after its acceptance. Were all places given away within
@@ -59,8 +49,16 @@ _TURNS_TO_FILL = 8
 # The crowd waits in the kernel instead, as long a queue as the system allows; asking again takes a client 1 s.
 _QUEUE = 4096
 _PLAIN_TEXT = ((b"Content-Type", b"text/plain"),)
-_FORWARDED_FOR = "X-Forwarded-For"
+_UNKNOWN_PATH = "unknown path"
 _PLAIN_PATH = re.compile(r"/[!-\"$->@-~]{0,1000}", re.ASCII)
+
+
+class Arrival(NamedTuple):
+    """A request, and when its head was here: on the clock that only goes on, and on the wall's."""
+
+    request: Request
+    began_s: float
+    ts: float
 
 
 class CallbackListener:
@@ -112,15 +110,17 @@ class CallbackListener:
         self._clock = clock
         self._host = host
         self._port = port
-        self._webhook_key = webhook_key
-        self._signature_age_s = signature_age_s
+        self._intake = Intake(
+            webhook_key=webhook_key,
+            signature_age_s=signature_age_s,
+            trusts_forwarded_for=trusts_forwarded_for,
+        )
         self._max_body_bytes = max_body_bytes
-        self._trusts_forwarded_for = trusts_forwarded_for
         self._responder = responder
         self._on_exchange = on_exchange
         self._limits = limits or ConnectionLimits()
         self._inboxes: dict[bytes, CallbackInbox] = {}
-        self._unread: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._route_key = secrets.token_bytes(32)
 
     async def __aenter__(self) -> Self:
@@ -128,12 +128,7 @@ class CallbackListener:
         room = descriptor_room(2 * self._limits.max_connections) // 2
         limits = msgspec.structs.replace(self._limits, max_connections=min(self._limits.max_connections, room))
         self._connections = ConnectionRegistry(limits, self._clock)
-        self._web = web.Server(self._serve, request_factory=make_request)
-        # What clients do wrong is counted, not logged: the terminal belongs to the user.
-        silent = logging.Logger("callbacks", logging.CRITICAL + 1)  # noqa: LOG001 -- ours alone, no parent
-        connect = partial(
-            Connection, self._web, registry=self._connections, on_garbage=self._note_garbage, log=silent
-        )
+        connect = partial(Connection, registry=self._connections, serve=self._serve, start=self._start)
         loop = asyncio.get_running_loop()
         try:
             # asyncio accepts "backlog" connections a turn, and asks the kernel for a queue of that length.
@@ -156,17 +151,18 @@ class CallbackListener:
             for _ in range(_TURNS_TO_ANSWER):
                 await asyncio.sleep(0)
             with suppress(TimeoutError):  # what is still owed then is cut with the rest
-                async with asyncio.timeout(max(self._limits.closing_s - 2 * _CUTTING_S, 0)):
+                async with asyncio.timeout(self._limits.closing_s):
                     await self._connections.wait_settled()
-            self._connections.drop_waiting()
-            await self._web.shutdown(_CUTTING_S)
         finally:
+            self._connections.drop_all()
             for inbox in list(self._inboxes.values()):
                 inbox.close()
+            # One that has not begun would complain that what it was to wait for never ran.
+            await asyncio.sleep(0)
             self._sweeper.cancel()
-            for task in self._unread:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.wait([self._sweeper, *self._unread])
+            await asyncio.wait([self._sweeper, *self._tasks])
 
     def open_inbox(self, path: str | None = None, *, is_read: bool = True) -> CallbackInbox:
         """Open a path for callbacks, from this moment on.
@@ -204,154 +200,153 @@ class CallbackListener:
         # Some senders put a slash behind the address they were given.
         return self._inboxes.get(self._route(path)) or self._inboxes.get(self._route(path.rstrip("/")))
 
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; aiohttp calls this once its head is complete."""
-        connection = cast("Connection", request.protocol)
-        began_s, ts = self._clock.monotonic(), self._clock.time()
-        target, payload = request.raw_path, request.content
-        path = plain_path(target)
-        if path == self.probe_path and request.method in {"GET", "HEAD"}:
-            self._connections.waits(connection, is_known=True)
-            connection.end_request()
-            return WireAnswer(Answer(body=self.probe_answer.encode(), headers=_PLAIN_TEXT))
-        inbox = self._find_inbox(path)
-        received, reason = None, "unknown path"
-        if inbox is None:
-            answer = refusal(404, reason)
+    def _start(self, later: Later) -> "asyncio.Task[None]":
+        task = asyncio.create_task(later)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _serve(self, arrival: Request | Refusal) -> Later | None:
+        """Answer what came, now or in the coroutine that is returned."""
+        try:
+            later = self._note_refusal(arrival) if isinstance(arrival, Refusal) else self._answer(arrival)
+        except Exception as error:  # noqa: BLE001 -- reported, and the sender hears of it
+            self._fail(arrival, error)
+            return None
+        return None if later is None else self._serve_later(arrival, later)
+
+    async def _serve_later(self, arrival: Request | Refusal, later: Later) -> None:
+        try:
+            await later
+        except Exception as error:  # noqa: BLE001 -- as above
+            self._fail(arrival, error)
+
+    def _fail(self, arrival: Request | Refusal, error: Exception) -> None:
+        """Report a fault of our own. The sender gets 500, and tries again."""
+        context = {"message": "A callback could not be answered", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
+        if isinstance(arrival, Request) and not arrival.is_answered:
+            arrival.stays_open = False
+            write_answer(arrival, refusal(500, "internal error"))
+            arrival.finish()
         else:
-            received, answer = await self._receive(inbox, request, ts)
-            reason = received.reason or received.signature_reason
-        # A body that is not read leaves no place to find the next request at.
-        is_read = payload.is_eof()
-        # From here on the client is waited for: an answer that is not read does not keep a connection alive.
-        self._connections.waits(connection)
-        response, is_lost = await send(
-            request, answer, must_close=not is_read, on_progress=partial(self._connections.waits, connection)
-        )
-        if not reason:
-            self._connections.waits(connection, is_known=True)
-        if is_read or payload.is_eof():
-            connection.end_request()
-        if self._on_exchange is not None:
-            self._on_exchange(
-                Exchange(
-                    method=request.method,
-                    path=target,
-                    headers=received.headers if received else plain_headers(request),
-                    remote=received.remote if received else self._remote_of(request),
-                    ts=ts,
-                    status=answer.status,
-                    reason=reason,
-                    latency_ms=(self._clock.monotonic() - began_s) * 1000,
-                    request=received,
-                    is_answer_lost=is_lost,
-                )
+            arrival.connection.drop()
+
+    def _answer(self, request: Request) -> Later | None:
+        arrival = Arrival(request, self._clock.monotonic(), self._clock.time())
+        path = plain_path(request.target)
+        if path == self.probe_path and request.method in {"GET", "HEAD"}:
+            self._connections.waits(request.connection, is_known=True)
+            write_answer(request, Answer(body=self.probe_answer.encode(), headers=_PLAIN_TEXT))
+            request.finish()
+            return None
+        inbox = self._find_inbox(path)
+        if inbox is None:
+            return self._finish(arrival, None, refusal(404, _UNKNOWN_PATH))
+        if not request.payload.is_eof():
+            return self._read_and_take(arrival, inbox)
+        # The usual case: the body came in one piece with its head.
+        body, fault = bounded(request.payload.read_nowait(), self._max_body_bytes)
+        return self._take(arrival, inbox, body, fault)
+
+    async def _read_and_take(self, arrival: Arrival, inbox: CallbackInbox) -> None:
+        body, fault = await read_body(arrival.request, self._connections, max_bytes=self._max_body_bytes)
+        later = self._take(arrival, inbox, body, fault)
+        if later is not None:
+            await later
+
+    def _take(self, arrival: Arrival, inbox: CallbackInbox, body: bytes, fault: BodyFault | None) -> Later | None:
+        """Take in a request on an open path, hand it on, and answer it."""
+        taken = self._intake.take(inbox, arrival.request, body, fault, arrival.ts)
+        answer = taken.answer if self._responder is None else self._responder(taken.received, taken.answer)
+        if not isinstance(answer, Answer):
+            return self._answer_later(arrival, inbox, taken, answer)
+        taken.hand_on(inbox)
+        return self._finish(arrival, taken.received, answer)
+
+    async def _answer_later(
+        self, arrival: Arrival, inbox: CallbackInbox, taken: Taken, answering: Awaitable[Answer]
+    ) -> None:
+        if taken.received.is_whole:
+            self._connections.answers(arrival.request.connection)
+        answer = await answering
+        taken.hand_on(inbox)
+        later = self._finish(arrival, taken.received, answer)
+        if later is not None:
+            await later
+
+    def _finish(self, arrival: Arrival, received: ReceivedRequest | None, answer: Answer) -> Later | None:
+        """Write an answer and report it."""
+        connection = arrival.request.connection
+        if answer.rest is not None:
+            on_progress = partial(self._connections.waits, connection)
+            on_progress()
+            writing = write_long_answer(arrival.request, answer, answer.rest, on_progress=on_progress)
+            return self._finish_later(arrival, received, answer, writing)
+        is_lost = write_answer(arrival.request, answer)
+        if connection.writing_paused:
+            return self._finish_later(arrival, received, answer, connection.wait_sent())
+        self._report(arrival, received, answer, is_lost=is_lost)
+        return None
+
+    async def _finish_later(
+        self, arrival: Arrival, received: ReceivedRequest | None, answer: Answer, sending: Awaitable[bool]
+    ) -> None:
+        self._report(arrival, received, answer, is_lost=await sending)
+
+    def _report(
+        self, arrival: Arrival, received: ReceivedRequest | None, answer: Answer, *, is_lost: bool
+    ) -> None:
+        request = arrival.request
+        self._connections.waits(request.connection, is_known=received is not None and not received.why_refused)
+        request.finish()
+        if self._on_exchange is None:
+            return
+        self._on_exchange(
+            Exchange(
+                method=request.method,
+                path=request.target,
+                headers=received.headers if received else plain_headers(request),
+                remote=received.remote if received else self._intake.remote_of(request),
+                ts=arrival.ts,
+                status=answer.status,
+                reason=received.why_refused if received else _UNKNOWN_PATH,
+                latency_ms=(self._clock.monotonic() - arrival.began_s) * 1000,
+                request=received,
+                is_answer_lost=is_lost,
             )
-        return response
-
-    async def _receive(
-        self, inbox: CallbackInbox, request: web.BaseRequest, ts: float
-    ) -> tuple[ReceivedRequest, Answer]:
-        """Read a request on an open path, hand it on, and return it with its answer."""
-        body, fault = await read_body(request, self._connections, max_bytes=self._max_body_bytes)
-        headers, method = plain_headers(request), request.method
-        verdict = judge(
-            method,
-            headers,
-            body,
-            fault=fault,
-            key=self._webhook_key,
-            now_s=ts,
-            max_age_s=self._signature_age_s,
         )
-        wakes, answer = verdict.is_accepted, verdict.answer
-        n, name, duplicate_of = inbox.number(verdict.content, body, is_accepted=wakes)
-        received = ReceivedRequest(
-            n=n,
-            id=name,
-            ts=ts,
-            method=method,
-            path=quoted(request.raw_path),
-            headers=headers,
-            body=body,
-            remote=self._remote_of(request),
-            content=verdict.content,
-            reason=verdict.reason,
-            signature=verdict.signature.state,
-            signature_reason=verdict.signature.reason,
-            duplicate_of=duplicate_of,
-            is_whole=fault is None,
-        )
-        if inbox.is_read and method == "POST" and verdict.content is None and self._webhook_key is None:
-            # Whatever it says, it was sent to a secret path: the job is read. That it cannot be read itself is no
-            # reason to have it sent again.
-            wakes, answer = True, RECEIVED if fault is None else answer
-        if self._responder is not None:
-            answer = await self._responder(received, answer)
-        if wakes:
-            inbox.deliver(received)
-        elif received.is_refused:
-            inbox.on_refused(received)
-        return received, answer
 
-    def _remote_of(self, request: web.BaseRequest) -> str:
-        """Return the sender's address: what the agent says where the agent connects, else the peer's."""
-        peer = cast("Connection", request.protocol).peer
-        if not self._trusts_forwarded_for:
-            return peer
-        return self._remote_behind(peer, request.headers.getall(_FORWARDED_FOR, ()))
-
-    def _remote_behind(self, peer: str, given: Sequence[str]) -> str:
-        if given and self._trusts_forwarded_for and _is_loopback(peer):
-            # What the sender wrote there itself stands before what the agent has added.
-            last = given[-1].rpartition(",")[2].strip()
-            if _is_address(last):
-                return last
-        return peer
-
-    def _note_garbage(self, status: int, reason: str, unread: UnreadRequest | None) -> None:
+    def _note_refusal(self, refused: Refusal) -> Later | None:
+        answer, unread, ts = refusal(refused.status, refused.reason), refused.unread, self._clock.time()
+        if refused.status:
+            write_refusal(refused.connection, answer)
         inbox = None if unread is None else self._find_inbox(plain_path(unread.target))
         if unread is not None and inbox is not None:
-            task = asyncio.create_task(self._receive_unread(inbox, unread, reason))
-            self._unread.add(task)
-            task.add_done_callback(self._unread.discard)
-        elif self._on_exchange is not None:
-            self._on_exchange(Exchange(ts=self._clock.time(), status=status, reason=reason))
+            peer, reason = refused.connection.peer, refused.reason
+            taken = self._intake.take_unread(inbox, unread, peer=peer, reason=reason, answer=answer, ts=ts)
+            return self._hand_on_unread(inbox, taken)
+        if self._on_exchange is not None:
+            self._on_exchange(Exchange(ts=ts, status=refused.status, reason=refused.reason))
+        return None
 
-    async def _receive_unread(self, inbox: CallbackInbox, unread: UnreadRequest, reason: str) -> None:
-        """Hand on what the parser refused on an open path: it was sent there, so it is seen, and wakes its job."""
-        ts = self._clock.time()
-        n, name, _ = inbox.number(None, unread.body, is_accepted=False)
-        given = [value for name, value in unread.headers if name.lower() == _FORWARDED_FOR.lower()]
-        remote = self._remote_behind(unread.peer, given)
-        received = ReceivedRequest(
-            n=n,
-            id=name,
-            ts=ts,
-            method=unread.method,
-            path=quoted(unread.target),
-            headers=unread.headers,
-            body=unread.body,
-            remote=remote,
-            content=None,
-            reason=reason,
-            is_whole=False,
-        )
-        answer = refusal(400, reason)
+    async def _hand_on_unread(self, inbox: CallbackInbox, taken: Taken) -> None:
+        received = taken.received
         if self._responder is not None:
-            await self._responder(received, answer)
-        if inbox.is_read and unread.method == "POST" and self._webhook_key is None:
-            inbox.deliver(received)
+            answer = self._responder(received, taken.answer)
+            if not isinstance(answer, Answer):
+                await answer
+        taken.hand_on(inbox)
         if self._on_exchange is not None:
             self._on_exchange(
                 Exchange(
-                    method=unread.method,
-                    path=unread.target,
-                    headers=unread.headers,
-                    remote=remote,
-                    ts=ts,
-                    status=answer.status,
-                    reason=reason,
+                    method=received.method,
+                    path=received.path,
+                    headers=received.headers,
+                    remote=received.remote,
+                    ts=received.ts,
+                    status=taken.answer.status,
+                    reason=received.reason,
                     request=received,
                 )
             )
@@ -362,15 +357,3 @@ def _url_of(address: tuple[Any, ...]) -> str:
     host, port = str(address[0]), address[1]
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- read, not bound
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(text: str) -> bool:
-    return _is_address(text) and ip_address(text).is_loopback

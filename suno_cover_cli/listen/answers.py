@@ -1,9 +1,9 @@
 """Decides what a request is answered: what it deserves, what ``--answer`` says, or what the one behind us says."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -55,14 +55,18 @@ class Answers:
         self._forward = forward
         self._held_bytes = 0
 
-    async def answer(self, request: ReceivedRequest, deserved: Answer) -> Answer:
-        """Return the answer to one request, in its time."""
+    def answer(self, request: ReceivedRequest, deserved: Answer) -> Answer | Coroutine[Any, Any, Answer]:
+        """Return the answer to one request, or what will return it in its time."""
         event = self._note_arrival(request)
         if request.is_refused:
             # What a wrong signature keeps out goes no further.
             return deserved
         if self._delay_s is None and self._forward is None:
             return self._answer or deserved
+        return self._answer_later(event, deserved)
+
+    async def _answer_later(self, event: ListenEvent, deserved: Answer) -> Answer:
+        request = event.request
         if self._held_bytes + len(request.body) > _MAX_HELD_BYTES:
             return _BUSY
         self._held_bytes += len(request.body)

@@ -1,0 +1,375 @@
+"""One connection of the listener: aiohttp's parser, and bounds on what an unknown sender can cost.
+
+aiohttp's own server runs a task for each connection and another one for each request, which took longer than all
+the rest of a callback. Here a request is answered as soon as it is parsed, unless it has to wait for something.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import msgspec
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
+from aiohttp.streams import StreamReader
+from multidict import CIMultiDictProxy
+
+from suno_cover_cli.callbacks.bodies import Headers
+from suno_cover_cli.callbacks.connections import ConnectionRegistry
+from suno_cover_cli.callbacks.exchanges import RawHeaders
+from suno_cover_cli.callbacks.framing import Framing
+
+# Node.js stops at 16 KiB of header lines as well; a real callback has about one.
+_MAX_HEAD_BYTES = 16 * 1024
+# Callback addresses carry queries, of 8 KiB where each holds a token; so do header fields.
+_MAX_LINE_BYTES = 12 * 1024
+_READ_BYTES = 16 * 1024
+# Proxies add fields of their own; what all of them may take is bounded above.
+_MAX_FIELDS = 1000
+# What is longer is sent at once, to see whether the client takes it.
+_MAX_UNSENT_BYTES = 16 * 1024
+_BAD_REQUEST = 400
+_METHOD = re.compile(rb"(?:\r\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ")
+_STAND_IN = b"POST "
+_REQUEST_LINE = re.compile(rb"([!-~]{1,64}) ([!-\xff]+) HTTP/1\.[01]\r?\n")
+
+Later = Coroutine[Any, Any, None]
+
+
+class Request(msgspec.Struct, eq=False):
+    """One request whose head is here; its body may still be on its way.
+
+    Attributes:
+        connection: Brought it.
+        method: As sent.
+        target: As sent: a path with its query, or a whole URL.
+        headers: Name in any case -> values.
+        raw_headers: As sent.
+        payload: Its body.
+        is_old: HTTP/1.0.
+        stays_open: The client may send another request on this connection.
+        is_answered: The answer was begun.
+    """
+
+    connection: "Connection"
+    method: str
+    target: str
+    headers: CIMultiDictProxy[str]
+    raw_headers: RawHeaders
+    payload: StreamReader
+    is_old: bool
+    stays_open: bool
+    is_answered: bool = False
+
+    def finish(self) -> None:
+        """End the connection, once the answer is written, if no other request can follow."""
+        if not self.stays_open:
+            self.connection.end()
+
+
+class UnreadRequest(NamedTuple):
+    """What is known of a request that the parser refuses: a header it cannot read, a length given twice.
+
+    Attributes:
+        method: As sent.
+        target: As sent.
+        headers: The lines that are header lines, as sent.
+        body: What came with the head.
+    """
+
+    method: str
+    target: str
+    headers: Headers
+    body: bytes
+
+
+class Refusal(NamedTuple):
+    """What stands in the place of a request that could not be read.
+
+    Attributes:
+        connection: Brought it; no other request follows.
+        status: To answer, or 0 when the connection was cut.
+        reason: In our own words.
+        unread: What is known of it, where it begins like a request.
+    """
+
+    connection: "Connection"
+    status: int
+    reason: str
+    unread: UnreadRequest | None = None
+
+
+class Connection(BaseProtocol):
+    """One connection, whose requests are answered one after the other.
+
+    Args:
+        registry: Knows what each connection is waiting for.
+        serve: Answers a request or a refusal, before it returns or in the coroutine that it returns.
+        start: Runs such a coroutine, which does not raise.
+
+    Attributes:
+        held_bytes: Bytes of an unfinished body.
+        loop: Runs it.
+        peer: Address of the other end; empty where it has none.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: ConnectionRegistry,
+        serve: Callable[[Request | Refusal], Later | None],
+        start: Callable[[Later], "asyncio.Task[None]"],
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        super().__init__(self.loop)
+        self.held_bytes = 0
+        self.peer = ""
+        self._connections = registry
+        self._serve = serve
+        self._start = start
+        self._framing = Framing(_MAX_HEAD_BYTES)
+        self._http = self._new_parser()
+        self._method = ""
+        self._unsent: list[bytes] = []
+        self._queue: deque[Request | Refusal] = deque()
+        self._payload: StreamReader | None = None
+        self._is_serving = False
+        self._is_held = False
+        # What still comes is not read: the connection is ending.
+        self._is_over = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a place in the registry."""
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if peer else ""
+        if hasattr(transport, "max_size"):
+            # asyncio's selector transports read 256 KiB at a time. Blocks of that size, shrunk and freed, left
+            # holes of 24 MiB in the heap after 100,000 hostile requests; this size left 8.
+            transport.max_size = _READ_BYTES
+        self._connections.opened(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Give the place in the registry up; the reader of a body learns that it broke off."""
+        self._connections.closed(self)
+        self._is_over = True
+        self._queue.clear()
+        if self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(exc or ConnectionResetError("the client hung up"))
+        # Both know this connection: thousands of them would wait for the garbage collector.
+        del self._http
+        self._payload = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take requests in, and answer the next one."""
+        start = 0
+        while start < len(data) and not self._is_over:
+            end = self._framing.end_of_part(data, start)
+            try:
+                error = self._parse(data[start:end])
+            except ValueError:  # some releases of the parser let a URL's own error out
+                self._cut("not HTTP")
+                return
+            if error is not None:
+                self._refuse(error, data[end:])
+            start = end
+        if self._framing.head_bytes > _MAX_HEAD_BYTES and not self._is_over:
+            self._cut("endless head")
+        self._serve_next()
+
+    def pause_reading(self) -> None:
+        """A body waits for its reader; the parser has its piece and goes on to the end of that."""
+        self._reading_paused = True
+        self._hold()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 -- aiohttp's
+        """The body was read."""
+        self._reading_paused = False
+        self._hold()
+
+    def pause_writing(self) -> None:
+        """The client reads no answers: it is waited for as if it were unknown."""
+        super().pause_writing()
+        self._connections.waits(self)
+
+    def resume_writing(self) -> None:
+        """The client has read its answers and gets the next one."""
+        super().resume_writing()
+        self._serve_next()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, once this turn of the loop is over: with the answers to all others that came in it.
+
+        A send that finds its client asleep pays for waking it, half of all that a callback costs. One that follows
+        another finds it awake.
+
+        Raises:
+            ConnectionResetError: The client hung up.
+        """
+        if self.transport is None or self.transport.is_closing():
+            raise ConnectionResetError("the client hung up")
+        if not self._unsent:
+            self.loop.call_soon(self.flush)
+        self._unsent.append(data)
+        if len(data) > _MAX_UNSENT_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send now what was written."""
+        data = b"".join(self._unsent)
+        self._unsent.clear()
+        if data and self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
+
+    async def wait_sent(self) -> bool:
+        """Wait until the client has taken what was written; return whether it hung up instead."""
+        try:
+            await self._drain_helper()
+        except ConnectionError:
+            return True
+        return self.transport is None
+
+    def end(self) -> None:
+        """Close once all that was written has gone out.
+
+        A client that is still sending would see a reset instead of its answer: what it sends is read for a
+        moment and thrown away.
+        """
+        transport, self._is_over = self.transport, True
+        self._queue.clear()
+        self.flush()
+        if transport is None:
+            return
+        if self._payload is None or self._payload.is_eof():
+            transport.close()
+            return
+        if not transport.get_write_buffer_size():
+            with suppress(OSError):  # the client was quicker, and hung up
+                transport.write_eof()
+        self._connections.lingers(self)
+        self._hold()
+
+    def drop(self) -> None:
+        """Cut the connection without waiting for what is unsent."""
+        self._is_over = True
+        self._queue.clear()
+        self.flush()
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _cut(self, reason: str) -> None:
+        self._connections.closed(self)
+        self.drop()
+        self._serve(Refusal(self, 0, reason))
+
+    def _new_parser(self) -> HttpRequestParser:
+        return HttpRequestParser(
+            self,
+            self.loop,
+            _READ_BYTES,
+            max_line_size=_MAX_LINE_BYTES,
+            max_field_size=_MAX_LINE_BYTES,
+            max_headers=_MAX_FIELDS,
+            # A compressed body stays as it came: unpacking is how a kilobyte becomes a gigabyte.
+            auto_decompress=False,
+        )
+
+    def _parse(self, piece: bytes) -> HttpProcessingError | None:
+        """Queue the request that begins in a piece, if one does; return why it is refused."""
+        try:
+            messages, is_upgraded, _ = self._http.feed_data(piece)
+        except BadHttpMethod as error:
+            method = _METHOD.match(piece)
+            if method is None or self._method:
+                return error
+            # The parser knows some forty methods; HTTP takes any word (RFC 9110, 9.1). A broken one reads no more.
+            self._http, self._method = self._new_parser(), method[1].decode("ascii")
+            return self._parse(_STAND_IN + piece[method.end() :])
+        except HttpProcessingError as error:
+            return error
+        for message, payload in messages:
+            self._framing.accept()
+            self._payload = payload
+            self._queue.append(self._request_of(message, payload))
+        if is_upgraded:
+            # No other protocol is spoken here, and none was agreed on.
+            self._http.set_upgraded(False)
+        return None
+
+    def _request_of(self, message: RawRequestMessage, payload: StreamReader) -> Request:
+        method, self._method = self._method or message.method, ""
+        return Request(
+            connection=self,
+            method=method,
+            # The parser lets a CONNECT without a target through, with None for its path.
+            target=message.path or "",
+            headers=message.headers,
+            raw_headers=message.raw_headers,
+            payload=payload,
+            is_old=message.version < HttpVersion11,
+            stays_open=not message.should_close,
+        )
+
+    def _refuse(self, error: HttpProcessingError, following: bytes) -> None:
+        """Stop at what the parser cannot read: within a body it ends that body, else it stands for a request."""
+        self._is_over = True
+        if self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(error)
+            return
+        # Without a length that can be read, what follows the head is all that is known of its body.
+        unread = _parse_unread(self._framing.refused() + following)
+        self._queue.append(Refusal(self, _BAD_REQUEST, _reason_of(error, is_request=unread is not None), unread))
+
+    def _serve_next(self) -> None:
+        """Serve what is queued, as long as nothing has to be waited for."""
+        while self._queue and not self._is_serving and not self.writing_paused:
+            later = self._serve(self._queue.popleft())
+            if later is not None:
+                self._is_serving = True
+                self._start(later).add_done_callback(self._served)
+        self._hold()
+
+    def _served(self, _: "asyncio.Task[None]") -> None:
+        self._is_serving = False
+        self._serve_next()
+
+    def _hold(self) -> None:
+        """Read no further while what is here has to be worked through first."""
+        is_held = (self._reading_paused or bool(self._queue)) and not self._is_over
+        if is_held != self._is_held and self.transport is not None:
+            self._is_held = is_held
+            if is_held:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+
+def _parse_unread(head: bytes) -> UnreadRequest | None:
+    """Read what was refused as far as it can be; ``None`` for bytes that do not begin like a request."""
+    match = _REQUEST_LINE.match(head)
+    if match is None:
+        return None
+    lines, _, body = head[match.end() :].partition(b"\r\n\r\n")
+    pairs = (line.partition(b":") for line in lines.split(b"\r\n"))
+    headers = tuple(
+        (name.decode("latin-1"), value.strip().decode("latin-1")) for name, colon, value in pairs if name and colon
+    )
+    return UnreadRequest(match[1].decode("ascii"), match[2].decode("utf-8", "surrogateescape"), headers, body)
+
+
+def _reason_of(error: HttpProcessingError, *, is_request: bool) -> str:
+    match error:
+        case LineTooLong():
+            return "a line of over 12 KiB"
+        case _ if not is_request:
+            return "not HTTP"
+        case BadHttpMethod():
+            return "its method is not one of HTTP"
+        case InvalidURLError():
+            return "its address cannot be read"
+    return "its header fields cannot be read"
