@@ -92,6 +92,14 @@ def test_a_job_that_is_waited_for_was_not_submitted() -> None:
     ]
 
 
+def test_an_id_that_the_service_does_not_list_is_said_at_once() -> None:
+    """Who typed an id need not wait for the end of the grace to see a slip; of a new job it says nothing."""
+    polled = JobPolled(job=1, task_id="cover-1", state="absent", next_s=30.0)
+    typed = said(EventLines(1), JobFound(job=1, task_id="cover-1"), polled, polled)
+    assert typed[1:] == ["state      cover-1 is not listed by the service yet; next check in 30 s"]
+    assert said(EventLines(1), JobSubmitted(job=1, task_id="cover-1"), polled)[1:] == []
+
+
 @pytest.mark.parametrize(
     ("lines", "is_expected", "expected"),
     [

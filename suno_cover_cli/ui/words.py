@@ -182,14 +182,15 @@ class EventLines:
                 then = how if self._waits else ""
                 return [Line("submitted", f"{self._name_of(event)} as {event.task_id}{then}")]
             case JobFound():
+                self._states[event.job] = _FOUND
                 name = self._name_of(event)
                 cover = f" as {event.task_id}" if event.task_id != name else ""
                 return [Line("waiting", f"for {name}{cover}")]
             case JobPolled():
-                is_news = self._states.get(event.job) != event.state
-                self._states[event.job] = event.state
-                # Right after the submit a service may not list a job yet. Where that lasts, the end says so.
-                if not (is_news and event.state != "absent") and not self._is_verbose:
+                before, self._states[event.job] = self._states.get(event.job), event.state
+                # Right after the submit a service may not list a job yet. An id that was typed may be mistyped.
+                is_news = event.state != before and (event.state != "absent" or before == _FOUND)
+                if not is_news and not self._is_verbose:
                     return []
                 then = "" if event.next_s is None else f"; next check in {format_duration(event.next_s)}"
                 return [
@@ -224,6 +225,7 @@ class EventLines:
         return Line(label, f"{self._name_of(event)}: {text}" if self._names_jobs else text, tone)
 
 
+_FOUND = "found"
 _STATE_WORDS = {"absent": "not listed by the service yet", "succeeded": "done"}
 
 
