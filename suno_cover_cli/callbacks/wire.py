@@ -6,8 +6,7 @@ the rest of a callback. Here a request is answered as soon as it is parsed, unle
 
 import asyncio
 import re
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -32,6 +31,8 @@ _READ_BYTES = 16 * 1024
 _MAX_FIELDS = 1000
 # What is longer is sent at once, to see whether the client takes it.
 _MAX_UNSENT_BYTES = 16 * 1024
+# Requests of one connection in one turn of the loop: a segment of 16 KiB can hold hundreds of them.
+_MAX_AT_ONCE = 16
 _BAD_REQUEST = 400
 _METHOD = re.compile(rb"(?:\r\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ")
 _STAND_IN = b"POST "
@@ -130,12 +131,13 @@ class Connection(BaseProtocol):
         self.peer = ""
         self._connections = registry
         self._serve = serve
-        self._start = start
+        self._start_task = start
         self._framing = Framing(_MAX_HEAD_BYTES)
         self._http = self._new_parser()
         self._method = ""
         self._unsent: list[bytes] = []
-        self._queue: deque[Request | Refusal] = deque()
+        self._data = b""
+        self._start = 0
         self._payload: StreamReader | None = None
         self._is_serving = False
         self._is_held = False
@@ -157,8 +159,7 @@ class Connection(BaseProtocol):
         """Give the place in the registry up; the reader of a body learns that it broke off."""
         self._connections.closed(self)
         self._is_over = True
-        self._queue.clear()
-        if self._payload is not None and not self._payload.is_eof():
+        if self._payload is not None and self._is_unread():
             self._payload.set_exception(exc or ConnectionResetError("the client hung up"))
         # Both know this connection: thousands of them would wait for the garbage collector.
         del self._http
@@ -166,21 +167,10 @@ class Connection(BaseProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take requests in, and answer the next one."""
-        start = 0
-        while start < len(data) and not self._is_over:
-            end = self._framing.end_of_part(data, start)
-            try:
-                error = self._parse(data[start:end])
-            except ValueError:  # some releases of the parser let a URL's own error out
-                self._cut("not HTTP")
-                return
-            if error is not None:
-                self._refuse(error, data[end:])
-            start = end
-        if self._framing.head_bytes > _MAX_HEAD_BYTES and not self._is_over:
-            self._cut("endless head")
-        self._serve_next()
+        """Take in what came."""
+        if not self._is_over:
+            self._data, self._start = self._data[self._start :] + data, 0
+            self._go_on()
 
     def pause_reading(self) -> None:
         """A body waits for its reader; the parser has its piece and goes on to the end of that."""
@@ -200,7 +190,7 @@ class Connection(BaseProtocol):
     def resume_writing(self) -> None:
         """The client has read its answers and gets the next one."""
         super().resume_writing()
-        self._serve_next()
+        self._go_on()
 
     def write(self, data: bytes) -> None:
         """Send bytes, once this turn of the loop is over: with the answers to all others that came in it.
@@ -241,11 +231,10 @@ class Connection(BaseProtocol):
         moment and thrown away.
         """
         transport, self._is_over = self.transport, True
-        self._queue.clear()
         self.flush()
         if transport is None:
             return
-        if self._payload is None or self._payload.is_eof():
+        if not self._is_unread():
             transport.close()
             return
         if not transport.get_write_buffer_size():
@@ -257,7 +246,6 @@ class Connection(BaseProtocol):
     def drop(self) -> None:
         """Cut the connection without waiting for what is unsent."""
         self._is_over = True
-        self._queue.clear()
         self.flush()
         if self.transport is not None:
             self.transport.abort()
@@ -266,6 +254,33 @@ class Connection(BaseProtocol):
         self._connections.closed(self)
         self.drop()
         self._serve(Refusal(self, 0, reason))
+
+    def _go_on(self) -> None:
+        """Parse and serve, as long as nothing has to be waited for and others get their turn."""
+        parts = 0
+        while self._start < len(self._data) and self._is_free():
+            if parts == _MAX_AT_ONCE:
+                self.loop.call_soon(self._go_on)
+                break
+            parts += 1
+            end = self._framing.end_of_part(self._data, self._start)
+            self._take_part(end)
+            self._start = end
+            if self._framing.head_bytes > _MAX_HEAD_BYTES and not self._is_over:
+                self._cut("endless head")
+        if self._is_over or self._start == len(self._data):
+            self._data, self._start = b"", 0
+        self._hold()
+
+    def _is_free(self) -> bool:
+        """Whether the next bytes can be parsed: those of the body that is being read, or of a new request."""
+        if self._is_over:
+            return False
+        return self._is_unread() or not (self._is_serving or self.writing_paused)
+
+    def _is_unread(self) -> bool:
+        """Whether a body is still on its way."""
+        return self._payload is not None and not self._payload.is_eof()
 
     def _new_parser(self) -> HttpRequestParser:
         return HttpRequestParser(
@@ -279,30 +294,46 @@ class Connection(BaseProtocol):
             auto_decompress=False,
         )
 
-    def _parse(self, piece: bytes) -> HttpProcessingError | None:
-        """Queue the request that begins in a piece, if one does; return why it is refused."""
+    def _take_part(self, end: int) -> None:
+        """Parse up to ``end``, and serve what begins there."""
+        arrivals: Sequence[Request | Refusal]
+        try:
+            arrivals = self._parse(self._data[self._start : end])
+        except HttpProcessingError as error:
+            arrivals = self._refuse(error, self._data[end:])
+        except ValueError:  # some releases of the parser let a URL's own error out
+            self._cut("not HTTP")
+            return
+        for arrival in arrivals:
+            later = self._serve(arrival)
+            if later is not None:
+                self._is_serving = True
+                self._start_task(later).add_done_callback(self._served)
+
+    def _parse(self, piece: bytes) -> list[Request]:
+        """Return the request that begins in a piece, if one does.
+
+        Raises:
+            HttpProcessingError: It is refused.
+        """
         try:
             messages, is_upgraded, _ = self._http.feed_data(piece)
-        except BadHttpMethod as error:
+        except BadHttpMethod:
             method = _METHOD.match(piece)
             if method is None or self._method:
-                return error
+                raise
             # The parser knows some forty methods; HTTP takes any word (RFC 9110, 9.1). A broken one reads no more.
             self._http, self._method = self._new_parser(), method[1].decode("ascii")
             return self._parse(_STAND_IN + piece[method.end() :])
-        except HttpProcessingError as error:
-            return error
-        for message, payload in messages:
-            self._framing.accept()
-            self._payload = payload
-            self._queue.append(self._request_of(message, payload))
         if is_upgraded:
             # No other protocol is spoken here, and none was agreed on.
             self._http.set_upgraded(False)
-        return None
+        return [self._request_of(message, payload) for message, payload in messages]
 
     def _request_of(self, message: RawRequestMessage, payload: StreamReader) -> Request:
         method, self._method = self._method or message.method, ""
+        self._framing.accept()
+        self._payload = payload
         return Request(
             connection=self,
             method=method,
@@ -315,32 +346,23 @@ class Connection(BaseProtocol):
             stays_open=not message.should_close,
         )
 
-    def _refuse(self, error: HttpProcessingError, following: bytes) -> None:
+    def _refuse(self, error: HttpProcessingError, following: bytes) -> list[Refusal]:
         """Stop at what the parser cannot read: within a body it ends that body, else it stands for a request."""
         self._is_over = True
-        if self._payload is not None and not self._payload.is_eof():
+        if self._payload is not None and self._is_unread():
             self._payload.set_exception(error)
-            return
+            return []
         # Without a length that can be read, what follows the head is all that is known of its body.
         unread = _parse_unread(self._framing.refused() + following)
-        self._queue.append(Refusal(self, _BAD_REQUEST, _reason_of(error, is_request=unread is not None), unread))
-
-    def _serve_next(self) -> None:
-        """Serve what is queued, as long as nothing has to be waited for."""
-        while self._queue and not self._is_serving and not self.writing_paused:
-            later = self._serve(self._queue.popleft())
-            if later is not None:
-                self._is_serving = True
-                self._start(later).add_done_callback(self._served)
-        self._hold()
+        return [Refusal(self, _BAD_REQUEST, _reason_of(error, is_request=unread is not None), unread)]
 
     def _served(self, _: "asyncio.Task[None]") -> None:
         self._is_serving = False
-        self._serve_next()
+        self._go_on()
 
     def _hold(self) -> None:
         """Read no further while what is here has to be worked through first."""
-        is_held = (self._reading_paused or bool(self._queue)) and not self._is_over
+        is_held = (self._reading_paused or self._start < len(self._data)) and not self._is_over
         if is_held != self._is_held and self.transport is not None:
             self._is_held = is_held
             if is_held:
