@@ -155,6 +155,43 @@ async def test_an_endless_answer_is_cut() -> None:
     assert (delivery.status, delivery.body) == (200, b"a" * 65536)
 
 
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n" % (1000, b"a" * 1000) * 400 + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("framed", [b"Content-Length: 400000\r\n\r\n" + b"a" * 400_000, CHUNKED])
+async def test_a_long_answer_that_is_read_slowly_ends(framed: bytes) -> None:
+    """However little of an answer its reader takes at once, the end of it is seen when it is there."""
+    is_read = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n" + framed)
+        await is_read.wait()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, CallbackSender(Target(url), clock=ScaledClock(10)) as sender:
+        _, answer = await sender.relay(b"", (), method="POST", query="")
+        assert answer is not None
+        assert answer.rest is not None
+        body = answer.body
+        async for piece in answer.rest:
+            body += piece
+            for _ in range(20):
+                await asyncio.sleep(0)
+        await answer.rest.aclose()
+        is_read.set()
+    assert body == b"a" * 400_000
+
+
+async def test_chunks_that_are_none_end_an_answer_at_once() -> None:
+    """A body that is not framed as its head says is an answer that broke off, and not one to wait for."""
+    async with receiver(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok") as (_, url):
+        delivery = await deliver(url, b"body")
+    assert delivery.error == "answered 200, but its answer broke off after 0 bytes"
+
+
 @pytest.mark.parametrize(
     "answer",
     [b"", b"\x1b[31mno HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nhalf"],

@@ -29,7 +29,10 @@ LAYERS = {
     "completion": ("completion", "completion.*"),
     "service": ("service", "service.*"),
     "tunnel": ("tunnels", "tunnels.*"),
-    "senders": ("callbacks.delivery", "callbacks.faults", "callbacks.samples", "callbacks.targets"),
+    "senders": (
+        *("callbacks.delivery", "callbacks.faults", "callbacks.reuse"),
+        *("callbacks.samples", "callbacks.targets"),
+    ),
     "listener": ("callbacks", "callbacks.*"),
     "download": ("images", "images.*"),
     "journal": ("journal", "journal.*"),
@@ -122,7 +125,8 @@ OWNERS = {
     "multidict": ("callbacks.delivery", "callbacks.wire"),
     "aiohttp": (
         *("service.api", "images.*", "tunnels.probe", "doctor.service", "sandbox.*"),
-        *("callbacks.delivery", "callbacks.faults", "callbacks.replies", "callbacks.wire", "web.server"),
+        *("callbacks.delivery", "callbacks.faults", "callbacks.replies", "callbacks.reuse", "callbacks.wire"),
+        "web.server",
     ),
     "aiohttp.web": ("sandbox.*", "web.server"),
 }

@@ -6,8 +6,9 @@ And how to wait no longer than wanted: for what can be cancelled, for what canno
 import asyncio
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -71,6 +72,75 @@ async def within(clock: Clock, delay_s: float, work: Awaitable[T]) -> T:
         await asyncio.wait(both)
         if not job.cancelled():
             job.exception()  # marks it as seen: what a cancelled job says while it cleans up is not the result
+
+
+class SharedLimit:
+    """The same bound for each of many pieces of work: what :func:`within` does, for the price of one sleeper.
+
+    Args:
+        clock: Time.
+        delay_s: For each.
+    """
+
+    def __init__(self, clock: Clock, delay_s: float) -> None:
+        self._clock = clock
+        self._delay_s = delay_s
+        # In the order they began, which is the order they are due.
+        self._under_way: OrderedDict[_Bounded, None] = OrderedDict()
+        self._sleeper: asyncio.Task[None] | None = None
+
+    async def run(self, work: Awaitable[T]) -> T:
+        """Await ``work``, in the task that calls, but no longer than the limit.
+
+        Raises:
+            TimeoutError: Time was up first.
+        """
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("only a task can be cancelled")
+        bounded = _Bounded(task, self._clock.monotonic() + self._delay_s)
+        self._under_way[bounded] = None
+        if self._sleeper is None:
+            self._sleeper = asyncio.create_task(self._watch())
+        try:
+            return await work
+        except asyncio.CancelledError:
+            # Whoever else cancels the task is not held up by a time-out.
+            if bounded.is_due and task.cancelling() <= bounded.cancelled_before + 1:
+                raise TimeoutError from None
+            raise
+        finally:
+            if bounded.is_due:
+                task.uncancel()
+            else:
+                del self._under_way[bounded]
+            if not self._under_way and self._sleeper is not None:
+                self._sleeper.cancel()
+                self._sleeper = None
+
+    async def _watch(self) -> None:
+        while self._under_way:
+            first = next(iter(self._under_way))
+            left_s = first.deadline_s - self._clock.monotonic()
+            if left_s > 0:
+                await self._clock.sleep(left_s)
+            else:
+                del self._under_way[first]
+                first.is_due = True
+                first.task.cancel()
+        self._sleeper = None
+
+
+class _Bounded:
+    """One piece of work under a :class:`SharedLimit`."""
+
+    __slots__ = ("cancelled_before", "deadline_s", "is_due", "task")
+
+    def __init__(self, task: asyncio.Task[Any], deadline_s: float) -> None:
+        self.task = task
+        self.deadline_s = deadline_s
+        self.cancelled_before = task.cancelling()
+        self.is_due = False
 
 
 async def in_daemon_thread(call: Callable[[], T]) -> T:

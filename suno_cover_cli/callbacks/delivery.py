@@ -10,22 +10,20 @@ import base64
 import io
 import re
 import ssl
-from collections.abc import Iterable
-from functools import partial
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
-from suno_cover_cli.base.clock import Clock, within
+from suno_cover_cli.base.clock import Clock, SharedLimit, within
 from suno_cover_cli.base.proxies import Proxy, find_proxy
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.content import quoted
 from suno_cover_cli.callbacks.exchanges import Answer, Delivery, Outcome, RawHeaders
 from suno_cover_cli.callbacks.faults import Fault, advise, describe_fault
+from suno_cover_cli.callbacks.reuse import MAX_HEAD_LINE_BYTES, AnswerConnector, ConnectionLostError, Habits
 from suno_cover_cli.callbacks.targets import Target, is_this_machine
 
 ANSWER_S = 15.0
@@ -37,12 +35,7 @@ FORWARD_S = 14.0
 KEPT_BYTES = 64 * 1024
 """Of an answer's body, what is kept to be shown."""
 
-_MAX_HEAD_LINE_BYTES = 64 * 1024
 _MAX_FIELDS = 2000
-_LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*([0-9]+)[ \t]*\r?\n")
-_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)")  # 101 is the last answer of its connection
-_HTTP = b"HTTP/"
 _OK = 200
 _LEAST_STATUS = 200
 # RFC 9110, 7.6.1, and what each side makes anew.
@@ -62,12 +55,18 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+_HOP_BY_HOP_RAW = frozenset(name.encode() for name in _HOP_BY_HOP)
+_LINE_BREAK = re.compile(rb"[\r\n\0]")
 _NOTHING_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _BODILESS_METHODS = {"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"}
 
 
 class CallbackSender:
     """Delivers requests to one receiver, each on a connection of its own, as unrelated senders do.
+
+    In a burst connections are used again, where :class:`~suno_cover_cli.callbacks.reuse.Habits` allows it: that
+    takes a third of the time. What is lost on one of those without a word of an answer is sent once more; on a
+    connection of its own a request is sent once, whatever its method.
 
     An async context manager: leaving closes what is open. Redirects are an answer, not followed. Proxies from
     the environment are used unless the receiver is on this machine, by whichever name; entering raises
@@ -103,32 +102,30 @@ class CallbackSender:
             login = base64.b64encode(target.login.reveal().encode()).decode("ascii")
             self._extra = (*headers, ("Authorization", f"Basic {login}"))
         self._is_insecure = is_insecure
+        self._limit = SharedLimit(clock, timeout_s)
+        self._habits = Habits()
+        self._url = URL(target.url, encoded=True)
 
     async def __aenter__(self) -> Self:
         is_secure = self.target.url.startswith("https:")
         # Reading a machine's certificates takes tens of milliseconds of a loop that others need.
         tls = await asyncio.to_thread(_make_tls, self._is_insecure) if is_secure else True
         self.proxy = await asyncio.to_thread(find_proxy, self.target.url)
-        url = URL(self.target.url, encoded=True)
-        if self.proxy is not None and await is_this_machine(url.host or "", url.port or 0):
+        if self.proxy is not None and await is_this_machine(self._url.host or "", self._url.port or 0):
             self.proxy = None
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(ssl=tls, force_close=True, limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            # Answers go on as they came, compressed or not.
-            auto_decompress=False,
-            read_bufsize=KEPT_BYTES,
-            max_line_size=_MAX_HEAD_LINE_BYTES,
-            max_field_size=_MAX_HEAD_LINE_BYTES,
-            max_headers=_MAX_FIELDS,
-        )
+        self._fresh = _open_session(AnswerConnector(self._habits, is_keeping=False, ssl=tls))
+        self._kept = None
+        # What has come on a connection, or its end, is seen ahead only where nothing lies between.
+        if not is_secure and self.proxy is None:
+            self._kept = _open_session(AnswerConnector(self._habits, is_keeping=True))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.close()
+        await self._fresh.close()
+        if self._kept is not None:
+            await self._kept.close()
 
     async def deliver(self, body: bytes, headers: Headers, *, method: str = "POST", query: str = "") -> Delivery:
         """Send one request and wait for the answer. Whatever goes wrong is in the result, not raised.
@@ -153,12 +150,10 @@ class CallbackSender:
         that what breaks off here breaks off for the sender too.
         """
         began_s = self._clock.monotonic()
-        has_login = any(name.lower() == "authorization" for name, _ in (*headers, *self._extra))
-        attempt = _Attempt(self._clock, began_s + self._timeout_s, has_login=has_login)
+        attempt = _Attempt(self._clock, began_s + self._timeout_s)
         fault = None
         try:
-            sending = self._send(attempt, self.target.with_query(quoted(query)), body, headers, method)
-            await within(self._clock, self._timeout_s, sending)
+            await self._limit.run(self._send(attempt, body, headers, method, query))
         except TimeoutError:
             fault = self._too_slow(attempt.status)
             outcome = Outcome.TIMED_OUT
@@ -172,108 +167,62 @@ class CallbackSender:
         latency_ms = (self._clock.monotonic() - began_s) * 1000
         if fault is None and attempt.status is not None and attempt.status < _LEAST_STATUS:
             outcome, fault = Outcome.UNREACHABLE, _no_answer(attempt.status)
-        if fault is not None or attempt.is_whole:
-            attempt.close()
         if fault is None:
-            delivery = attempt.delivery(self.target.url, latency_ms)
+            delivery = attempt.delivery(self.target.url, latency_ms, (*headers, *self._extra))
             return delivery, attempt.answer(delivery, method)
+        attempt.close()
         failed = Delivery(
             url=self.target.url, outcome=outcome, latency_ms=latency_ms, error=fault.error, advice=fault.advice
         )
         if not attempt.is_cut:
             return failed, None
-        return failed, attempt.answer(attempt.delivery(self.target.url, latency_ms), method)
+        return failed, attempt.answer(attempt.delivery(self.target.url, latency_ms, ()), method)
 
-    async def _send(self, attempt: "_Attempt", url: str, body: bytes, headers: Headers, method: str) -> None:
-        data = io.BytesIO(body) if len(body) > KEPT_BYTES else body
-        attempt.response = answer = await self._session.request(
-            method,
-            URL(url, encoded=True),
-            data=None if not body and method in _BODILESS_METHODS else data,
-            headers=forwarded_headers(headers, self._extra),
-            skip_auto_headers=_NOTHING_ADDED,
-            allow_redirects=False,
-            proxy=None if self.proxy is None else self.proxy.address.reveal(),
-        )
-        attempt.status = answer.status
-        while len(attempt.body) < KEPT_BYTES:
-            piece = await answer.content.read(KEPT_BYTES - len(attempt.body))
-            if not piece:
-                attempt.is_whole = True
-                return
-            attempt.body += piece
+    async def _send(self, attempt: "_Attempt", body: bytes, headers: Headers, method: str, query: str) -> None:
+        is_small = len(body) <= KEPT_BYTES
+        request: dict[str, Any] = {
+            "method": method,
+            "url": URL(self.target.with_query(quoted(query)), encoded=True) if query else self._url,
+            "data": None if not body and method in _BODILESS_METHODS else body if is_small else io.BytesIO(body),
+            "headers": forwarded_headers(headers, self._extra),
+            "allow_redirects": False,
+            "proxy": None if self.proxy is None else self.proxy.address.reveal(),
+        }
+        number = self._habits.begin()
+        try:
+            # Of an answer to HEAD it is not clear where it ends, and much is not sent twice.
+            if self._kept is not None and is_small and method != "HEAD" and self._habits.may_keep():
+                answer = await self._ask_again(self._kept, request)
+            else:
+                answer = await self._fresh.request(**request)
+        finally:
+            self._habits.end(number)
+        attempt.response, attempt.status = answer, answer.status
+        while not answer.content.at_eof() and len(attempt.body) < KEPT_BYTES:
+            attempt.body += await answer.content.read(KEPT_BYTES - len(attempt.body))
         attempt.is_whole = answer.content.at_eof()
+
+    async def _ask_again(self, kept: aiohttp.ClientSession, request: dict[str, Any]) -> aiohttp.ClientResponse:
+        """Send a request on a connection that may have served another one, and anew when that was lost."""
+        try:
+            return await kept.request(**request)
+        except BaseException as error:
+            self._habits.note_no_trial()
+            if not isinstance(error, ConnectionLostError) or error.has_begun or not error.is_reused:
+                raise
+        self._habits.note_odd()
+        return await self._fresh.request(**request)
 
     def _too_slow(self, status: int | None) -> Fault:
         what = "no answer" if status is None else f"answered {status}, but its answer did not end"
         return Fault(f"{what} within {self._timeout_s:g} s", "answer first and do the work afterwards")
 
 
-class _Handler(ResponseHandler):
-    """Reads two kinds of loose answers as any browser and curl do, which aiohttp's parser refuses whole.
-
-    One is followed by more than it announced, such as 204 with a body: what follows would be the head of another
-    answer, and what came before lost with it. The other says its length twice (RFC 9110, 8.6).
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        # What has come of a head that is not whole; None once what comes is for the parser as it is.
-        self._head: bytes | None = b""
-
-    def data_received(self, data: bytes) -> None:
-        """Let the parser see a whole head, and with it an answer, before whatever follows."""
-        while self._head is not None and data:
-            self._head, data = self._head + data, b""
-            end = _END_OF_HEAD.search(self._head)
-            if end is not None:
-                head, data = self._head[: end.end()], self._head[end.end() :]
-                self._head = b"" if _INTERIM.match(head) else None
-                super().data_received(_with_one_length(head))
-            elif len(self._head) > _MAX_HEAD_LINE_BYTES or not _HTTP.startswith(self._head[: len(_HTTP)]):
-                self._release()
-        if data:
-            super().data_received(data)
-
-    def eof_received(self) -> None:
-        """See what is there of a head that breaks off."""
-        self._release()
-        super().eof_received()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """See the same where the connection is cut."""
-        self._release()
-        super().connection_lost(exc)
-
-    def _release(self) -> None:
-        held, self._head = self._head, None
-        if held:
-            super().data_received(held)
-
-
-def _with_one_length(head: bytes) -> bytes:
-    """Return the head of an answer with its length once, where it is given more than once and is the same."""
-    lengths = list(_LENGTH.finditer(head))
-    if len({length[1] for length in lengths}) == 1:
-        for again in reversed(lengths[1:]):
-            head = head[: again.start()] + head[again.end() :]
-    return head
-
-
-class _Connector(aiohttp.TCPConnector):
-    """A connector whose connections are read by :class:`_Handler`."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._factory = cast("partial[ResponseHandler]", partial(_Handler, loop=asyncio.get_running_loop()))
-
-
 class _Attempt:
     """One request while it is under way, and what has come of its answer; as an iterator, the rest of that."""
 
-    def __init__(self, clock: Clock, deadline_s: float, *, has_login: bool) -> None:
+    def __init__(self, clock: Clock, deadline_s: float) -> None:
         self._clock = clock
-        self._has_login = has_login
         self._deadline_s = deadline_s
         self.response: aiohttp.ClientResponse | None = None
         self.status: int | None = None
@@ -286,12 +235,12 @@ class _Attempt:
         if self.response is not None:
             self.response.close()
 
-    def delivery(self, url: str, latency_ms: float) -> Delivery:
-        """Say what came of it."""
+    def delivery(self, url: str, latency_ms: float, sent: Headers) -> Delivery:
+        """Say what came of it; ``sent`` are the headers it went out with."""
         status = self.status or 0
         raw = self.response.raw_headers if self.response is not None else ()
-        named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
-        size = named.get("content-length", "")
+        named = {name.lower(): value for name, value in raw}
+        size = named.get(b"content-length", b"")
         return Delivery(
             url=url,
             outcome=Outcome.ANSWERED,
@@ -300,8 +249,8 @@ class _Attempt:
             headers=answered_headers(raw),
             body=self.body,
             # Also of an answer to HEAD, which has a length and no body.
-            size=int(size) if size.isdecimal() and "transfer-encoding" not in named else None,
-            advice="" if status == _OK else advise(url, status, named, has_login=self._has_login),
+            size=int(size) if size.isdigit() and b"transfer-encoding" not in named else None,
+            advice="" if status == _OK else _advise(url, status, named, sent),
         )
 
     def answer(self, delivery: Delivery, method: str) -> Answer:
@@ -344,6 +293,27 @@ def _no_answer(status: int) -> Fault:
     return Fault(f"answered {status}: it wants another protocol")
 
 
+def _open_session(connector: AnswerConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+        skip_auto_headers=_NOTHING_ADDED,
+        # Answers go on as they came, compressed or not.
+        auto_decompress=False,
+        read_bufsize=KEPT_BYTES,
+        max_line_size=MAX_HEAD_LINE_BYTES,
+        max_field_size=MAX_HEAD_LINE_BYTES,
+        max_headers=_MAX_FIELDS,
+    )
+
+
+def _advise(url: str, status: int, answered: dict[bytes, bytes], sent: Headers) -> str:
+    has_login = any(name.lower() == "authorization" for name, _ in sent)
+    named = {name.decode("latin-1"): value.decode("latin-1") for name, value in answered.items()}
+    return advise(url, status, named, has_login=has_login)
+
+
 def _make_tls(is_insecure: bool) -> ssl.SSLContext:  # noqa: FBT001 -- called by position
     tls = ssl.create_default_context()
     if is_insecure:
@@ -359,21 +329,21 @@ def forwarded_headers(headers: Headers, extra: Headers = ()) -> CIMultiDict[str]
         headers: Of the sender.
         extra: Take the place of the sender's of the same name.
     """
-    dropped = _HOP_BY_HOP | _named_by_connection(headers) | {name.lower() for name, _ in extra}
-    return CIMultiDict([*((name, value) for name, value in headers if name.lower() not in dropped), *extra])
+    dropped = _HOP_BY_HOP.union(
+        [name.lower() for name, _ in extra],
+        *[_words(value) for name, value in headers if name.lower() == "connection"],
+    )
+    return CIMultiDict([*[line for line in headers if line[0].lower() not in dropped], *extra])
 
 
 def answered_headers(headers: RawHeaders) -> RawHeaders:
     """Return the headers of an answer that go back to the sender: all but hop-by-hop ones and the framing."""
-    texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-    dropped = _HOP_BY_HOP | _named_by_connection(texts)
-    kept = zip(headers, texts, strict=True)
+    named = [value.decode("latin-1") for name, value in headers if name.lower() == b"connection"]
+    dropped = _HOP_BY_HOP_RAW.union([word.encode("latin-1") for value in named for word in _words(value)])
     # A line break could end the head; the client's parser takes none, whichever one is in use.
-    return tuple(
-        [raw for raw, (name, value) in kept if name.lower() not in dropped and not set(value) & set("\r\n\0")]
-    )
+    return tuple([line for line in headers if line[0].lower() not in dropped and not _LINE_BREAK.search(line[1])])
 
 
-def _named_by_connection(headers: Iterable[tuple[str, str]]) -> set[str]:
-    lines = [value for name, value in headers if name.lower() == "connection"]
-    return {word.strip().lower() for value in lines for word in value.split(",")}
+def _words(value: str) -> list[str]:
+    """Return what a ``Connection`` header names."""
+    return [word.strip().lower() for word in value.split(",")]

@@ -14,6 +14,7 @@ from yarl import URL
 from suno_cover_cli.base.errors import reason_of
 from suno_cover_cli.base.proxies import Proxy
 from suno_cover_cli.base.text import clean
+from suno_cover_cli.callbacks.reuse import ConnectionLostError
 
 _LOG = "its log may say why"
 _SEE_OTHER, _UNAUTHORIZED = 303, 401
@@ -66,9 +67,10 @@ def _not_connected(error: aiohttp.ClientConnectorError | aiohttp.ClientConnector
 
 def _not_answered(error: Exception) -> Fault:
     match error:
-        case aiohttp.ServerDisconnectedError():
-            # The message is the head as far as it was read, when there was some of it.
-            where = "without an answer" if isinstance(error.message, str) else "in the middle of its headers"
+        case ConnectionLostError(reason=OSError() as reason):
+            return Fault(f"cut the connection ({clean(reason_of(reason), 200)})", _LOG)
+        case ConnectionLostError():
+            where = "in the middle of its headers" if error.is_cut_head else "without an answer"
             return Fault(f"hung up {where}", _LOG)
         case aiohttp.ClientResponseError():
             return _no_http(error.__cause__)

@@ -1,0 +1,361 @@
+"""Connections to a receiver: how answers are read from them, and when one is used again.
+
+A new connection for each request costs more than all else about it. But a kept one may be lost, or hold what
+belongs to an earlier answer, so :class:`Habits` watches what the receiver does before any is used again.
+"""
+
+import asyncio
+import re
+import select
+import sys
+from collections import OrderedDict
+from enum import Enum
+from functools import partial
+from typing import Any, cast
+
+import aiohttp
+from aiohttp import hdrs
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpVersion11, RawResponseMessage
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import StreamReader
+
+MAX_HEAD_LINE_BYTES = 64 * 1024
+
+_IDLE_S = 0.1
+"""A kept connection is used again within this time, or closed at most as much later."""
+
+_MAX_OVERTAKING = 32
+_MAX_DIGITS = 18
+_LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*([0-9]+)[ \t]*\r?\n")
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)")
+_BODILESS = re.compile(rb"HTTP/1\.[01] (?:1|204|304)")
+_HTTP = b"HTTP/"
+_LEAST_STATUS = 200
+_INTERIM_STATUSES = {100, *range(102, 200)}  # 101 is the last answer of its connection
+_WITHOUT_BODY = {204, 304}
+
+
+class ConnectionLostError(aiohttp.ClientError):
+    """The connection was lost while an answer was awaited.
+
+    The client's own errors for it make the client send GET, PUT and others once more, whatever the connection.
+
+    Attributes:
+        reason: The system's, or ``None`` for a connection that was closed in order.
+        has_begun: Something of the answer came.
+        is_cut_head: What came is a part of a head.
+        is_reused: The connection had served another request before.
+    """
+
+    def __init__(self, reason: OSError | None, *, has_begun: bool, is_cut_head: bool, is_reused: bool) -> None:
+        super().__init__("the connection was lost")
+        self.reason = reason
+        self.has_begun = has_begun
+        self.is_cut_head = is_cut_head
+        self.is_reused = is_reused
+
+
+class _State(Enum):
+    UNKNOWN = "no answer came yet that says where it ends"
+    CANDIDATE = "answers say where they end"
+    ON_TRIAL = "one connection is kept, and nothing sent on it"
+    STEADY = "a connection stayed open and silent, and held up nothing"
+    ODD = "something else was seen"
+
+
+class Habits:
+    """What a receiver does with its connections, as far as was seen. It decides whether one may be kept.
+
+    A receiver is tried first: one connection stays open, unused, for as long as any is kept. If that receiver
+    closes it, or sends more on it, it would have done so under a request; if it answers nothing meanwhile that
+    was waiting, it serves one connection at a time. Whatever is odd, once, ends the keeping for good: the
+    receiver then has a connection for each request, as from unrelated senders.
+    """
+
+    def __init__(self) -> None:
+        self._state = _State.UNKNOWN
+        self._sent = 0
+        self._answers = 0
+        # By number; a plain dict finds its first key the slower the more were taken from its front.
+        self._waiting: OrderedDict[int, None] = OrderedDict()
+
+    def begin(self) -> int:
+        """Note a request that is about to be sent; return its number."""
+        self._sent += 1
+        self._waiting[self._sent] = None
+        return self._sent
+
+    def end(self, number: int) -> None:
+        """Note that a request has the head of its answer, or gets none."""
+        self._waiting.pop(number, None)
+
+    def may_keep(self) -> bool:
+        """Decide whether the next request may use a kept connection, and leave its own to be kept."""
+        if self._state is _State.CANDIDATE:
+            self._state = _State.ON_TRIAL
+            return True
+        return self._state is _State.STEADY and not self._is_unfair()
+
+    def may_stay_open(self) -> bool:
+        """Decide whether a connection that was meant to be kept stays open after its answer."""
+        return self._state in {_State.ON_TRIAL, _State.STEADY} and not self._is_unfair()
+
+    def _is_unfair(self) -> bool:
+        """Tell whether the receiver stays with the connections that have news, and leaves another one waiting."""
+        return self._oldest() < self._sent - len(self._waiting) - _MAX_OVERTAKING
+
+    def note_answer(self) -> None:
+        """Note that an answer began."""
+        self._answers += 1
+
+    def note_framed(self) -> None:
+        """Note an answer that says where it ends."""
+        if self._state is _State.UNKNOWN:
+            self._state = _State.CANDIDATE
+
+    def note_odd(self) -> None:
+        """Note what forbids keeping."""
+        self._state = _State.ODD
+
+    def note_no_trial(self) -> None:
+        """Note that the connection on trial was none that could be kept."""
+        if self._state is _State.ON_TRIAL:
+            self._state = _State.CANDIDATE
+
+    def mark(self) -> tuple[int, int]:
+        """Return where things are when a connection becomes idle, for :meth:`note_idle`."""
+        return self._sent, self._answers
+
+    def note_idle(self, mark: tuple[int, int]) -> None:
+        """Note that a connection was idle since ``mark``, for its whole time, and nothing happened to it."""
+        sent, answers = mark
+        if self._oldest() <= sent and answers == self._answers:
+            # All that time others waited, and not one got an answer: the receiver waits for this connection.
+            self._state = _State.ODD
+        elif self._state is _State.ON_TRIAL:
+            self._state = _State.STEADY
+
+    def _oldest(self) -> int:
+        """Return the number of the request that waits longest, or the next one."""
+        return next(iter(self._waiting), self._sent + 1)
+
+
+class AnswerConnector(aiohttp.TCPConnector):
+    """A connector whose connections are read by :class:`AnswerReader`.
+
+    Args:
+        habits: Of the receiver.
+        is_keeping: Keep what may be used again, for a moment; otherwise each connection serves one request.
+        options: For the base class.
+    """
+
+    def __init__(self, habits: Habits, *, is_keeping: bool, **options: Any) -> None:
+        how: dict[str, Any] = {"keepalive_timeout": _IDLE_S} if is_keeping else {"force_close": True}
+        super().__init__(limit=0, **how, **options)
+        make = partial(AnswerReader, asyncio.get_running_loop(), habits, is_keeping=is_keeping)
+        self._factory = cast("partial[ResponseHandler]", make)
+
+
+class AnswerReader(ResponseHandler):
+    """One connection. It reads loose answers as any browser and curl do, which aiohttp's parser refuses whole.
+
+    One kind is followed by more than it announced, such as 204 with a body: what follows would be the head of
+    another answer, and what came before lost with it. The other says its length twice (RFC 9110, 8.6).
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, habits: Habits, *, is_keeping: bool) -> None:
+        super().__init__(loop=loop)
+        self._habits = habits
+        self._is_keeping = is_keeping
+        self._is_reused = False
+        self._peek: _Peek | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Expect an answer."""
+        # What has come of a head that is not whole; None once what comes is for the parser as it is.
+        self._head: bytes | None = b""
+        self._surplus = b""
+        self._has_begun = False
+        self._is_for_head = False
+        self._is_answered = False
+        self._body: StreamReader | None = None
+        self._is_over = False
+        self._mark = (0, 0)
+
+    def set_response_params(self, **params: Any) -> None:
+        """See the base class; called before each request."""
+        self._is_reused = self._is_over
+        self._begin()
+        self._is_for_head = params.get("skip_payload", False)
+        super().set_response_params(**params)
+
+    @property
+    def should_close(self) -> bool:
+        """Whether this connection is not to be used again."""
+        return super().should_close or not self._habits.may_stay_open()
+
+    def is_connected(self) -> bool:
+        """Tell whether a request may be sent here: what came after the last answer, or its end, forbids it."""
+        if not super().is_connected() or self.should_close:
+            return False
+        if self._is_over and self.transport is not None:
+            self._peek = self._peek or _Peek(self.transport)
+            if self._peek.is_readable():
+                self._habits.note_odd()
+                return False
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        """Let the parser see a whole head, and with it an answer, before whatever follows."""
+        if not data:
+            # The parser goes on with what it kept while too much was waiting to be read.
+            super().data_received(data)
+            return
+        if self._is_reused and not self._has_begun:
+            data = self._cut_surplus(data)
+        self._has_begun = self._has_begun or bool(data)
+        while self._head is not None and data and not self._is_over:
+            self._head, data = self._head + data, b""
+            end = _END_OF_HEAD.search(self._head)
+            if end is not None:
+                head, data = self._head[: end.end()], self._head[end.end() :]
+                self._head = b"" if _INTERIM.match(head) else None
+                head, length = _with_one_length(head)
+                if length is not None and len(data) <= length and not self._has_no_body(head):
+                    head, data = head + data, b""  # nothing follows that answer
+                super().data_received(head)
+            elif len(self._head) > MAX_HEAD_LINE_BYTES or not _HTTP.startswith(self._head[: len(_HTTP)]):
+                self._release()
+        if data and self._is_over:
+            self._refuse()
+        elif data:
+            super().data_received(data)
+
+    def _cut_surplus(self, data: bytes) -> bytes:
+        """Return what came from where this answer begins: before that is more of the last one than announced."""
+        data, self._surplus = self._surplus + data, b""
+        start = data.find(_HTTP)
+        if start == 0 or _HTTP.startswith(data):
+            return data
+        self._habits.note_odd()
+        if start < 0:
+            self._surplus = data[1 - len(_HTTP) :]
+        return data[start:] if start > 0 else b""
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Take the head of an answer from the parser, and see whether the connection may be kept after it."""
+        message, body = data
+        if self._is_over:
+            self._refuse()
+            return
+        if message.code not in _INTERIM_STATUSES:
+            self._is_answered = True
+            self._habits.note_answer()
+            self._look_at(message)
+            self._body = body
+            body.on_eof(self._note_end)
+        super().feed_data(data, size)
+
+    def _has_no_body(self, head: bytes) -> bool:
+        return self._is_for_head or _BODILESS.match(head) is not None
+
+    def _look_at(self, message: RawResponseMessage) -> None:
+        if self._is_for_head or message.code in _WITHOUT_BODY or message.code < _LEAST_STATUS:
+            # A body may follow all the same.
+            self.force_close()
+        elif message.version >= HttpVersion11 and (message.chunked or hdrs.CONTENT_LENGTH in message.headers):
+            self._habits.note_framed()
+        else:
+            self._habits.note_odd()
+            self.force_close()
+            if self._is_keeping and message.version >= HttpVersion11 and self.transport is not None:
+                # It ends when the receiver hangs up, which was not asked to.
+                self.transport.write_eof()
+
+    def _note_end(self) -> None:
+        self._is_over = True
+        self._mark = self._habits.mark()
+
+    def _refuse(self) -> None:
+        """Be done with a connection on which more came than its answer."""
+        self._habits.note_odd()
+        self.force_close()
+        if self.transport is not None:
+            self.transport.close()
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        """Replace the errors that would make the client send the request again."""
+        if isinstance(exc, HttpProcessingError):
+            if self._is_over:
+                # More came, and it is not even the head of an answer.
+                self._habits.note_odd()
+            elif self._body is not None:
+                # The base class leaves who reads it waiting.
+                self._body.set_exception(aiohttp.ClientPayloadError("not the framing that was announced"))
+        if isinstance(exc, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
+            exc = ConnectionLostError(
+                exc if isinstance(exc, OSError) else None,
+                has_begun=self._has_begun,
+                is_cut_head=self._head != b"",
+                is_reused=self._is_reused,
+            )
+        super().set_exception(exc, exc if exc_cause is None else exc_cause)
+
+    def eof_received(self) -> None:
+        """See what is there of a head that breaks off."""
+        if self._is_over:
+            self._habits.note_odd()
+        self._release()
+        super().eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See the same where the connection is cut."""
+        if self._is_keeping and self._is_answered:
+            self._note_lost(exc)
+        self._release()
+        super().connection_lost(exc)
+
+    def _note_lost(self, exc: BaseException | None) -> None:
+        if exc is not None and self._is_over:
+            self._habits.note_odd()
+        elif self._is_over and not super().should_close:
+            self._habits.note_idle(self._mark)
+        else:
+            self._habits.note_no_trial()
+
+    def _release(self) -> None:
+        if self._head:
+            held, self._head = self._head, None
+            super().data_received(held)
+
+
+def _with_one_length(head: bytes) -> tuple[bytes, int | None]:
+    """Return the head of an answer, and the length it gives of what follows.
+
+    A length that is given more than once and is the same each time is left once in the head.
+    """
+    lengths = list(_LENGTH.finditer(head))
+    if not lengths or len({length[1] for length in lengths}) > 1:
+        return head, None
+    for again in reversed(lengths[1:]):
+        head = head[: again.start()] + head[again.end() :]
+    return head, int(digits) if len(digits := lengths[0][1]) <= _MAX_DIGITS else None
+
+
+class _Peek:
+    """Tells whether something came on a connection, or its end, that the loop has not seen yet."""
+
+    def __init__(self, transport: asyncio.BaseTransport) -> None:
+        self._number = transport.get_extra_info("socket").fileno()
+        if sys.platform != "win32":
+            self._poll = select.poll()
+            self._poll.register(self._number, select.POLLIN)
+
+    def is_readable(self) -> bool:
+        """Look, without waiting."""
+        if sys.platform == "win32":
+            return bool(select.select([self._number], [], [], 0)[0])
+        return bool(self._poll.poll(0))
