@@ -9,7 +9,7 @@ import re
 
 _END_OF_HEAD = b"\r\n\r\n"
 _BLANK = re.compile(rb"[\r\n]*")
-_LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*([0-9]{1,19})[ \t]*\r\n")
+_LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*0*([0-9]{1,19})[ \t]*\r\n")
 _CODING = re.compile(rb"\ntransfer-encoding[ \t]*:")
 _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")
 # Of the line before a chunk; its size is in the first few.

@@ -285,6 +285,8 @@ class CallbackListener:
             return self._finish_later(arrival, received, answer, writing)
         is_lost = write_answer(arrival.request, answer)
         if connection.writing_paused:
+            # From here on the client is waited for: one that reads no answers is not owed any.
+            self._connections.waits(connection)
             return self._finish_later(arrival, received, answer, connection.wait_sent())
         self._report(arrival, received, answer, is_lost=is_lost)
         return None

@@ -34,7 +34,7 @@ _MAX_UNSENT_BYTES = 16 * 1024
 # Requests of one connection in one turn of the loop: a segment of 16 KiB can hold hundreds of them.
 _MAX_AT_ONCE = 16
 _BAD_REQUEST = 400
-_METHOD = re.compile(rb"(?:\r\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ")
+_METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})( |\Z)")
 _STAND_IN = b"POST "
 _REQUEST_LINE = re.compile(rb"([!-~]{1,64}) ([!-\xff]+) HTTP/1\.[01]\r?\n")
 
@@ -135,6 +135,8 @@ class Connection(BaseProtocol):
         self._framing = Framing(_MAX_HEAD_BYTES)
         self._http = self._new_parser()
         self._method = ""
+        # What the parser said about a method whose end is not here yet.
+        self._method_error: BadHttpMethod | None = None
         self._unsent: list[bytes] = []
         self._data = b""
         self._start = 0
@@ -230,11 +232,12 @@ class Connection(BaseProtocol):
         A client that is still sending would see a reset instead of its answer: what it sends is read for a
         moment and thrown away.
         """
+        is_read = not self._is_over and not self._is_unread()
         transport, self._is_over = self.transport, True
         self.flush()
         if transport is None:
             return
-        if not self._is_unread():
+        if is_read:
             transport.close()
             return
         if not transport.get_write_buffer_size():
@@ -316,19 +319,32 @@ class Connection(BaseProtocol):
         Raises:
             HttpProcessingError: It is refused.
         """
+        if self._method_error is not None:
+            return self._parse_unusual(piece, self._method_error)
         try:
             messages, is_upgraded, _ = self._http.feed_data(piece)
-        except BadHttpMethod:
-            method = _METHOD.match(piece)
-            if method is None or self._method:
-                raise
-            # The parser knows some forty methods; HTTP takes any word (RFC 9110, 9.1). A broken one reads no more.
-            self._http, self._method = self._new_parser(), method[1].decode("ascii")
-            return self._parse(_STAND_IN + piece[method.end() :])
+        except BadHttpMethod as error:
+            return self._parse_unusual(piece, error)
         if is_upgraded:
             # No other protocol is spoken here, and none was agreed on.
             self._http.set_upgraded(False)
         return [self._request_of(message, payload) for message, payload in messages]
+
+    def _parse_unusual(self, piece: bytes, error: BadHttpMethod) -> list[Request]:
+        """Parse a request as a POST: the parser knows some forty methods, but any word is one (RFC 9110, 9.1).
+
+        Raises:
+            HttpProcessingError: It does not begin with a word.
+        """
+        begun = _METHOD.match(self._framing.refused())
+        if begun is None or self._method:
+            raise error
+        if not begun[2]:
+            self._method_error = error
+            return []
+        # The parser that refused it reads no more.
+        self._http, self._method, self._method_error = self._new_parser(), begun[1].decode("ascii"), None
+        return self._parse(_STAND_IN + piece[piece.index(b" ") + 1 :])
 
     def _request_of(self, message: RawRequestMessage, payload: StreamReader) -> Request:
         method, self._method = self._method or message.method, ""
