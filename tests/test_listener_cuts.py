@@ -65,27 +65,62 @@ async def test_a_request_that_cannot_be_read_is_let_finish_sending() -> None:
 
 
 async def test_a_client_that_stopped_reading_is_owed_no_late_answer() -> None:
-    """An answer that takes its time keeps no connection open whose client has stopped reading before."""
-    clock, asked, ready = ManualClock(), asyncio.Event(), asyncio.Event()
+    """An answer that takes its time keeps no connection open whose client stopped reading before it was there."""
+    clock = ManualClock()
 
-    async def answer_late() -> Answer:
-        asked.set()
-        await ready.wait()
+    async def answer_later() -> Answer:
+        for _ in range(3):
+            await asyncio.sleep(0)
         return Answer()
 
     def respond(request: ReceivedRequest, _: Answer) -> Answer | Coroutine[Any, Any, Answer]:
-        # Each is sent together with the others of its turn, all of them more than the kernel takes on credit.
-        return answer_late() if request.method == "PUT" else Answer(200, b" " * 16_000)
+        return answer_later() if request.method == "PUT" else Answer(200, b" " * 16_000)
+
+    async def send_until_cut(data: bytes) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                sending = asyncio.ensure_future(wire.send(data))
+                while not sending.done():
+                    await asyncio.sleep(0)
+                    clock.advance(0.001)
+                await sending
 
     async with new_listener(clock=clock, responder=respond) as listener, connect(listener) as wire:
         path = listener.open_inbox("/c", is_read=False).path
-        await wire.send(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode() * 500 + request_bytes(path, method="PUT"))
-        await asked.wait()
-        ready.set()
-        for _ in range(12):
+        # Those before a late one are answered in its turn: it is that turn which finds the client asleep.
+        turn = request_bytes(path, method="GET") * 15 + request_bytes(path, method="PUT")
+        with pytest.raises(ConnectionError):
+            await send_until_cut(turn * 200)
+
+
+_HEAD = b"%s @?n=0 HTTP/1.1\r\nHost: h\r\n%s\r\n\r\n"
+_ODD_ENDS = {
+    "an empty coding": _HEAD % (b"POST", b"Transfer-Encoding:"),
+    "an empty coding and a length": _HEAD % (b"POST", b"Transfer-Encoding:\r\nContent-Length: 80") + b"x" * 80,
+    "a CONNECT with a coding": _HEAD % (b"CONNECT", b"Transfer-Encoding: chunked"),
+    "a long note on a chunk": _HEAD % (b"POST", b"Transfer-Encoding: chunked")
+    + b"2;%s\r\n{}\r\n0\r\n\r\n" % (b"n" * 40_000),
+}
+
+
+@pytest.mark.parametrize("name", _ODD_ENDS)
+async def test_requests_behind_one_that_ends_oddly_wait_for_its_answer(name: str) -> None:
+    """However a request ends, those behind it are taken in one by one, in their order, whatever their method."""
+    seen: list[tuple[str, str]] = []
+    under_way = 0
+
+    async def answer_late(request: ReceivedRequest, _: Answer) -> Answer:
+        nonlocal under_way
+        under_way += 1
+        seen.append((request.query, "alone" if under_way == 1 else "with others"))
+        for _turn in range(10):
             await asyncio.sleep(0)
-            clock.advance(1)
-        async with asyncio.timeout(PATIENCE_S):
-            with pytest.raises(ConnectionError):
-                while True:
-                    await wire.send(b"x" * 10_000)
+        under_way -= 1
+        return Answer()
+
+    async with new_listener(responder=answer_late) as listener, connect(listener) as wire:
+        path = listener.open_inbox().path
+        following = (request_bytes(f"{path}?n={n}", b"{}", method="POST" if n < 3 else "FOO") for n in (1, 2, 3))
+        await wire.send(_ODD_ENDS[name].replace(b"@", path.encode()) + b"".join(following))
+        assert [(await wire.read_answer()).status for _ in range(4)] == [200] * 4
+    assert seen == [(f"n={n}", "alone") for n in range(4)]

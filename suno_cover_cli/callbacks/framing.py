@@ -10,9 +10,9 @@ import re
 _END_OF_HEAD = b"\r\n\r\n"
 _BLANK = re.compile(rb"[\r\n]*")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*0*([0-9]{1,19})[ \t]*\r\n")
-_CODING = re.compile(rb"\ntransfer-encoding[ \t]*:")
+_CODING = re.compile(rb"\ntransfer-encoding[ \t]*:[ \t]*[^\s]")
 _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")
-# Of the line before a chunk; its size is in the first few.
+# Kept of the line before a chunk; its size is in the first few.
 _MAX_LINE_BYTES = 16 * 1024
 
 
@@ -36,9 +36,12 @@ class Framing:
         """How much there is of a head that is not whole."""
         return len(self._head)
 
-    def accept(self) -> None:
-        """The parser has taken the head: nothing of the request is kept any more."""
+    def accept(self, *, is_whole: bool) -> None:
+        """The parser has taken the head, or the whole request: nothing of it is kept any more."""
         self._kept = None
+        if is_whole:
+            # A CONNECT has no body, whatever its header fields say.
+            self._body_left, self._chunks = 0.0, None
 
     def refused(self) -> bytes:
         """Return what is kept of the request that the parser has refused."""
@@ -112,10 +115,8 @@ class _Chunks:
                 start += step
                 continue
             newline = data.find(b"\n", start)
-            self._line += data[start : newline if newline >= 0 else len(data)]
+            self._line = (self._line + data[start : newline if newline >= 0 else len(data)])[:_MAX_LINE_BYTES]
             if newline < 0:
-                if len(self._line) > _MAX_LINE_BYTES:
-                    self._chunk_left = math.inf
                 break
             start = newline + 1
             line, self._line = self._line.rstrip(b"\r"), b""

@@ -348,7 +348,7 @@ class Connection(BaseProtocol):
 
     def _request_of(self, message: RawRequestMessage, payload: StreamReader) -> Request:
         method, self._method = self._method or message.method, ""
-        self._framing.accept()
+        self._framing.accept(is_whole=payload.is_eof())
         self._payload = payload
         return Request(
             connection=self,
