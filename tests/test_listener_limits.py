@@ -52,7 +52,7 @@ async def test_a_segment_full_of_requests_keeps_no_other_waiting() -> None:
         await crowd.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 500)
         await wire.send(request_bytes(path, callback_body()))
         assert (await wire.read_answer()).status == 200
-        assert order.count("GET") < 100
+        assert order.count("GET") < 30
         assert [(await crowd.read_answer()).status for _ in range(500)] == [404] * 500
     assert len(order) == 502
 

@@ -31,8 +31,9 @@ _READ_BYTES = 16 * 1024
 _MAX_FIELDS = 1000
 # What is longer is sent at once, to see whether the client takes it.
 _MAX_UNSENT_BYTES = 16 * 1024
-# Requests of one connection in one turn of the loop: a segment of 16 KiB can hold hundreds of them.
-_MAX_AT_ONCE = 16
+# Requests of one connection in one turn of the loop: a segment of 16 KiB can hold hundreds of them, and each of
+# hundreds of connections has its turn before a callback that has just come.
+_MAX_AT_ONCE = 4
 _BAD_REQUEST = 400
 _METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})( |\Z)")
 _STAND_IN = b"POST "
