@@ -125,3 +125,22 @@ async def test_requests_behind_one_that_ends_oddly_wait_for_its_answer(name: str
         await wire.send(_ODD_ENDS[name].replace(b"@", path.encode()) + b"".join(following))
         assert [(await wire.read_answer()).status for _ in range(4)] == [200] * 4
     assert seen == [(f"n={n}", "alone") for n in range(4)]
+
+
+async def test_a_segment_full_of_requests_keeps_no_other_waiting() -> None:
+    """Hundreds of requests in one segment are answered bit by bit: a callback that comes with them is not last."""
+    order: list[str] = []
+    async with (
+        new_listener(on_exchange=lambda exchange: order.append(exchange.method)) as listener,
+        connect(listener) as crowd,
+        connect(listener) as wire,
+    ):
+        path = listener.open_inbox().path
+        await wire.send(request_bytes(path))  # both connections are there
+        assert (await wire.read_answer()).status == 200
+        await crowd.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 500)
+        await wire.send(request_bytes(path, callback_body()))
+        assert (await wire.read_answer()).status == 200
+        assert order.count("GET") < 30
+        assert [(await crowd.read_answer()).status for _ in range(500)] == [404] * 500
+    assert len(order) == 502

@@ -38,25 +38,6 @@ async def test_requests_in_one_segment_are_answered_in_their_order() -> None:
         assert [(await inbox.receive()).task_id for _ in range(2)] == ["first", "last"]
 
 
-async def test_a_segment_full_of_requests_keeps_no_other_waiting() -> None:
-    """Hundreds of requests in one segment are answered bit by bit: a callback that comes with them is not last."""
-    order: list[str] = []
-    async with (
-        new_listener(on_exchange=lambda exchange: order.append(exchange.method)) as listener,
-        connect(listener) as crowd,
-        connect(listener) as wire,
-    ):
-        path = listener.open_inbox().path
-        await wire.send(request_bytes(path))  # both connections are there
-        assert (await wire.read_answer()).status == 200
-        await crowd.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 500)
-        await wire.send(request_bytes(path, callback_body()))
-        assert (await wire.read_answer()).status == 200
-        assert order.count("GET") < 30
-        assert [(await crowd.read_answer()).status for _ in range(500)] == [404] * 500
-    assert len(order) == 502
-
-
 @pytest.mark.parametrize(
     ("version", "asked", "told"),
     [

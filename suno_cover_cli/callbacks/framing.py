@@ -6,7 +6,11 @@ would go unanswered because of what follows it. Nor does it say what it refused,
 
 import math
 import re
+from typing import NamedTuple
 
+from suno_cover_cli.callbacks.bodies import Headers
+
+_REQUEST_LINE = re.compile(rb"([!-~]{1,64}) ([!-\xff]+) HTTP/1\.[01]\r?\n")
 _END_OF_HEAD = b"\r\n\r\n"
 _BLANK = re.compile(rb"[\r\n]*")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*0*([0-9]{1,19})[ \t]*\r\n")
@@ -14,6 +18,22 @@ _CODING = re.compile(rb"\ntransfer-encoding[ \t]*:[ \t]*[^\s]")
 _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")
 # Kept of the line before a chunk; its size is in the first few.
 _MAX_LINE_BYTES = 16 * 1024
+
+
+class UnreadRequest(NamedTuple):
+    """What is known of a request that the parser refuses: a header it cannot read, a length given twice.
+
+    Attributes:
+        method: As sent.
+        target: As sent.
+        headers: The lines that are header lines, as sent.
+        body: What came with the head.
+    """
+
+    method: str
+    target: str
+    headers: Headers
+    body: bytes
 
 
 class Framing:
@@ -131,3 +151,16 @@ class _Chunks:
             else:
                 self._is_in_trailer = True
         return len(data), False
+
+
+def parse_unread(head: bytes) -> UnreadRequest | None:
+    """Read what was refused as far as it can be; ``None`` for bytes that do not begin like a request."""
+    match = _REQUEST_LINE.match(head)
+    if match is None:
+        return None
+    lines, _, body = head[match.end() :].partition(b"\r\n\r\n")
+    pairs = (line.partition(b":") for line in lines.split(b"\r\n"))
+    headers = tuple(
+        (name.decode("latin-1"), value.strip().decode("latin-1")) for name, colon, value in pairs if name and colon
+    )
+    return UnreadRequest(match[1].decode("ascii"), match[2].decode("utf-8", "surrogateescape"), headers, body)

@@ -7,9 +7,10 @@ from typing import NamedTuple
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.callbacks.content import ReceivedRequest, quoted
 from suno_cover_cli.callbacks.exchanges import RECEIVED, Answer, CallbackInbox
+from suno_cover_cli.callbacks.framing import UnreadRequest
 from suno_cover_cli.callbacks.replies import plain_headers
 from suno_cover_cli.callbacks.verdict import BodyFault, judge
-from suno_cover_cli.callbacks.wire import Request, UnreadRequest
+from suno_cover_cli.callbacks.wire import Request
 
 _FORWARDED_FOR = "X-Forwarded-For"
 

@@ -17,10 +17,9 @@ from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidU
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 
-from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.connections import ConnectionRegistry
 from suno_cover_cli.callbacks.exchanges import RawHeaders
-from suno_cover_cli.callbacks.framing import Framing
+from suno_cover_cli.callbacks.framing import Framing, UnreadRequest, parse_unread
 
 # Node.js stops at 16 KiB of header lines as well; a real callback has about one.
 _MAX_HEAD_BYTES = 16 * 1024
@@ -37,7 +36,6 @@ _MAX_AT_ONCE = 4
 _BAD_REQUEST = 400
 _METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})( |\Z)")
 _STAND_IN = b"POST "
-_REQUEST_LINE = re.compile(rb"([!-~]{1,64}) ([!-\xff]+) HTTP/1\.[01]\r?\n")
 
 Later = Coroutine[Any, Any, None]
 
@@ -71,22 +69,6 @@ class Request(msgspec.Struct, eq=False):
         """End the connection, once the answer is written, if no other request can follow."""
         if not self.stays_open:
             self.connection.end()
-
-
-class UnreadRequest(NamedTuple):
-    """What is known of a request that the parser refuses: a header it cannot read, a length given twice.
-
-    Attributes:
-        method: As sent.
-        target: As sent.
-        headers: The lines that are header lines, as sent.
-        body: What came with the head.
-    """
-
-    method: str
-    target: str
-    headers: Headers
-    body: bytes
 
 
 class Refusal(NamedTuple):
@@ -370,7 +352,7 @@ class Connection(BaseProtocol):
             self._payload.set_exception(error)
             return []
         # Without a length that can be read, what follows the head is all that is known of its body.
-        unread = _parse_unread(self._framing.refused() + following)
+        unread = parse_unread(self._framing.refused() + following)
         return [Refusal(self, _BAD_REQUEST, _reason_of(error, is_request=unread is not None), unread)]
 
     def _served(self, _: "asyncio.Task[None]") -> None:
@@ -386,19 +368,6 @@ class Connection(BaseProtocol):
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
-
-
-def _parse_unread(head: bytes) -> UnreadRequest | None:
-    """Read what was refused as far as it can be; ``None`` for bytes that do not begin like a request."""
-    match = _REQUEST_LINE.match(head)
-    if match is None:
-        return None
-    lines, _, body = head[match.end() :].partition(b"\r\n\r\n")
-    pairs = (line.partition(b":") for line in lines.split(b"\r\n"))
-    headers = tuple(
-        (name.decode("latin-1"), value.strip().decode("latin-1")) for name, colon, value in pairs if name and colon
-    )
-    return UnreadRequest(match[1].decode("ascii"), match[2].decode("utf-8", "surrogateescape"), headers, body)
 
 
 def _reason_of(error: HttpProcessingError, *, is_request: bool) -> str:
