@@ -329,19 +329,26 @@ def forwarded_headers(headers: Headers, extra: Headers = ()) -> CIMultiDict[str]
         headers: Of the sender.
         extra: Take the place of the sender's of the same name.
     """
-    dropped = _HOP_BY_HOP.union(
-        [name.lower() for name, _ in extra],
-        *[_words(value) for name, value in headers if name.lower() == "connection"],
-    )
-    return CIMultiDict([*[line for line in headers if line[0].lower() not in dropped], *extra])
+    names = [name.lower() for name, _ in headers]
+    dropped = _HOP_BY_HOP.union([name.lower() for name, _ in extra]) if extra else _HOP_BY_HOP
+    if "connection" in names:
+        values = [line[1] for name, line in zip(names, headers, strict=True) if name == "connection"]
+        dropped = dropped.union(*map(_words, values))
+    return CIMultiDict([*[line for name, line in zip(names, headers, strict=True) if name not in dropped], *extra])
 
 
 def answered_headers(headers: RawHeaders) -> RawHeaders:
     """Return the headers of an answer that go back to the sender: all but hop-by-hop ones and the framing."""
-    named = [value.decode("latin-1") for name, value in headers if name.lower() == b"connection"]
-    dropped = _HOP_BY_HOP_RAW.union([word.encode("latin-1") for value in named for word in _words(value)])
+    names = [name.lower() for name, _ in headers]
+    dropped = _HOP_BY_HOP_RAW
+    if b"connection" in names:
+        values = [
+            line[1].decode("latin-1") for name, line in zip(names, headers, strict=True) if name == b"connection"
+        ]
+        dropped = dropped.union([word.encode("latin-1") for value in values for word in _words(value)])
     # A line break could end the head; the client's parser takes none, whichever one is in use.
-    return tuple([line for line in headers if line[0].lower() not in dropped and not _LINE_BREAK.search(line[1])])
+    kept = zip(names, headers, strict=True)
+    return tuple([line for name, line in kept if name not in dropped and not _LINE_BREAK.search(line[1])])
 
 
 def _words(value: str) -> list[str]:

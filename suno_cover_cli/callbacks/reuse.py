@@ -72,10 +72,13 @@ class Habits:
     closes it, or sends more on it, it would have done so under a request; if it answers nothing meanwhile that
     was waiting, it serves one connection at a time. Whatever is odd, once, ends the keeping for good: the
     receiver then has a connection for each request, as from unrelated senders.
+
+    Attributes:
+        stays_open: A connection that was meant to be kept stays open after its answer.
     """
 
     def __init__(self) -> None:
-        self._state = _State.UNKNOWN
+        self._become(_State.UNKNOWN)
         self._sent = 0
         self._answers = 0
         # By number; a plain dict finds its first key the slower the more were taken from its front.
@@ -94,17 +97,11 @@ class Habits:
     def may_keep(self) -> bool:
         """Decide whether the next request may use a kept connection, and leave its own to be kept."""
         if self._state is _State.CANDIDATE:
-            self._state = _State.ON_TRIAL
+            self._become(_State.ON_TRIAL)
             return True
-        return self._state is _State.STEADY and not self._is_unfair()
-
-    def may_stay_open(self) -> bool:
-        """Decide whether a connection that was meant to be kept stays open after its answer."""
-        return self._state in {_State.ON_TRIAL, _State.STEADY} and not self._is_unfair()
-
-    def _is_unfair(self) -> bool:
-        """Tell whether the receiver stays with the connections that have news, and leaves another one waiting."""
-        return self._oldest() < self._sent - len(self._waiting) - _MAX_OVERTAKING
+        # A receiver that stays with the connections that have news would leave the others waiting.
+        is_unfair = self._oldest() < self._sent - len(self._waiting) - _MAX_OVERTAKING
+        return self._state is _State.STEADY and not is_unfair
 
     def note_answer(self) -> None:
         """Note that an answer began."""
@@ -113,16 +110,16 @@ class Habits:
     def note_framed(self) -> None:
         """Note an answer that says where it ends."""
         if self._state is _State.UNKNOWN:
-            self._state = _State.CANDIDATE
+            self._become(_State.CANDIDATE)
 
     def note_odd(self) -> None:
         """Note what forbids keeping."""
-        self._state = _State.ODD
+        self._become(_State.ODD)
 
     def note_no_trial(self) -> None:
         """Note that the connection on trial was none that could be kept."""
         if self._state is _State.ON_TRIAL:
-            self._state = _State.CANDIDATE
+            self._become(_State.CANDIDATE)
 
     def mark(self) -> tuple[int, int]:
         """Return where things are when a connection becomes idle, for :meth:`note_idle`."""
@@ -133,9 +130,13 @@ class Habits:
         sent, answers = mark
         if self._oldest() <= sent and answers == self._answers:
             # All that time others waited, and not one got an answer: the receiver waits for this connection.
-            self._state = _State.ODD
+            self._become(_State.ODD)
         elif self._state is _State.ON_TRIAL:
-            self._state = _State.STEADY
+            self._become(_State.STEADY)
+
+    def _become(self, state: _State) -> None:
+        self._state = state
+        self.stays_open = state in {_State.ON_TRIAL, _State.STEADY}
 
     def _oldest(self) -> int:
         """Return the number of the request that waits longest, or the next one."""
@@ -195,7 +196,7 @@ class AnswerReader(ResponseHandler):
     @property
     def should_close(self) -> bool:
         """Whether this connection is not to be used again."""
-        return super().should_close or not self._habits.may_stay_open()
+        return super().should_close or not self._habits.stays_open
 
     def is_connected(self) -> bool:
         """Tell whether a request may be sent here: what came after the last answer, or its end, forbids it."""
@@ -337,12 +338,16 @@ def _with_one_length(head: bytes) -> tuple[bytes, int | None]:
 
     A length that is given more than once and is the same each time is left once in the head.
     """
-    lengths = list(_LENGTH.finditer(head))
-    if not lengths or len({length[1] for length in lengths}) > 1:
+    first = _LENGTH.search(head)
+    if first is None:
         return head, None
-    for again in reversed(lengths[1:]):
-        head = head[: again.start()] + head[again.end() :]
-    return head, int(digits) if len(digits := lengths[0][1]) <= _MAX_DIGITS else None
+    if _LENGTH.search(head, first.end()) is not None:
+        lengths = list(_LENGTH.finditer(head))
+        if len({length[1] for length in lengths}) > 1:
+            return head, None
+        for again in reversed(lengths[1:]):
+            head = head[: again.start()] + head[again.end() :]
+    return head, int(first[1]) if len(first[1]) <= _MAX_DIGITS else None
 
 
 class _Peek:
