@@ -10,6 +10,7 @@ import base64
 import io
 import re
 import ssl
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -57,7 +58,9 @@ _HOP_BY_HOP = frozenset(
 )
 _HOP_BY_HOP_RAW = frozenset(name.encode() for name in _HOP_BY_HOP)
 _LINE_BREAK = re.compile(rb"[\r\n\0]")
-_NOTHING_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_NOTHING_ADDED = CIMultiDict[None](
+    (name, None) for name in ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+)
 _BODILESS_METHODS = {"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"}
 
 
@@ -293,12 +296,20 @@ def _no_answer(status: int) -> Fault:
     return Fault(f"answered {status}: it wants another protocol")
 
 
+class _PlainRequest(aiohttp.ClientRequest):
+    """A request to which the client adds nothing: asked not to, it would put a list together for each request."""
+
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:  # noqa: ARG002 -- of the base class
+        """Add nothing."""
+        self._skip_auto_headers = _NOTHING_ADDED
+
+
 def _open_session(connector: AnswerConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-        skip_auto_headers=_NOTHING_ADDED,
+        request_class=_PlainRequest,
         # Answers go on as they came, compressed or not.
         auto_decompress=False,
         read_bufsize=KEPT_BYTES,

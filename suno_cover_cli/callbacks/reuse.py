@@ -212,8 +212,9 @@ class AnswerReader(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         """Let the parser see a whole head, and with it an answer, before whatever follows."""
         if not data:
-            # The parser goes on with what it kept while too much was waiting to be read.
-            super().data_received(data)
+            if not self._is_over:
+                # The parser goes on with what it kept while too much was waiting to be read.
+                super().data_received(data)
             return
         if self._is_reused and not self._has_begun:
             data = self._cut_surplus(data)
