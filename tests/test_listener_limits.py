@@ -135,6 +135,17 @@ async def test_a_sender_that_asks_first_is_told_to_go_on() -> None:
         assert (await wire.read_answer()).status == 200
 
 
+async def test_a_sender_that_cannot_be_told_to_go_on_is_not() -> None:
+    """HTTP/1.0 knows no answer before the answer (RFC 9110, 10.1.1): the wish is ignored."""
+    body = callback_body()
+    async with new_listener() as listener, connect(listener) as wire:
+        asking = request_bytes(listener.open_inbox().path, headers=("Expect: 100-continue",), length=len(body))
+        await wire.send(asking.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert (await post(listener, "/", b"")).status == 404  # the head was read meanwhile
+        await wire.send(body)
+        assert (await wire.read_answer()).status == 200
+
+
 async def test_a_refused_sender_reads_its_refusal() -> None:
     """A body that is too large is refused from its head, the sender may finish sending, and then it is let go."""
     async with new_listener() as listener, connect(listener) as wire:

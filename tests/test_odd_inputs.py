@@ -75,6 +75,10 @@ REFUSED = {
         *("POST", "x=1", b"{}", "header"),
     ),
     "a header without a colon": (b"POST @ HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n{}", "POST", "", b"{}", "header"),
+    "an address without a host": (
+        b"POST http://[@?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}",
+        *("POST", "x=1", b"{}", "its address"),
+    ),
     "an address that is not ASCII": (
         "POST @?x=é HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}".encode(),
         *("POST", "x=%C3%A9", b"{}", "its address"),
@@ -92,7 +96,8 @@ async def test_what_cannot_be_read_as_http_is_shown_all_the_same(tmp_path: Path,
         await run.wait_until(lambda: '"request"' in run.stdout and run.stdout.endswith("\n"))
         (line,) = (line for line in run.objects if line["type"] == "request")
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert (line["n"], line["method"], line["path"], line["query"]) == (1, method, parts.path, query)
+    assert (line["n"], line["method"], line["query"]) == (1, method, query)
+    assert line["path"].endswith(parts.path)
     assert (line["answered"], line["remote"]) == (400, "127.0.0.1")
     assert base64.b64decode(line["body_b64"]) == body
     assert reason in line["reason"]
@@ -128,7 +133,8 @@ async def test_what_is_refused_behind_a_good_request_is_shown_too(tmp_path: Path
     assert [event["answered"] for event in events] == [200] * goods
     assert (answer.count(b"HTTP/1.1 200 "), answer.count(b"HTTP/1.1 400 ")) == (goods, 1)
     assert (line["type"], line["n"], line["answered"]) == ("request", goods + 1, 400)
-    assert (line["method"], line["path"], line["query"]) == (method, parts.path, query)
+    assert (line["method"], line["query"]) == (method, query)
+    assert line["path"].endswith(parts.path)
     assert reason in line["reason"]
     assert cut == "cut in the second head" or base64.b64decode(line["body_b64"]) == body
 

@@ -54,7 +54,7 @@ async def _read_pieces(
 ) -> None:
     """Read a body as it comes, one piece beyond the limit at most."""
     connection = request.connection
-    if request.headers.get("Expect", "").lower() == "100-continue":
+    if request.headers.get("Expect", "").lower() == "100-continue" and not request.is_old:
         connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     while connection.held_bytes <= max_bytes and (piece := await request.payload.readany()):
         pieces.append(piece)

@@ -287,9 +287,8 @@ class Connection(BaseProtocol):
             arrivals = self._parse(self._data[self._start : end])
         except HttpProcessingError as error:
             arrivals = self._refuse(error, self._data[end:])
-        except ValueError:  # some releases of the parser let a URL's own error out
-            self._cut("not HTTP")
-            return
+        except ValueError as error:  # some releases of the parser let a URL's own error out
+            arrivals = self._refuse(InvalidURLError(str(error)), self._data[end:])
         for arrival in arrivals:
             later = self._serve(arrival)
             if later is not None:
