@@ -1,6 +1,7 @@
 """Where the bytes of a connection are cut, and where its client stops reading, decides nothing."""
 
 import asyncio
+import gc
 import json
 from collections.abc import Coroutine
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 
 from suno_cover_cli.callbacks.content import ReceivedRequest
 from suno_cover_cli.callbacks.exchanges import Answer, Exchange
+from suno_cover_cli.callbacks.wire import Connection
 from tests.clocks import ManualClock
-from tests.listener_fixtures import PATIENCE_S, callback_body, connect, new_listener, request_bytes
+from tests.listener_fixtures import PATIENCE_S, callback_body, connect, new_listener, post, request_bytes
 
 _METHODS = ("QUERY", "FOO", "POX", "GETX", "P", "POS", "X-RETRY.1", "M" * 64)
 
@@ -146,3 +148,33 @@ async def test_a_segment_full_of_requests_keeps_no_other_waiting() -> None:
         assert order.count("GET") < 30
         assert [(await crowd.read_answer()).status for _ in range(500)] == [404] * 500
     assert len(order) == 502
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request_bytes("/c", b"{}", method="FOO"),
+        request_bytes("/c", b"{}", length=9),
+        request_bytes("/c", headers=("Content-Length: 5",)),
+        b"\x16\x03\x01",
+        b"FO",
+    ],
+    ids=["whole", "half a body", "unreadable", "no HTTP", "half a method"],
+)
+async def test_a_connection_that_is_gone_is_freed_at_once(data: bytes) -> None:
+    """Whatever a connection brought, its memory does not wait for the garbage collector, which a flood outruns."""
+    async with new_listener(clock=ManualClock()) as listener:
+        listener.open_inbox("/c", is_read=False)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                async with connect(listener) as wire:
+                    await wire.send(data)
+                    assert (await post(listener, "/", b"")).status == 404  # it was read meanwhile
+            for _ in range(5):
+                assert (await post(listener, "/", b"")).status == 404
+            left = sum(type(one) is Connection for one in gc.get_objects())
+        finally:
+            gc.enable()
+    assert left <= 1  # that of the last request may still be closing

@@ -32,8 +32,10 @@ async def read_body(
     connections.waits(request.connection)
     try:
         await _read_pieces(request, connections, pieces, max_bytes)
-    except (ConnectionError, RuntimeError, HttpProcessingError):
-        # RuntimeError is aiohttp's word for a connection that closed between two reads.
+    except (ConnectionError, RuntimeError, HttpProcessingError) as error:
+        # RuntimeError is aiohttp's word for a connection that closed between two reads. The body keeps it, and its
+        # frames keep the body: that circle would wait for the garbage collector.
+        error.__traceback__ = None
         return b"".join(pieces), BodyFault(400, "the body broke off")
     finally:
         connections.releases(request.connection)

@@ -118,8 +118,8 @@ class Connection(BaseProtocol):
         self._framing = Framing(_MAX_HEAD_BYTES)
         self._http = self._new_parser()
         self._method = ""
-        # What the parser said about a method whose end is not here yet.
-        self._method_error: BadHttpMethod | None = None
+        # The parser does not know the method that has begun, and its end is not here yet.
+        self._is_in_method = False
         self._unsent: list[bytes] = []
         self._data = b""
         self._start = 0
@@ -301,18 +301,18 @@ class Connection(BaseProtocol):
         Raises:
             HttpProcessingError: It is refused.
         """
-        if self._method_error is not None:
-            return self._parse_unusual(piece, self._method_error)
+        if self._is_in_method:
+            return self._parse_unusual(piece)
         try:
             messages, is_upgraded, _ = self._http.feed_data(piece)
-        except BadHttpMethod as error:
-            return self._parse_unusual(piece, error)
+        except BadHttpMethod:
+            return self._parse_unusual(piece)
         if is_upgraded:
             # No other protocol is spoken here, and none was agreed on.
             self._http.set_upgraded(False)
         return [self._request_of(message, payload) for message, payload in messages]
 
-    def _parse_unusual(self, piece: bytes, error: BadHttpMethod) -> list[Request]:
+    def _parse_unusual(self, piece: bytes) -> list[Request]:
         """Parse a request as a POST: the parser knows some forty methods, but any word is one (RFC 9110, 9.1).
 
         Raises:
@@ -320,12 +320,12 @@ class Connection(BaseProtocol):
         """
         begun = _METHOD.match(self._framing.refused())
         if begun is None or self._method:
-            raise error
-        if not begun[2]:
-            self._method_error = error
+            raise BadHttpMethod("not a word")
+        self._is_in_method = not begun[2]
+        if self._is_in_method:
             return []
         # The parser that refused it reads no more.
-        self._http, self._method, self._method_error = self._new_parser(), begun[1].decode("ascii"), None
+        self._http, self._method = self._new_parser(), begun[1].decode("ascii")
         return self._parse(_STAND_IN + piece[piece.index(b" ") + 1 :])
 
     def _request_of(self, message: RawRequestMessage, payload: StreamReader) -> Request:
