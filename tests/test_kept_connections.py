@@ -413,6 +413,9 @@ ODD_ANSWERS = {
     "bad chunks": [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok"],
     "byte by byte": [bytes([byte]) for byte in OK],
     "bare line feeds": [OK.replace(b"\r\n", b"\n")],
+    "shorter": [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"],
+    "shorter, in pieces": [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b"half"],
+    "nothing of it": [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"],
     "two answers": [OK + OK],
     "until the end": [b"HTTP/1.1 200 OK\r\nX: 1\r\n\r\n", b"to the end"],
     "old": [b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"],
@@ -428,7 +431,17 @@ ODD_ANSWERS = {
 
 # Only after these a connection is used again: each says where it ends, and ended there.
 CLEAR = {"interim", "early hints", "length twice", "empty", "chunks", "byte by byte", "bare line feeds"}
-NO_ANSWERS = {"two lengths", "bad chunks", "switching", "below", "bad header", "many fields"}
+NO_ANSWERS = {
+    "shorter",
+    "shorter, in pieces",
+    "nothing of it",
+    "two lengths",
+    "bad chunks",
+    "switching",
+    "below",
+    "bad header",
+    "many fields",
+}
 STATUSES = {name: int(name.startswith("no content")) * 4 + 200 for name in ODD_ANSWERS.keys() - NO_ANSWERS}
 STATUSES |= {"not modified": 304, "large": 500}
 

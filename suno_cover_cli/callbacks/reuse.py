@@ -9,6 +9,7 @@ import re
 import select
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from typing import Any, cast
@@ -25,16 +26,19 @@ MAX_HEAD_LINE_BYTES = 64 * 1024
 _IDLE_S = 0.1
 """A kept connection is used again within this time, or closed at most as much later."""
 
+_SHORT_BYTES = 64 * 1024
+_STALL_S = 1.0
+"""Between two pieces of a short body; beyond that the receiver is asked to hang up."""
+
 _MAX_OVERTAKING = 32
-_MAX_DIGITS = 18
-_LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*([0-9]+)[ \t]*\r?\n")
+_MAX_HOLD_UPS = 3
+_LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r?\n")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)")
 _BODILESS = re.compile(rb"HTTP/1\.[01] (?:1|204|304)")
 _HTTP = b"HTTP/"
-_LEAST_STATUS = 200
 _INTERIM_STATUSES = {100, *range(102, 200)}  # 101 is the last answer of its connection
-_WITHOUT_BODY = {204, 304}
+_WITHOUT_BODY = {*range(200), 204, 304}
 
 
 class ConnectionLostError(aiohttp.ClientError):
@@ -81,6 +85,7 @@ class Habits:
         self._become(_State.UNKNOWN)
         self._sent = 0
         self._answers = 0
+        self._hold_ups = 0
         # By number; a plain dict finds its first key the slower the more were taken from its front.
         self._waiting: OrderedDict[int, None] = OrderedDict()
 
@@ -108,7 +113,7 @@ class Habits:
         self._answers += 1
 
     def note_framed(self) -> None:
-        """Note an answer that says where it ends."""
+        """Note an answer that said where it ends, and ended there."""
         if self._state is _State.UNKNOWN:
             self._become(_State.CANDIDATE)
 
@@ -129,8 +134,11 @@ class Habits:
         """Note that a connection was idle since ``mark``, for its whole time, and nothing happened to it."""
         sent, answers = mark
         if self._oldest() <= sent and answers == self._answers:
-            # All that time others waited, and not one got an answer: the receiver waits for this connection.
-            self._become(_State.ODD)
+            # All that time others waited, and not one got an answer: the receiver waits for this connection, or it
+            # stood still for once.
+            self._hold_ups += 1
+            self._become(_State.ODD if self._hold_ups >= _MAX_HOLD_UPS else self._state)
+            self.note_no_trial()
         elif self._state is _State.ON_TRIAL:
             self._become(_State.STEADY)
 
@@ -171,7 +179,8 @@ class AnswerReader(ResponseHandler):
         self._habits = habits
         self._is_keeping = is_keeping
         self._is_reused = False
-        self._peek: _Peek | None = None
+        self._look: Callable[[], bool] | None = None
+        self._stall: asyncio.TimerHandle | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -183,6 +192,9 @@ class AnswerReader(ResponseHandler):
         self._is_for_head = False
         self._is_answered = False
         self._body: StreamReader | None = None
+        self._is_framed = False
+        self._length = -1
+        self._ends_soon = False
         self._is_over = False
         self._mark = (0, 0)
 
@@ -203,8 +215,8 @@ class AnswerReader(ResponseHandler):
         if not super().is_connected() or self.should_close:
             return False
         if self._is_over and self.transport is not None:
-            self._peek = self._peek or _Peek(self.transport)
-            if self._peek.is_readable():
+            self._look = self._look or _make_look(self.transport)
+            if self._look():
                 self._habits.note_odd()
                 return False
         return True
@@ -220,21 +232,32 @@ class AnswerReader(ResponseHandler):
             data = self._cut_surplus(data)
         self._has_begun = self._has_begun or bool(data)
         while self._head is not None and data and not self._is_over:
-            self._head, data = self._head + data, b""
-            end = _END_OF_HEAD.search(self._head)
-            if end is not None:
-                head, data = self._head[: end.end()], self._head[end.end() :]
-                self._head = b"" if _INTERIM.match(head) else None
-                head, length = _with_one_length(head)
-                if length is not None and len(data) <= length and not self._has_no_body(head):
-                    head, data = head + data, b""  # nothing follows that answer
-                super().data_received(head)
-            elif len(self._head) > MAX_HEAD_LINE_BYTES or not _HTTP.startswith(self._head[: len(_HTTP)]):
-                self._release()
+            data = self._read_head(self._head + data)
         if data and self._is_over:
             self._refuse()
         elif data:
             super().data_received(data)
+        if self._ends_soon:
+            self._wait_for_more()
+
+    def _read_head(self, data: bytes) -> bytes:
+        """Give a head to the parser once it is whole; return what follows it."""
+        self._head = data
+        end = _END_OF_HEAD.search(data)
+        if end is None:
+            if len(data) > MAX_HEAD_LINE_BYTES or not _HTTP.startswith(data[: len(_HTTP)]):
+                self._release()
+            return b""
+        head, rest = data[: end.end()], data[end.end() :]
+        self._head = b"" if _INTERIM.match(head) else None
+        head, self._length = _with_one_length(head)
+        if self._length >= 0 and not self._is_for_head and not _BODILESS.match(head):
+            if len(rest) > self._length:
+                self._habits.note_odd()
+            else:
+                head, rest = head + rest, b""  # nothing follows that answer
+        super().data_received(head)
+        return rest
 
     def _cut_surplus(self, data: bytes) -> bytes:
         """Return what came from where this answer begins: before that is more of the last one than announced."""
@@ -261,25 +284,43 @@ class AnswerReader(ResponseHandler):
             body.on_eof(self._note_end)
         super().feed_data(data, size)
 
-    def _has_no_body(self, head: bytes) -> bool:
-        return self._is_for_head or _BODILESS.match(head) is not None
-
     def _look_at(self, message: RawResponseMessage) -> None:
-        if self._is_for_head or message.code in _WITHOUT_BODY or message.code < _LEAST_STATUS:
+        if self._is_for_head or message.code in _WITHOUT_BODY:
             # A body may follow all the same.
             self.force_close()
         elif message.version >= HttpVersion11 and (message.chunked or hdrs.CONTENT_LENGTH in message.headers):
-            self._habits.note_framed()
+            self._is_framed = True
+            self._ends_soon = self._is_keeping and 0 <= self._length <= _SHORT_BYTES
         else:
             self._habits.note_odd()
             self.force_close()
-            if self._is_keeping and message.version >= HttpVersion11 and self.transport is not None:
-                # It ends when the receiver hangs up, which was not asked to.
-                self.transport.write_eof()
+            if self._is_keeping and message.version >= HttpVersion11:
+                self._ask_to_end()
+
+    def _wait_for_more(self) -> None:
+        """Wait for the rest of a short body; one that never comes ends when the receiver hangs up."""
+        if self._stall is not None:
+            self._stall.cancel()
+        self._stall = self._loop.call_later(_STALL_S, self._ask_to_end)
+
+    def _ask_to_end(self) -> None:
+        """Say that no other request will come on this connection, as ``Connection: close`` would have."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.force_close()
+            self.transport.write_eof()
 
     def _note_end(self) -> None:
         self._is_over = True
         self._mark = self._habits.mark()
+        if self._is_framed:
+            self._habits.note_framed()
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        self._ends_soon = False
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
 
     def _refuse(self) -> None:
         """Be done with a connection on which more came than its answer."""
@@ -308,25 +349,26 @@ class AnswerReader(ResponseHandler):
 
     def eof_received(self) -> None:
         """See what is there of a head that breaks off."""
-        if self._is_over:
+        if self._is_over and self._is_keeping and not super().should_close:
             self._habits.note_odd()
         self._release()
         super().eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See the same where the connection is cut."""
+        self._stop_waiting()
         if self._is_keeping and self._is_answered:
             self._note_lost(exc)
         self._release()
         super().connection_lost(exc)
 
     def _note_lost(self, exc: BaseException | None) -> None:
-        if exc is not None and self._is_over:
-            self._habits.note_odd()
-        elif self._is_over and not super().should_close:
-            self._habits.note_idle(self._mark)
-        else:
+        if not self._is_over or super().should_close:
             self._habits.note_no_trial()
+        elif exc is not None:
+            self._habits.note_odd()
+        else:
+            self._habits.note_idle(self._mark)
 
     def _release(self) -> None:
         if self._head:
@@ -334,34 +376,25 @@ class AnswerReader(ResponseHandler):
             super().data_received(held)
 
 
-def _with_one_length(head: bytes) -> tuple[bytes, int | None]:
-    """Return the head of an answer, and the length it gives of what follows.
-
-    A length that is given more than once and is the same each time is left once in the head.
-    """
+def _with_one_length(head: bytes) -> tuple[bytes, int]:
+    """Return the head of an answer with its length once, where it is the same each time; and that, or -1."""
     first = _LENGTH.search(head)
     if first is None:
-        return head, None
+        return head, -1
     if _LENGTH.search(head, first.end()) is not None:
         lengths = list(_LENGTH.finditer(head))
         if len({length[1] for length in lengths}) > 1:
-            return head, None
+            return head, -1
         for again in reversed(lengths[1:]):
             head = head[: again.start()] + head[again.end() :]
-    return head, int(first[1]) if len(first[1]) <= _MAX_DIGITS else None
+    return head, int(first[1])
 
 
-class _Peek:
-    """Tells whether something came on a connection, or its end, that the loop has not seen yet."""
-
-    def __init__(self, transport: asyncio.BaseTransport) -> None:
-        self._number = transport.get_extra_info("socket").fileno()
-        if sys.platform != "win32":
-            self._poll = select.poll()
-            self._poll.register(self._number, select.POLLIN)
-
-    def is_readable(self) -> bool:
-        """Look, without waiting."""
-        if sys.platform == "win32":
-            return bool(select.select([self._number], [], [], 0)[0])
-        return bool(self._poll.poll(0))
+def _make_look(transport: asyncio.BaseTransport) -> Callable[[], bool]:
+    """Return what tells whether something came on a connection, or its end, that the loop has not seen yet."""
+    number = transport.get_extra_info("socket").fileno()
+    if sys.platform == "win32":
+        return lambda: bool(select.select([number], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return lambda: bool(poll.poll(0))
