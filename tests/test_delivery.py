@@ -212,7 +212,7 @@ async def test_nobody_there_is_unreachable() -> None:
         unused.bind(("127.0.0.1", 0))
         delivery = await deliver(f"http://127.0.0.1:{unused.getsockname()[1]}/", b"body")
     assert delivery.outcome is Outcome.UNREACHABLE
-    assert re.fullmatch(rf"cannot connect to 127\.0\.0\.1:\d+: {os.strerror(errno.ECONNREFUSED)}", delivery.error)
+    assert re.fullmatch(rf"cannot reach 127\.0\.0\.1:\d+: {os.strerror(errno.ECONNREFUSED)}", delivery.error)
     assert "127.0.0.1" in delivery.error
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import gzip
 import json
+import re
 import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -363,7 +364,7 @@ async def test_each_way_of_not_being_there_has_its_own_words(tmp_path: Path) -> 
     port = unused_port()
     status, report = await forwarded(tmp_path, f"127.0.0.1:{port}")
     assert status == 502
-    assert report["error"].startswith(f"cannot connect to 127.0.0.1:{port}: ")
+    assert report["error"].startswith(f"cannot reach 127.0.0.1:{port}: ")
     assert "is it running?" in report["error"]
     _, report = await forwarded(tmp_path, "http://no-such-host.invalid/hook")
     assert "cannot be found: no address is known for no-such-host.invalid" in report["error"]
@@ -406,6 +407,37 @@ async def test_of_several_receivers_the_first_one_answers(tmp_path: Path) -> Non
         (f"http://localhost:{third.port}/x", 200),
     }
     assert {(line["n"], line["id"]) for line in others} == {(event["n"], event["id"])}
+
+
+async def test_what_is_no_callback_is_shown_before_any_answer_to_it(tmp_path: Path) -> None:
+    """A probe's line comes first, however slow the first receiver and however quick a further one."""
+    hold = asyncio.Event()
+    async with (
+        receiving(hold=hold) as slow,
+        listening(tmp_path, json=False, forward_to=[str(slow.port), str(unused_port())]) as run,
+    ):
+        probe = asyncio.create_task(run.post(b"", method="GET"))
+        await run.wait_until(lambda: "no answer from" in run.stdout)
+        assert re.match(r"\S+ --> 1 GET, 0 B\n\S+ <-- 1 no answer from ", run.stdout)
+        hold.set()
+        assert (await probe).status == 200
+        await run.wait_until(lambda: "<-- 1 200 from" in run.stdout)
+
+
+async def test_a_flood_shows_no_answer_without_its_request(tmp_path: Path) -> None:
+    """Of requests that are only counted no receiver's answer is shown either; callbacks are shown all the same."""
+    async with (
+        receiving() as first,
+        listening(tmp_path, json=False, forward_to=[str(first.port), str(unused_port())], count=1) as run,
+    ):
+        await asyncio.gather(*(run.post(b"", method="GET") for _ in range(60)))
+        await run.post(callback_body())
+        done = await run.wait_ended()
+    came, answered = (set(re.findall(rf"{arrow} (\d+) ", done.stdout)) for arrow in ("-->", "<--"))
+    assert answered <= came
+    assert 11 <= len(came) < 61
+    assert "61" in came
+    assert "are only counted" in done.stdout
 
 
 def test_a_receiver_quicker_than_the_record_waits_for_the_number() -> None:

@@ -15,6 +15,7 @@ from tests.cli_fixtures import Cli
 from tests.listen_fixtures import listening, receiving
 from tests.listener_fixtures import callback_body
 from tests.terminal_fixtures import PLAIN, Terminal, cut_words
+from tests.test_listen_forward import unused_port
 from tests.test_listen_tunnel import Make
 from tests.test_stages import handler, send
 
@@ -61,6 +62,25 @@ def test_an_event_is_whole_at_every_width(cli: Cli, columns: int) -> None:
     assert (FAMILY * 6 if columns == 120 else FAMILY * 3) in joined
     assert "\u200d\n" not in shown, "no line ends within a character"
     assert "the service would try again after 1, 5 and 15 minutes" in " ".join(line.strip() for line in events)
+
+
+@on_terminals
+def test_a_callback_that_finds_nobody_takes_three_lines(cli: Cli) -> None:
+    """At 80 columns what came, what was answered and why fit a line each."""
+    with Terminal(80, 30, answer=PLAIN) as terminal:
+        target = f"localhost:{unused_port()}/hook"
+        cli.start_on(terminal, "listen", "--no-tunnel", "--forward-to", target, "--count", "1", streams="012")
+        terminal.wait_for(b"Ctrl-C ends it")
+        url = next(word for word in terminal.text.split() if "/callback/" in word)
+        assert send(url, callback_body()) == 502
+        code, _ = terminal.finish()
+        lines = [line.rstrip() for line in terminal.text.splitlines()]
+    assert code == 0
+    begins = next(n for n, line in enumerate(lines) if " --> " in line)
+    came, answered, why, ended = lines[begins : begins + 4]
+    assert " <-- 1 502 in " in answered, came
+    assert why.endswith("; is it running?")
+    assert ended.startswith("ended")
 
 
 @on_terminals

@@ -62,7 +62,7 @@ def _not_connected(error: aiohttp.ClientConnectorError | aiohttp.ClientConnector
         case aiohttp.ClientConnectorSSLError():
             return Fault(f"does not speak TLS on port {error.port}", "does it want http://?")
     reason = clean(reason_of(error.os_error), 200)
-    return Fault(f"cannot connect to {clean(error.host, 100)}:{error.port}: {reason}", "is it running?")
+    return Fault(f"cannot reach {clean(error.host, 100)}:{error.port}: {reason}", "is it running?")
 
 
 def _not_answered(error: Exception) -> Fault:

@@ -27,9 +27,13 @@ class ListenEvent:
         delivery: What the receiver behind us did, if it was sent on; of several, the one that answers.
         further: What further receivers did before it was shown.
         is_shown: It has its number, or never gets one.
+        is_only_counted: A view has no room for it, nor for what it is answered.
     """
 
-    __slots__ = ("answer", "delivery", "duplicate_of", "exchange", "further", "is_shown", "n", "request")
+    __slots__ = (
+        *("answer", "delivery", "duplicate_of", "exchange", "further"),
+        *("is_only_counted", "is_shown", "n", "request"),
+    )
 
     def __init__(self, request: ReceivedRequest) -> None:
         self.request = request
@@ -40,6 +44,7 @@ class ListenEvent:
         self.delivery: Delivery | None = None
         self.further: list[Delivery] = []
         self.is_shown = False
+        self.is_only_counted = False
 
     def take_exchange(self, exchange: Exchange) -> None:
         """Note what it was answered."""

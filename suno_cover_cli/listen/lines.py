@@ -49,6 +49,7 @@ class LinesView:
         clock: Keeps what is not a callback from flooding the screen.
         verbosity: 1 adds headers and requests to other paths, 2 bodies.
         columns: Tells how many columns there are to fit in; 0 where it does not matter.
+        sends_on: Requests go to receivers, whose answers take time and lines of their own.
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class LinesView:
         clock: Clock,
         verbosity: int = 0,
         columns: Callable[[], int] = lambda: 0,
+        sends_on: bool = False,
     ) -> None:
         self._write = write
         self._paint = paint
         self._clock = clock
         self._verbosity = verbosity
         self._columns = columns
+        self._sends_on = sends_on
         self._lines: list[str] = []
         self._stamp = (-1, "")
         self._unmatched_second = 0.0
@@ -74,6 +77,9 @@ class LinesView:
         """See :class:`EventView`. What is not a callback has one line, with its answer, unless that takes time."""
         content = event.request.content
         if content is None:
+            event.is_only_counted = not self._may_show_unmatched()
+            if self._sends_on and not event.is_only_counted:
+                self._show_request(event, describe_arrival(event))
             return
         is_good = content.code == CODE_OK and not event.request.is_refused
         tone: Tone = "warning" if event.request.duplicate_of is not None else "good" if is_good else "bad"
@@ -82,20 +88,22 @@ class LinesView:
 
     def show_answer(self, event: ListenEvent, exchange: Exchange) -> None:
         """See :class:`EventView`."""
-        delivery, number = event.delivery, _number(event)
-        if event.request.content is None:
-            self._show_request(event, exchange, number)
-            if delivery is None:
-                return
+        if event.is_only_counted:
+            return
+        if event.request.content is None and not self._sends_on:
+            self._show_request(event, describe_request(event, exchange))
+            return
         is_good = 200 <= exchange.status < 300 and not exchange.is_answer_lost  # noqa: PLR2004 -- HTTP's own
         ended_at = exchange.ts + exchange.latency_ms / 1000
         said = describe_answer(event, exchange, self._room(event))
-        self._add(ended_at, "<--", "good" if is_good else "bad", number, said)
-        if delivery is not None:
-            self._lines += self._delivery_details(delivery)
+        self._add(ended_at, "<--", "good" if is_good else "bad", _number(event), said)
+        if event.delivery is not None:
+            self._lines += self._delivery_details(event.delivery)
 
     def show_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
         """See :class:`EventView`."""
+        if event.is_only_counted:
+            return
         tone: Tone = "faint" if delivery.is_accepted else "warning"
         self._add(self._clock.time(), "<--", tone, _number(event), describe_delivery(delivery))
         if trouble := describe_trouble(delivery):
@@ -116,17 +124,11 @@ class LinesView:
             lines, self._lines = self._lines, []
             self._write("\n".join(lines), len(lines))
 
-    def _show_request(self, event: ListenEvent, exchange: Exchange, number: str) -> None:
-        if not self._may_show_unmatched():
-            return
-        said = describe_arrival(event) if event.delivery is not None else describe_request(event, exchange)
-        self._add_dim(event.request.ts, number, said)
-        self._add_details(event.request.headers, event.request.body)
-
-    def _add_dim(self, ts: float, number: str, text: str) -> None:
-        stamp = time.strftime("%H:%M:%S", time.localtime(ts))
-        lines = fold(f"{stamp} --> {number} {text}", self._columns(), _INDENT)
+    def _show_request(self, event: ListenEvent, said: str) -> None:
+        stamp = time.strftime("%H:%M:%S", time.localtime(event.request.ts))
+        lines = fold(f"{stamp} --> {_number(event)} {said}", self._columns(), _INDENT)
         self._lines += [self._paint(line, "faint") for line in lines]
+        self._add_details(event.request.headers, event.request.body)
 
     def _room(self, event: ListenEvent) -> int:
         """Return the columns a line has for its text, 0 where there is no edge."""

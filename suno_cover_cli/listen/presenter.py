@@ -91,6 +91,7 @@ class ListenPresenter:
             clock=clock,
             verbosity=options.verbosity,
             columns=lambda: output.words_columns if is_on_stderr else output.product_columns,
+            sends_on=bool(options.forward_to),
         )
 
     def _product_printer(self) -> ProductPrinter:
