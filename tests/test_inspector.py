@@ -309,6 +309,21 @@ async def test_a_narrow_screen_shows_one_thing_at_a_time(
         await tab.wait_for("document.getElementById('requests').checkVisibility()")
 
 
+@pytest.mark.parametrize("key", ["Enter", "r", "e"])
+async def test_keys_open_a_request_on_a_narrow_screen(browser: Browser, listening: Listening, key: str) -> None:
+    """At 390 px what a key does to a request is seen without a pointer, and Escape leads back to the list."""
+    await listening.send(json.dumps(COVER).encode())
+    async with opened(browser, listening.page, width=390, height=844) as tab:
+        await tab.wait_for("probe.texts('.request').length === 1")
+        await tab.press("ArrowDown", key)
+        await tab.wait_for("document.getElementById('detail').checkVisibility()")
+        if key == "e":
+            await tab.wait_for("document.activeElement.id === 'edit-body'")
+            await tab.press("Escape")
+        await tab.press("Escape")
+        await tab.wait_for("document.getElementById('requests').checkVisibility()")
+
+
 async def test_the_page_is_locked_and_not_on_the_listeners_port(browser: Browser, listening: Listening) -> None:
     """The page has a port of its own, wants its token, and the listener's address shows nothing of it."""
     assert listening.page.split("/")[2] != listening.url.split("/")[2]

@@ -96,8 +96,13 @@ async function select(id, { focus = false, open = false } = {}) {
     if (focus) item.focus({ preventScroll: true });
     item.scrollIntoView({ block: "nearest", behavior: "instant" });
   }
-  if (open) document.querySelector("main").classList.add("has-detail");
+  if (open) showDetail();
   await show();
+}
+
+/** Where there is room for one thing only, let it be the request that is looked at. */
+function showDetail() {
+  if (selected !== null) document.querySelector("main").classList.add("has-detail");
 }
 
 function step(by) {
@@ -223,6 +228,7 @@ function closeEditor() {
 
 async function toggleEditor() {
   if (!byId("editor").hidden || selected === null) return closeEditor();
+  showDetail();
   const detail = await load(selected);
   byId("edit-to").replaceChildren(
     ...Object.entries(targets).map(([name, url]) => el("option", { value: name, selected: name === usualTarget() }, url)),
@@ -283,9 +289,15 @@ const KEYS = {
   End: () => step(Infinity),
   b: () => setMode(MODES[(MODES.indexOf(mode) + 1) % MODES.length]),
   d: toggleDiff,
-  r: () => send({ to: usualTarget() }),
+  r: () => {
+    showDetail();
+    send({ to: usualTarget() });
+  },
   e: toggleEditor,
-  Enter: () => byId("detail-title").focus(),
+  Enter: () => {
+    showDetail();
+    byId("detail-title").focus();
+  },
   "/": () => byId("words").focus(),
   "?": () => byId("help").showModal(),
 };
