@@ -338,6 +338,19 @@ def test_a_lone_word_is_not_a_receiver(text: str) -> None:
     assert parse_target(f"http://{word}:8080/path").url == f"http://{word}:8080/path"
 
 
+@pytest.mark.parametrize("form", ["3000/hook?key=", "http://user:pass@host/hook?key=", "/hook?key="])
+def test_an_address_beyond_8_kib_is_a_usage_error(form: str) -> None:
+    """8 KiB are an address; one more character is refused before anything listens, and nothing of it is quoted."""
+    longest = form + "k" * (8 * 1024 - len(form))
+    assert parse_target(longest).url.endswith(longest[-8000:])
+    with pytest.raises(UsageError) as caught:
+        parse_target(f"{longest}k")
+    assert (caught.value.exit_code, caught.value.code) == (ExitCode.USAGE, "bad_target")
+    assert "8,193 characters" in str(caught.value)
+    assert "--header" in caught.value.hint
+    assert not any(part in f"{caught.value}{caught.value.hint}" for part in ("pass@", "hook", "kkk"))
+
+
 def test_a_login_makes_a_word_a_host() -> None:
     """Who writes a user and a password means a host, which needs no port then."""
     target = parse_target("user:pass@hook/path")

@@ -16,6 +16,8 @@ _WORD_AND_PATH = re.compile(r"[^/?:.@]+([/?].*)?", re.DOTALL)
 _VISIBLE = re.compile(r"[!-~]+", re.ASCII)
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)", re.DOTALL)
 _MAX_PORT = 65535
+# Servers take a request line of about 8 KiB at most, and the sender's query has to fit in as well.
+_MAX_ADDRESS_BYTES = 8 * 1024
 _THIS_MACHINE = "localhost"
 _TARGET_HINT = "Give a port, host:port or URL, such as 3000, 3000/suno-callback or http://localhost:3000/hook"
 # What one connection needs; a second value of these would break the request or mean nothing.
@@ -47,9 +49,16 @@ def parse_target(text: str) -> Target:
     user and a password before the host are sent as Basic authentication and shown nowhere.
 
     Raises:
-        UsageError: It means none, or is a lone word: a host needs its port or ``http://``.
+        UsageError: It means none, is longer than 8 KiB, or is a lone word: a host needs its port or ``http://``.
     """
     target = text.strip()
+    if len(target) > _MAX_ADDRESS_BYTES:
+        # Not quoted: a login may stand anywhere in it.
+        raise UsageError(
+            f"The address of a receiver has {len(target):,} characters; 8 KiB is the most",
+            code="bad_target",
+            hint="Shorten its query: a long value fits into a header, --header 'X-Name: value'",
+        )
     is_word = _WORD_AND_PATH.fullmatch(target) is not None
     if match := _PORT_AND_PATH.fullmatch(target):
         target = f"http://{_THIS_MACHINE}:{match[1]}{match[2] or '/'}"
