@@ -14,6 +14,7 @@ from aiohttp import web
 
 from suno_cover_cli.web.inspector import Again, Answer, Inspected, Inspector
 from tests.browser import Browser, Tab
+from tests.callback_cases import CASES
 from tests.cli_fixtures import Cli
 
 READY = "document.querySelector('[data-ready]')"
@@ -106,6 +107,7 @@ async def test_requests_appear_as_they_come(tab: Tab, listening: Listening) -> N
     """A callback and what is none are listed live with their answers; headers, body and answer stand level."""
     assert await listening.send(json.dumps(COVER).encode(), query="?songId=7") == 202
     await tab.wait_for("probe.texts('.request').length === 1")
+    assert await tab.run("document.getElementById('counts').textContent") == "1 request"
     assert await listening.send(b"", method="GET", query="?probe=1") == 202
     await tab.wait_for("probe.texts('.request').length === 2")
     assert await tab.run("probe.texts('.request .method')") == ["GET", "POST"], "the newest first"
@@ -152,6 +154,12 @@ async def test_every_receiver_is_shown(browser: Browser, cli: Cli) -> None:
                 ("202,", "two"),
                 ("500,", "three"),
             }
+            gaps = await tab.run(
+                "probe.all('#p-answer > p.head:not(:first-child)', (head) =>"
+                " head.getBoundingClientRect().top - head.previousElementSibling.getBoundingClientRect().bottom)"
+            )
+            assert len(gaps) == 2
+            assert min(gaps) >= 12, "more than lies between two lines"
             await tab.press("e")
             await tab.wait_for("!document.getElementById('editor').hidden")
             shown = await tab.run("probe.texts('#edit-to option')")
@@ -194,18 +202,54 @@ async def test_differences_to_the_one_before(tab: Tab, listening: Listening) -> 
     await tab.wait_for("document.getElementById('diff-note').textContent.startsWith('There is no earlier')")
 
 
+# What has to be seen of each in the list, however narrow it is.
+LISTED = {
+    "cover": "200 done, 2 images",
+    "cover-failed": "501 cover generation failed",
+    "music-first": "music first, 2 tracks",
+    "music-error": "music error, 400 the request was refused",
+    "lyrics": "lyrics complete",
+    "wav": "wav",
+}
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_kind_and_stage_are_seen_in_the_list(browser: Browser, listening: Listening, width: int) -> None:
+    """What a callback is stands first and before the cut; why another POST is none, too; the task id follows."""
+    for name in LISTED:
+        await listening.send(json.dumps(CASES[name][0]).encode(), query=f"?case={name}")
+    await listening.send(b"no JSON", query=f"?{'long' * 20}")
+    wanted = [*LISTED.values(), "not JSON"]
+    async with opened(browser, listening.page, width=width, height=844) as tab:
+        await tab.wait_for(f"probe.texts('.request').length === {len(wanted)}")
+        shown = list(reversed(await tab.run("probe.texts('.request .summary')")))
+        assert [text[: len(words)] for text, words in zip(shown, wanted, strict=True)] == wanted
+        assert all("21aee3c3c2a01fa5e030b3799fa4dd56" in text for text in shown[:-1])
+        # How far to the right the words reach, and where their line ends; the newest is the first.
+        edges = await tab.run(
+            f"((lengths) => probe.all('.request .summary', (line, n) => {{ const words = document.createRange();"
+            " words.setStart(line.firstChild, 0); words.setEnd(line.firstChild, lengths[n]);"
+            " return [words.getBoundingClientRect().right, line.getBoundingClientRect().right - 16]; }))"
+            f"({[len(words) for words in reversed(wanted)]})"
+        )
+        assert [right <= edge for right, edge in edges] == [True] * len(wanted)
+
+
 async def test_requests_are_searched(tab: Tab, listening: Listening) -> None:
-    """The search finds words of a body, a query or a method; Enter leads to the first, Escape ends it."""
+    """The search finds words of a body, a query or a method, and says of how many; Escape ends it."""
     for number in range(3):
         await listening.send(json.dumps({"note": f"number-{number}"}).encode(), query=f"?n={number}")
     await tab.wait_for("probe.texts('.request').length === 3")
     await tab.press("/")
     await tab.type("number-1")
     await tab.wait_for("probe.texts('.request').length === 1")
+    counts = "document.getElementById('counts').textContent"
+    assert await tab.run(counts) == "1 of 3"
     await tab.press("Enter")
     await tab.wait_for("document.getElementById('detail-title').textContent.endsWith('?n=1')")
     await tab.press("Escape")
     await tab.wait_for("probe.texts('.request').length === 3")
+    assert await tab.run(counts) == "3 requests"
 
 
 async def test_a_request_is_sent_again_as_it_came(tab: Tab, listening: Listening) -> None:

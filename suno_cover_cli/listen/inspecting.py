@@ -13,7 +13,7 @@ from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
 from suno_cover_cli.listen.events import EventView, ListenEvent
 from suno_cover_cli.listen.lines import masked
 from suno_cover_cli.listen.presenter import ListenPresenter
-from suno_cover_cli.listen.words import describe_arrival
+from suno_cover_cli.listen.words import describe_in_list
 from suno_cover_cli.web.inspector import Again, Answer, Inspected, Inspector
 from suno_cover_cli.web.server import PageServer
 from suno_cover_cli.wiring.context import Context
@@ -120,7 +120,7 @@ def _inspected(event: ListenEvent, exchange: Exchange) -> Inspected:
         headers=request.headers,
         masked=_masked(request.headers),
         body=request.body,
-        summary=describe_arrival(event),
+        summary=describe_in_list(event),
         is_callback=request.content is not None and not request.is_refused,
         answer=answer,
     )

@@ -53,6 +53,17 @@ def describe_arrival(event: ListenEvent, cells: int = 0) -> str:
     return ", ".join(filter(None, [what, content.packing, f"?{query}" if query else ""]))
 
 
+def describe_in_list(event: ListenEvent) -> str:
+    """Say what came where a list shows method and query and cuts the line: what it is stands first."""
+    request = event.request
+    content, size = request.content, format_bytes(len(request.body))
+    if content is None:
+        return f"{request.reason}, {size}" if request.method == "POST" else size
+    message = clean(content.message, _MAX_MESSAGE_CHARS) if content.code != CODE_OK else ""
+    said = f'"{message}"' if message else ""
+    return ", ".join(filter(None, [describe_content(content), said, content.task_id, size, content.packing]))
+
+
 def describe_content(content: CallbackContent) -> str:
     """Say what a callback announces: its kind and stage, the meaning of its code, how much it brings."""
     has_items = content.items or (content.kind is CallbackKind.COVER and content.code == CODE_OK)

@@ -65,7 +65,9 @@ function draw() {
     if (next !== item) list.insertBefore(item, next);
     before = item;
   }
-  byId("counts").textContent = requests.size === 1 ? t("i_count_1") : t("i_count", { n: number(requests.size) });
+  const all = number(requests.size);
+  const isSearched = byId("words").value.trim() !== "";
+  byId("counts").textContent = isSearched ? t("i_count_of", { n: number(ids.length), all }) : t("i_count", { n: all });
   byId("empty").hidden = requests.size > 0;
   if (selected === null && ids.length > 0) select(ids[0]);
 }
@@ -145,7 +147,9 @@ async function show() {
   byId("detail-summary").textContent = [detail.summary, detail.remote, when].filter(Boolean).join(" · ");
   byId("diff").setAttribute("aria-pressed", String(hasDiff));
   byId("diff-note").hidden = !hasDiff;
-  byId("diff-note").textContent = earlier === null ? t("i_diff_none") : t("i_diff_with", { what: requests.get(earlierThan(id))?.summary ?? "" });
+  const { method, summary } = requests.get(earlierThan(id)) ?? {};
+  byId("diff-note").textContent =
+    earlier === null ? t("i_diff_none") : t("i_diff_with", { what: [method, summary].filter(Boolean).join(" ") });
   put("p-headers", headerLines(detail), earlier && headerLines(earlier));
   put("p-body", bodyLines(detail), earlier && bodyLines(earlier));
   byId("p-body").classList.toggle("hex", mode === "hex");
