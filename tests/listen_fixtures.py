@@ -10,6 +10,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from suno_cover_cli.base.clock import Clock, SystemClock
 from suno_cover_cli.base.errors import SunoCoverError
@@ -181,7 +182,8 @@ class Listening:
         url = self.url if path is None else f"{address.scheme}://{address.netloc}{path}"
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_S)) as session,
-            session.request(method, url, data=body, headers=headers) as answer,
+            # As it stands: a client that quotes anew would hide what the listener makes of it.
+            session.request(method, URL(url, encoded=True), data=body, headers=headers) as answer,
         ):
             return Reply(answer.status, answer.headers, await answer.read())
 

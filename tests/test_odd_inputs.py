@@ -5,67 +5,245 @@ import base64
 import contextlib
 import gzip
 import json
+import re
 import zlib
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
 
 from suno_cover_cli.base.clock import SystemClock
+from suno_cover_cli.base.folders import JOURNAL_NAME
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.providers import KIE_SIGNATURE
-from suno_cover_cli.base.text import Secret
+from suno_cover_cli.base.text import Secret, cut
+from suno_cover_cli.callbacks.delivery import CallbackSender
 from suno_cover_cli.callbacks.exchanges import InboxClosedError
 from suno_cover_cli.callbacks.listener import CallbackListener
-from tests.callback_cases import CASES
-from tests.listen_fixtures import listening, receiving
+from suno_cover_cli.callbacks.targets import parse_target
+from suno_cover_cli.journal.database import Database
+from suno_cover_cli.journal.recordings import RecordingStore
+from suno_cover_cli.listen.deliveries import replay_recording
+from tests.callback_cases import CASES, TASK
+from tests.listen_fixtures import Listening, listening, receiving
 from tests.listener_fixtures import PATIENCE_S, callback_body
 from tests.test_bodies import NOT_READ, PACKERS
 
 RAW = callback_body()
-UNICODE = ("utf-8-sig", "utf-16", "utf-16-le", "utf-32")
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-ODD: list[tuple[str, str, bytes, dict[str, str]]] = [
-    *[(method, "songId=5&x=%20", b"", {}) for method in ("GET", "HEAD", "OPTIONS", "DELETE")],
-    *[(method, "uid=1&sig=a_b", RAW, {}) for method in ("PUT", "PATCH", "QUERY", "FOO", "X-RETRY.1")],
-    ("FOO", "", b"", {}),
-    *[("POST", f"case={name}", json.dumps(case[0]).encode(), {}) for name, case in CASES.items()],
-    *[("POST", "", pack(RAW), {"Content-Encoding": coding}) for coding, pack in PACKERS.values()],
-    *[("POST", "", body, {}) for body in NOT_READ],
+DONE = "200 done, 2 images"
+FAILED = "501 cover generation failed"
+
+
+class Odd(NamedTuple):
+    """A request, and what is to be read of it on the screen.
+
+    Attributes:
+        method: Of the request, like all up to its headers.
+        query: Without its question mark.
+        body: Its bytes.
+        headers: Beside the client's own.
+        what: Kind, stage and content of a callback; empty for what is none.
+        why: Why a POST is none.
+        answered: Status of the answer without a receiver.
+        task: Id of the callback.
+    """
+
+    method: str
+    query: str
+    body: bytes = b""
+    headers: Mapping[str, str] = {}
+    what: str = ""
+    why: str = ""
+    answered: int = 200
+    task: str = TASK
+
+    def line(self, n: int) -> str:
+        """Return what is to match its line on the screen, without the time."""
+        size = f"{len(self.body)} B" if len(self.body) < 1024 else f"{len(self.body) / 1024:.1f} KiB"
+        if self.what:
+            # Between its size and its query the service's words and the packing have room.
+            query = re.escape(f", ?{self.query}") if self.query else ""
+            return f"--> {n} {re.escape(f'{self.task} {self.what}, {size}')}(, [^?]+)?{query}"
+        query = f" ?{cut(self.query, 200)}" if self.query else ""
+        why = f": {self.why}" if self.why else ""
+        return re.escape(f"--> {n} {self.method}{query}, {size}{why}; {self.answered} in ") + r"[\d.]+ m?s"
+
+
+SHAPE = "JSON, but not {code, data: {taskId}}"
+NO_ID = "no task id, or one that cannot be the service's"
+# Why each of the bodies that are not read is not, in their order.
+WHY_NOT_READ = (
+    *("not JSON", "no body", "an empty body", SHAPE, SHAPE, "not JSON", SHAPE, "not JSON", "not JSON", "not JSON"),
+    *(SHAPE, SHAPE, NO_ID, SHAPE, SHAPE, "nested too deeply", NO_ID, "not JSON"),
+    *("a form, but not {code, data: {taskId}}", "not JSON"),
+)
+WHAT_CASES = {
+    "cover": DONE,
+    "cover-flat": "200 done, 1 image",
+    "cover-failed": FAILED,
+    "cover-failed-bare": FAILED,
+    "cover-like-a-record": "200 done, 1 image",
+    "music-text": "music text",
+    "music-first": "music first, 2 tracks",
+    "music-complete": "music complete, 2 tracks",
+    "music-error": "music error, 400 the request was refused",
+    "music-failed-at-the-end": "music error, 531 generation failed, credits were returned",
+    "music-like-a-record": "music first, 1 track",
+    "music-like-a-record-complete": "music complete, 2 tracks",
+    "music-like-a-record-refused": "music error",
+    "lyrics": "lyrics complete, 2 texts",
+    "lyrics-refused": "lyrics error, 400 the request was refused",
+    "wav": "wav",
+    "wav-failed": "wav error, 500 server fault",
+    "video": "video",
+    "vocal": "vocal",
+    "market": "market",
+    "market-failed": "market error, 501 generation failed",
+    "market-under-way": "market",
+    "of-a-kind-unknown-here": "of a kind unknown here, 200 done",
+    "bare-as-others-spell-it": "of a kind unknown here, 200 done",
+}
+CHINESE = json.dumps({"code": 400, "msg": "错误", "taskId": "a"}, ensure_ascii=False).encode("gbk")
+ODD = [
+    *[Odd(method, "songId=5&x=%20") for method in ("GET", "HEAD", "OPTIONS")],
+    Odd("DELETE", "songId=5&x=%20", answered=405),
+    *[Odd(method, "uid=1&sig=a_b", RAW, answered=405) for method in ("PUT", "PATCH", "QUERY", "FOO", "X-RETRY.1")],
+    Odd("FOO", "", answered=405),
+    Odd("GET", "q=%00%0D%0A%E9%1B&b=?c&d=%2B+;|"),
+    Odd("GET", f"token={'k' * 8192}"),
     *[
-        ("POST", "", RAW.decode().encode(charset), {})
+        Odd("POST", f"case={name}", json.dumps(CASES[name][0]).encode(), what=what)
+        for name, what in WHAT_CASES.items()
+    ],
+    *[Odd("POST", "", pack(RAW), {"Content-Encoding": coding}, DONE) for coding, pack in PACKERS.values()],
+    *[Odd("POST", "", body, why=why, answered=400) for body, why in zip(NOT_READ, WHY_NOT_READ, strict=True)],
+    *[
+        Odd("POST", "", RAW.decode().encode(charset), what=DONE)
         for charset in ("utf-8-sig", "utf-16", "utf-16-le", "utf-32")
     ],
-    ("POST", "", json.dumps({"code": 400, "msg": "错误", "taskId": "a"}, ensure_ascii=False).encode("gbk"), {}),
-    ("POST", "taskId=1", b"code=200&msg=ok&taskId=a&images[]=u", FORM),
-    ("POST", "", RAW, {"Content-Encoding": "gzip"}),
-    ("POST", "", RAW, {"Content-Type": "text/html; charset=no-such"}),
-    ("POST", "", gzip.compress(b" " * 20_000_000), {"Content-Encoding": "gzip"}),
-    ("POST", "", zlib.compress(RAW)[:-5], {"Content-Encoding": "deflate"}),
-    ("POST", "", callback_body(x="y" * 1_048_000), {}),
+    Odd("POST", "", CHINESE, what="of a kind unknown here, 400 the request was refused", task="a"),
+    Odd("POST", "taskId=1", b"code=200&msg=ok&taskId=a&images[]=u", FORM, "200 done, 1 image", task="a"),
+    Odd("POST", "", RAW, {"Content-Encoding": "gzip"}, DONE),
+    Odd("POST", "", RAW, {"Content-Type": "text/html; charset=no-such"}, DONE),
+    Odd(
+        *("POST", "bomb=1", gzip.compress(b" " * 20_000_000), {"Content-Encoding": "gzip"}),
+        why="gzip of over 1 MiB when unpacked",
+        answered=413,
+    ),
+    Odd(
+        *("POST", "a=1&a=2&&=", zlib.compress(RAW)[:-5], {"Content-Encoding": "deflate"}),
+        why="deflate that breaks off",
+        answered=400,
+    ),
+    Odd("POST", "", callback_body(x="y" * 1_048_000), what=DONE),
 ]
+# Of the sender as well: signatures and receivers depend on them.
+SIGNED = {"X-Webhook-Signature": 'v="1"; sig=ab/+==', "Cookie": "a=1; b=2"}
+
+
+class PutForwardClock(SystemClock):
+    """The machine's clock, put forward by a test.
+
+    Attributes:
+        ahead_s: By how much.
+    """
+
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary point."""
+        return super().monotonic() + self.ahead_s
+
+
+async def send(run: Listening, odd: Odd) -> int:
+    """Send one of the table; return the status of the answer."""
+    path = f"{run.url[run.url.index('/callback') :]}?{odd.query}"
+    answer = await run.post(odd.body, method=odd.method, headers={**SIGNED, **odd.headers}, path=path)
+    return answer.status
+
+
+def is_printed(run: Listening, words: str) -> bool:
+    """Tell whether these words stand in a line that is whole."""
+    return words in run.stdout and run.stdout.endswith("\n")
+
+
+def taken_apart(request: bytes) -> tuple[str, str, dict[str, str], bytes]:
+    """Return method, target, the sender's headers with names in lower case, and body of a raw request."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, target, version = first.split(" ")
+    assert version == "HTTP/1.1"
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert len(headers) == len(lines)
+    named = {name.lower(): value for name, value in headers.items()}
+    return method, target, of_the_sender(named), body
+
+
+def of_the_sender(headers: dict[str, str]) -> dict[str, str]:
+    """Return headers without those that each connection has of its own."""
+    own = {"host", "content-length", "connection"}
+    return {name: value for name, value in headers.items() if name not in own}
 
 
 async def test_nothing_that_arrives_is_invisible(tmp_path: Path) -> None:
-    """At least 60 odd requests each have a JSON line, a number, and reach the receiver as they came."""
+    """Over 60 odd requests each have a JSON line, are sent on, listed, and sent again, all byte for byte."""
     assert len(ODD) >= 60
+    assert set(WHAT_CASES) == set(CASES)
     async with receiving() as receiver, listening(tmp_path, forward_to=[f"{receiver.port}/hook?own=1"]) as run:
-        for method, query, body, headers in ODD:
-            answer = await run.post(
-                body, method=method, headers=headers, path=f"{run.url[run.url.index('/callback') :]}?{query}"
-            )
-            assert answer.status == 200
+        assert {await send(run, odd) for odd in ODD} == {200}
         await run.wait_until(lambda: run.stdout.count('"answered"') >= len(ODD) and run.stdout.endswith("\n"))
         lines = [line for line in run.objects if line["type"] in {"event", "request"}]
     assert [line["n"] for line in lines] == list(range(1, len(ODD) + 1))
-    for (method, query, body, _), line, request in zip(ODD, lines, receiver.requests, strict=True):
-        assert (line["method"], line["query"], line["answered"]) == (method, query, 200)
-        assert base64.b64decode(line["body_b64"]) == body
+    async with listening(tmp_path, list_events=True, is_ready=False, tunnel=None) as listed:
+        await listed.wait_ended()
+    recorded = listed.objects[::-1]  # the newest stands first
+    async with receiving() as again:
+        target = parse_target(f"{again.port}/hook?own=1")
+        async with (
+            Database(tmp_path / "state" / JOURNAL_NAME) as database,
+            CallbackSender(target, clock=SystemClock()) as sender,
+        ):
+            store = RecordingStore(database)
+            for line in lines:
+                assert (await replay_recording(await store.find(str(line["n"])), sender)).status == 200
+    for odd, line, record, forwarded, replayed in zip(
+        ODD, lines, recorded, receiver.requests, again.requests, strict=True
+    ):
+        assert (line["method"], line["query"], line["answered"]) == (odd.method, odd.query, 200)
+        assert line["type"] == ("event" if odd.what else "request")
+        assert odd.what or odd.method != "POST" or line["reason"] == odd.why
+        if case := CASES.get(odd.query.removeprefix("case=")):
+            assert (line["kind"], line["stage"]) == case[1:3]
+        assert base64.b64decode(line["body_b64"]) == odd.body
         assert (line["forward"]["status"], line["forward"]["error"]) == (200, None)
-        head, _, sent = request.partition(b"\r\n\r\n")
-        target = f"/hook?own=1&{query}" if query else "/hook?own=1"
-        assert head.startswith(f"{method} {target} HTTP/1.1\r\n".encode())
-        assert sent == body
+        sent = {name.lower(): value for name, value in {**SIGNED, **odd.headers}.items()}
+        assert sent.items() <= line["headers"].items()
+        # The record does not know of which event one is a duplicate.
+        assert record == {**line, **({"duplicate_of": None} if odd.what else {})}
+        url = f"/hook?own=1&{odd.query}" if odd.query else "/hook?own=1"
+        assert taken_apart(forwarded) == (odd.method, url, of_the_sender(line["headers"]), odd.body)
+        assert taken_apart(replayed) == taken_apart(forwarded)
+
+
+async def test_each_has_a_line_for_people(tmp_path: Path) -> None:
+    """On the screen each has a line: of a callback kind and stage, of anything else method, query and reason."""
+    clock = PutForwardClock()
+    async with listening(tmp_path, json=False, clock=clock) as run:
+        for n, odd in enumerate(ODD, 1):
+            assert await send(run, odd) == odd.answered
+            last = f" <-- {n} " if odd.what else f" --> {n} "
+            await run.wait_until(partial(is_printed, run, last))
+            clock.ahead_s += 1  # of what is no callback, so many a second have a line
+    arrivals = [line[9:] for line in run.stdout.splitlines() if " --> " in line]
+    wanted = [odd.line(n) for n, odd in enumerate(ODD, 1)]
+    for shown, pattern in zip(arrivals, wanted, strict=True):
+        assert re.fullmatch(pattern, shown), (pattern, shown)
+    answers = [line[9:].split()[:3] for line in run.stdout.splitlines() if " <-- " in line]
+    assert answers == [["<--", str(n), "200"] for n, odd in enumerate(ODD, 1) if odd.what]
 
 
 REFUSED = {
@@ -205,14 +383,3 @@ async def send_raw(port: int, *pieces: bytes) -> bytes:
         answer = await reader.read()
     writer.close()
     return answer
-
-
-async def test_each_has_a_line_for_people(tmp_path: Path) -> None:
-    """On the screen each callback has a pair of lines, and each other request one."""
-    for method, query, body, headers in ODD[:12]:
-        async with listening(tmp_path, json=False) as run:
-            path = f"{run.url[run.url.index('/callback') :]}?{query}"
-            await run.post(body, method=method, headers=headers, path=path)
-            await run.wait_until(lambda: run.stdout.endswith("\n"))
-            await run.interrupt()
-        assert "-->" in run.stdout
