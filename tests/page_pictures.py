@@ -81,14 +81,14 @@ async def shoot_inspector(browser: Browser) -> None:
     task = "21aee3c3c2a01fa5e030b3799fa4dd56"
     cover = {"code": 200, "msg": "success", "data": {"taskId": task, "images": images}}
     shown = [
-        ("GET", "", b"", 404, "0 B"),
-        ("POST", "songId=41", json.dumps(cover).encode(), 500, f"200 done, 2 images, {task}, 160 B"),
+        ("GET", "", b"", 404, ""),
+        ("POST", "songId=41", json.dumps(cover).encode(), 500, f"200 done, 2 images, {task}, "),
         (
             "POST",
             "songId=41",
             json.dumps(cover | {"msg": "ok"}).encode(),
             200,
-            f"200 done, 2 images, {task}, 160 B",
+            f"200 done, 2 images, {task}, ",
         ),
     ]
     for n, (method, query, body, status, summary) in enumerate(shown, 1):
@@ -115,7 +115,7 @@ async def shoot_inspector(browser: Browser) -> None:
                 headers=headers,
                 masked=headers,
                 body=body,
-                summary=summary,
+                summary=f"{summary}{len(body)} B",
                 is_callback=method == "POST",
                 answer=answer,
             )
