@@ -15,9 +15,9 @@ from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.callbacks.content import ReceivedRequest
-from suno_cover_cli.callbacks.delivery import ANSWER_S, FORWARD_S, CallbackSender, forwarded_headers
 from suno_cover_cli.callbacks.exchanges import Answer, Delivery, Outcome
-from suno_cover_cli.callbacks.targets import Target, parse_target, refuse_loop
+from suno_cover_cli.callbacks.sending.delivery import ANSWER_S, FORWARD_S, CallbackSender, forwarded_headers
+from suno_cover_cli.callbacks.sending.targets import Target, parse_target, refuse_loop
 from tests.clocks import ScaledClock
 from tests.listener_fixtures import TASK, callback_body, new_listener
 
@@ -54,6 +54,9 @@ async def receiver(answer: bytes | None) -> AsyncIterator[tuple[Receiver, str]]:
     server = await asyncio.start_server(running.serve, "127.0.0.1", 0)
     async with server:
         yield running, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?x=%2F"
+        # What the kernel has accepted is a connection of the server some turns of the loop later.
+        for _ in range(10):
+            await asyncio.sleep(0)
 
 
 async def deliver(url: str, body: bytes, headers: tuple[tuple[str, str], ...] = (), speed: float = 1) -> Delivery:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from suno_cover_cli.base.clock import SystemClock
-from suno_cover_cli.callbacks.delivery import CallbackSender
 from suno_cover_cli.callbacks.exchanges import Delivery
-from suno_cover_cli.callbacks.targets import Target
+from suno_cover_cli.callbacks.sending.delivery import CallbackSender
+from suno_cover_cli.callbacks.sending.targets import Target
 from tests.listen_fixtures import listening
 from tests.listener_fixtures import PATIENCE_S, callback_body
 
@@ -191,6 +191,35 @@ async def test_a_receiver_is_tried_before_connections_to_it_are_kept() -> None:
             assert (await sender.deliver(body, ())).is_accepted
     assert [b"Connection: close" in head for head in receiver.heads] == [True, False, True, True, True]
     assert [number for _, _, number in receiver.seen] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("query", ["", "songId=a%2Fb&x=%20+&y=|"])
+@pytest.mark.parametrize("extra", [(), (("Host", "app.example"), ("X-Lower", "caf\xe9"))])
+@pytest.mark.parametrize(
+    ("method", "body"), [("POST", b"{}"), ("POST", b""), ("GET", b""), ("PUT", b"x" * 60_000)]
+)
+async def test_a_request_is_the_same_on_a_kept_connection(
+    method: str, body: bytes, extra: tuple[tuple[str, str], ...], query: str
+) -> None:
+    """What goes out does not depend on the connection, but for the word that a connection ends with it."""
+    sent = (("content-type", "a/b"), ("X-Twice", "1"), ("X-Twice", "2"), ("Transfer-Encoding", "chunked"))
+    target = "http://127.0.0.1:{}/hook?own=%41"
+    async with receiving(saying(OK)) as receiver:
+        url = target.format(receiver.port)
+        async with CallbackSender(Target(url), clock=SystemClock(), headers=extra) as alone:
+            assert (await alone.deliver(body, sent, method=method, query=query)).is_accepted
+        async with CallbackSender(Target(url), clock=SystemClock(), headers=extra) as sender:
+            for _ in range(2):
+                await sender.deliver(b"before", ())
+            await receiver.wait_ended(receiver.connections)
+            await sender.deliver(b"before", ())
+            connections = receiver.connections
+            assert (await sender.deliver(body, sent, method=method, query=query)).is_accepted
+            assert receiver.connections == connections
+    ended = b"Connection: close\r\n"
+    assert receiver.heads[-1] == receiver.heads[0].replace(ended, b"")
+    assert ended in receiver.heads[0]
+    assert receiver.seen[-1][:2] == receiver.seen[0][:2] == (receiver.seen[0][0], body)
 
 
 # --- nothing is lost or sent twice -----------------------------------------------------------------------------

@@ -20,10 +20,10 @@ from suno_cover_cli.base.folders import JOURNAL_NAME
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.base.providers import KIE_SIGNATURE
 from suno_cover_cli.base.text import Secret, cut
-from suno_cover_cli.callbacks.delivery import CallbackSender
 from suno_cover_cli.callbacks.exchanges import InboxClosedError
 from suno_cover_cli.callbacks.listener import CallbackListener
-from suno_cover_cli.callbacks.targets import parse_target
+from suno_cover_cli.callbacks.sending.delivery import CallbackSender
+from suno_cover_cli.callbacks.sending.targets import parse_target
 from suno_cover_cli.journal.database import Database
 from suno_cover_cli.journal.recordings import RecordingStore
 from suno_cover_cli.listen.deliveries import replay_recording

@@ -14,11 +14,11 @@ from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.providers import KIE_SIGNATURE
 from suno_cover_cli.base.text import Secret
 from suno_cover_cli.callbacks.content import NotACallbackError, parse_callback
-from suno_cover_cli.callbacks.delivery import CallbackSender
 from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.callbacks.samples import LATE_S, build_sample, is_expected, parse_expectation
+from suno_cover_cli.callbacks.sending.delivery import CallbackSender
+from suno_cover_cli.callbacks.sending.targets import Target
 from suno_cover_cli.callbacks.signature import check_signature
-from suno_cover_cli.callbacks.targets import Target
 from tests.clocks import ManualClock
 from tests.listener_fixtures import TASK, new_listener
 

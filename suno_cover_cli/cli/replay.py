@@ -12,7 +12,7 @@ from suno_cover_cli.options.groups import JsonOptions, ProfileOptions, ReceiverO
 
 if TYPE_CHECKING:
     from suno_cover_cli.base.exits import ExitCode
-    from suno_cover_cli.callbacks.delivery import CallbackSender
+    from suno_cover_cli.callbacks.sending.delivery import CallbackSender
     from suno_cover_cli.wiring.context import Context
 
 

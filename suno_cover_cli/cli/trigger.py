@@ -14,9 +14,9 @@ from suno_cover_cli.options.groups import JsonOptions, ReceiverOptions, WebhookK
 if TYPE_CHECKING:
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.callbacks.bodies import Headers
-    from suno_cover_cli.callbacks.delivery import CallbackSender
     from suno_cover_cli.callbacks.exchanges import Delivery
     from suno_cover_cli.callbacks.samples import Expectation, Sample
+    from suno_cover_cli.callbacks.sending.delivery import CallbackSender
     from suno_cover_cli.wiring.context import Context
 
 _MAX_AT_ONCE = 100

@@ -6,12 +6,12 @@ from functools import partial
 from suno_cover_cli.base.clock import Clock, in_daemon_thread
 from suno_cover_cli.base.errors import TunnelError, UsageError
 from suno_cover_cli.base.events import NullSink
-from suno_cover_cli.callbacks.delivery import ANSWER_S, CallbackSender
 from suno_cover_cli.callbacks.exchanges import Delivery
 from suno_cover_cli.callbacks.listener import CallbackListener
 from suno_cover_cli.callbacks.sample_names import SampleName
 from suno_cover_cli.callbacks.samples import build_sample
-from suno_cover_cli.callbacks.targets import Target
+from suno_cover_cli.callbacks.sending.delivery import ANSWER_S, CallbackSender
+from suno_cover_cli.callbacks.sending.targets import Target
 from suno_cover_cli.doctor.checks import Doctor, Finding, Subject, failed, passed, skipped, warned
 from suno_cover_cli.tunnels.choice import DIRECT
 from suno_cover_cli.tunnels.tunnel import TunnelCheck

@@ -9,8 +9,8 @@ import msgspec
 
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.callbacks.content import ReceivedRequest
-from suno_cover_cli.callbacks.delivery import CallbackSender
 from suno_cover_cli.callbacks.exchanges import Answer, Delivery, Outcome
+from suno_cover_cli.callbacks.sending.delivery import CallbackSender
 from suno_cover_cli.listen.events import ListenEvent
 
 # Requests that wait for a delay or a receiver are held in memory; the next one is answered with 503. As much again
@@ -91,8 +91,8 @@ class Forwarding:
     """Sends requests on. An async context manager: leaving ends the deliveries that no sender waits for.
 
     Args:
-        senders: Entered; their time-out is :data:`~suno_cover_cli.callbacks.delivery.FORWARD_S`. The first one's
-            answer is the sender's.
+        senders: Entered; their time-out is :data:`~suno_cover_cli.callbacks.sending.delivery.FORWARD_S`. The
+            first one's answer is the sender's.
         on_delivery: Told what each of the others did.
     """
 

@@ -11,10 +11,10 @@ from suno_cover_cli.base.files import read_given
 from suno_cover_cli.base.models import json_text
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.bodies import Headers
-from suno_cover_cli.callbacks.delivery import CallbackSender
 from suno_cover_cli.callbacks.exchanges import Delivery, Outcome
 from suno_cover_cli.callbacks.samples import Expectation, is_expected
-from suno_cover_cli.callbacks.targets import parse_header, parse_target
+from suno_cover_cli.callbacks.sending.delivery import CallbackSender
+from suno_cover_cli.callbacks.sending.targets import parse_header, parse_target
 from suno_cover_cli.journal.recordings import Recording
 from suno_cover_cli.listen.words import said_by
 from suno_cover_cli.options.groups import ReceiverOptions

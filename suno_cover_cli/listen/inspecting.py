@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, codings_of, header_value, unpack
 from suno_cover_cli.callbacks.charsets import declared_charset, decode_text
-from suno_cover_cli.callbacks.delivery import CallbackSender
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
+from suno_cover_cli.callbacks.sending.delivery import CallbackSender
 from suno_cover_cli.listen.events import EventView, ListenEvent
 from suno_cover_cli.listen.lines import masked
 from suno_cover_cli.listen.presenter import ListenPresenter

@@ -24,9 +24,9 @@ from suno_cover_cli.base.task_ids import checked_cover_task_id
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.connections import ConnectionLimits
-from suno_cover_cli.callbacks.delivery import FORWARD_S, CallbackSender
 from suno_cover_cli.callbacks.listener import CallbackListener
-from suno_cover_cli.callbacks.targets import Target, parse_header, parse_target
+from suno_cover_cli.callbacks.sending.delivery import FORWARD_S, CallbackSender
+from suno_cover_cli.callbacks.sending.targets import Target, parse_header, parse_target
 from suno_cover_cli.journal.database import DatabaseError
 from suno_cover_cli.journal.known_ids import find_covers
 from suno_cover_cli.journal.recorder import Recorder

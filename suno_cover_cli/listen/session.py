@@ -10,8 +10,8 @@ import msgspec
 from suno_cover_cli.base.clock import Clock, within
 from suno_cover_cli.base.errors import TunnelError
 from suno_cover_cli.base.exits import ExitCode
-from suno_cover_cli.callbacks.delivery import CallbackSender
-from suno_cover_cli.callbacks.targets import refuse_loop
+from suno_cover_cli.callbacks.sending.delivery import CallbackSender
+from suno_cover_cli.callbacks.sending.targets import refuse_loop
 from suno_cover_cli.listen.events import EventLog, ListenEvent
 from suno_cover_cli.listen.options import ListenOptions
 from suno_cover_cli.listen.presenter import ListenPresenter, Ready

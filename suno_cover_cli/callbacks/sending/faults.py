@@ -8,13 +8,13 @@ from typing import NamedTuple
 from urllib.parse import urljoin
 
 import aiohttp
-from aiohttp.http_exceptions import BadStatusLine, LineTooLong
+from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError, LineTooLong
 from yarl import URL
 
 from suno_cover_cli.base.errors import reason_of
 from suno_cover_cli.base.proxies import Proxy
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.reuse import ConnectionLostError
+from suno_cover_cli.callbacks.sending.reading import ConnectionLostError
 
 _LOG = "its log may say why"
 _SEE_OTHER, _UNAUTHORIZED = 303, 401
@@ -72,8 +72,8 @@ def _not_answered(error: Exception) -> Fault:
         case ConnectionLostError():
             where = "in the middle of its headers" if error.is_cut_head else "without an answer"
             return Fault(f"hung up {where}", _LOG)
-        case aiohttp.ClientResponseError():
-            return _no_http(error.__cause__)
+        case aiohttp.ClientResponseError() | HttpProcessingError():
+            return _no_http(error if isinstance(error, HttpProcessingError) else error.__cause__)
         case OSError():
             return Fault(f"cut the connection ({clean(reason_of(error), 200)})", _LOG)
         case ValueError():

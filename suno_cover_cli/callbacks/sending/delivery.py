@@ -10,11 +10,13 @@ import base64
 import io
 import re
 import ssl
-from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -23,9 +25,18 @@ from suno_cover_cli.base.proxies import Proxy, find_proxy
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.content import quoted
 from suno_cover_cli.callbacks.exchanges import Answer, Delivery, Outcome, RawHeaders
-from suno_cover_cli.callbacks.faults import Fault, advise, describe_fault
-from suno_cover_cli.callbacks.reuse import MAX_HEAD_LINE_BYTES, AnswerConnector, ConnectionLostError, Habits
-from suno_cover_cli.callbacks.targets import Target, is_this_machine
+from suno_cover_cli.callbacks.sending.faults import Fault, advise, describe_fault
+from suno_cover_cli.callbacks.sending.habits import Habits
+from suno_cover_cli.callbacks.sending.kept import KeptConnections
+from suno_cover_cli.callbacks.sending.reading import (
+    KEPT_BYTES,
+    MAX_FIELDS,
+    MAX_HEAD_LINE_BYTES,
+    AnswerReader,
+    ConnectionLostError,
+    KeptAnswer,
+)
+from suno_cover_cli.callbacks.sending.targets import Target, is_this_machine
 
 ANSWER_S = 15.0
 """The service waits this long for a receiver's 200 (documented)."""
@@ -33,10 +44,6 @@ ANSWER_S = 15.0
 FORWARD_S = 14.0
 """A forwarded callback gets a second less, so that the sender still hears the outcome."""
 
-KEPT_BYTES = 64 * 1024
-"""Of an answer's body, what is kept to be shown."""
-
-_MAX_FIELDS = 2000
 _OK = 200
 _LEAST_STATUS = 200
 # RFC 9110, 7.6.1, and what each side makes anew.
@@ -58,18 +65,16 @@ _HOP_BY_HOP = frozenset(
 )
 _HOP_BY_HOP_RAW = frozenset(name.encode() for name in _HOP_BY_HOP)
 _LINE_BREAK = re.compile(rb"[\r\n\0]")
-_NOTHING_ADDED = CIMultiDict[None](
-    (name, None) for name in ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-)
+_NOTHING_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _BODILESS_METHODS = {"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"}
 
 
 class CallbackSender:
     """Delivers requests to one receiver, each on a connection of its own, as unrelated senders do.
 
-    In a burst connections are used again, where :class:`~suno_cover_cli.callbacks.reuse.Habits` allows it: that
-    takes a third of the time. What is lost on one of those without a word of an answer is sent once more; on a
-    connection of its own a request is sent once, whatever its method.
+    In a burst connections are used again, where :class:`~suno_cover_cli.callbacks.sending.habits.Habits` allows
+    it: that takes a third of the time. What is lost on one of those without a word of an answer is sent once more;
+    on a connection of its own a request is sent once, whatever its method.
 
     An async context manager: leaving closes what is open. Redirects are an answer, not followed. Proxies from
     the environment are used unless the receiver is on this machine, by whichever name; entering raises
@@ -116,11 +121,11 @@ class CallbackSender:
         self.proxy = await asyncio.to_thread(find_proxy, self.target.url)
         if self.proxy is not None and await is_this_machine(self._url.host or "", self._url.port or 0):
             self.proxy = None
-        self._fresh = _open_session(AnswerConnector(self._habits, is_keeping=False, ssl=tls))
+        self._fresh = _open_session(_Connector(self._habits, ssl=tls))
         self._kept = None
         # What has come on a connection, or its end, is seen ahead only where nothing lies between.
         if not is_secure and self.proxy is None:
-            self._kept = _open_session(AnswerConnector(self._habits, is_keeping=True))
+            self._kept = KeptConnections(self._url, self._habits)
         return self
 
     async def __aexit__(
@@ -160,7 +165,7 @@ class CallbackSender:
         except TimeoutError:
             fault = self._too_slow(attempt.status)
             outcome = Outcome.TIMED_OUT
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             received = len(attempt.body)
             fault = describe_fault(error, status=attempt.status, received_bytes=received, proxy=self.proxy)
             outcome, attempt.is_cut = Outcome.UNREACHABLE, (attempt.status or 0) >= _LEAST_STATUS
@@ -205,15 +210,20 @@ class CallbackSender:
             attempt.body += await answer.content.read(KEPT_BYTES - len(attempt.body))
         attempt.is_whole = answer.content.at_eof()
 
-    async def _ask_again(self, kept: aiohttp.ClientSession, request: dict[str, Any]) -> aiohttp.ClientResponse:
+    async def _ask_again(
+        self, kept: KeptConnections, request: dict[str, Any]
+    ) -> aiohttp.ClientResponse | KeptAnswer:
         """Send a request on a connection that may have served another one, and anew when that was lost."""
         try:
-            return await kept.request(**request)
+            return await kept.request(request["method"], request["url"], request["headers"], request["data"])
         except BaseException as error:
             self._habits.note_no_trial()
-            if not isinstance(error, ConnectionLostError) or error.has_begun or not error.is_reused:
+            is_lost = isinstance(error, ConnectionLostError)
+            if isinstance(error, ConnectionLostError) and not error.has_begun and error.is_reused:
+                self._habits.note_odd()
+            elif is_lost or not isinstance(error, OSError):
                 raise
-        self._habits.note_odd()
+        # A connection that cannot be opened is tried once more as well: that says why.
         return await self._fresh.request(**request)
 
     def _too_slow(self, status: int | None) -> Fault:
@@ -227,7 +237,7 @@ class _Attempt:
     def __init__(self, clock: Clock, deadline_s: float) -> None:
         self._clock = clock
         self._deadline_s = deadline_s
-        self.response: aiohttp.ClientResponse | None = None
+        self.response: aiohttp.ClientResponse | KeptAnswer | None = None
         self.status: int | None = None
         self.body = b""
         self.is_whole = False
@@ -296,26 +306,26 @@ def _no_answer(status: int) -> Fault:
     return Fault(f"answered {status}: it wants another protocol")
 
 
-class _PlainRequest(aiohttp.ClientRequest):
-    """A request to which the client adds nothing: asked not to, it would put a list together for each request."""
+class _Connector(aiohttp.TCPConnector):
+    """A connector whose connections serve one request each, and are read by :class:`AnswerReader`."""
 
-    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:  # noqa: ARG002 -- of the base class
-        """Add nothing."""
-        self._skip_auto_headers = _NOTHING_ADDED
+    def __init__(self, habits: Habits, **options: Any) -> None:
+        super().__init__(limit=0, force_close=True, **options)
+        self._factory = cast("partial[ResponseHandler]", partial(AnswerReader, habits))
 
 
-def _open_session(connector: AnswerConnector) -> aiohttp.ClientSession:
+def _open_session(connector: _Connector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-        request_class=_PlainRequest,
+        skip_auto_headers=_NOTHING_ADDED,
         # Answers go on as they came, compressed or not.
         auto_decompress=False,
         read_bufsize=KEPT_BYTES,
         max_line_size=MAX_HEAD_LINE_BYTES,
         max_field_size=MAX_HEAD_LINE_BYTES,
-        max_headers=_MAX_FIELDS,
+        max_headers=MAX_FIELDS,
     )
 
 

@@ -1,37 +1,32 @@
-"""Connections to a receiver: how answers are read from them, and when one is used again.
-
-A new connection for each request costs more than all else about it. But a kept one may be lost, or hold what
-belongs to an earlier answer, so :class:`Habits` watches what the receiver does before any is used again.
-"""
+"""A connection to a receiver: how answers are read from it."""
 
 import asyncio
 import re
 import select
 import sys
-from collections import OrderedDict
 from collections.abc import Callable
-from enum import Enum
-from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpVersion11, RawResponseMessage
+from aiohttp.http import HttpVersion11, RawResponseMessage, StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
+from multidict import CIMultiDict
+
+from suno_cover_cli.callbacks.exchanges import RawHeaders
+from suno_cover_cli.callbacks.sending.habits import Habits
 
 MAX_HEAD_LINE_BYTES = 64 * 1024
 
-_IDLE_S = 0.1
-"""A kept connection is used again within this time, or closed at most as much later."""
+MAX_FIELDS = 2000
+KEPT_BYTES = 64 * 1024
+"""Of an answer's body, what is kept to be shown."""
 
-_SHORT_BYTES = 64 * 1024
 _STALL_S = 1.0
-"""Between two pieces of a short body; beyond that the receiver is asked to hang up."""
+"""Between two pieces of a body that would be kept whole; beyond that the receiver is asked to hang up."""
 
-_MAX_OVERTAKING = 32
-_MAX_HOLD_UPS = 3
 _LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r?\n")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)")
@@ -61,110 +56,25 @@ class ConnectionLostError(aiohttp.ClientError):
         self.is_reused = is_reused
 
 
-class _State(Enum):
-    UNKNOWN = "no answer came yet that says where it ends"
-    CANDIDATE = "answers say where they end"
-    ON_TRIAL = "one connection is kept, and nothing sent on it"
-    STEADY = "a connection stayed open and silent, and held up nothing"
-    ODD = "something else was seen"
-
-
-class Habits:
-    """What a receiver does with its connections, as far as was seen. It decides whether one may be kept.
-
-    A receiver is tried first: one connection stays open, unused, for as long as any is kept. If that receiver
-    closes it, or sends more on it, it would have done so under a request; if it answers nothing meanwhile that
-    was waiting, it serves one connection at a time. Whatever is odd, once, ends the keeping for good: the
-    receiver then has a connection for each request, as from unrelated senders.
+class KeptAnswer(NamedTuple):
+    """An answer whose head is here, with the names that aiohttp's has.
 
     Attributes:
-        stays_open: A connection that was meant to be kept stays open after its answer.
+        status: Of the answer.
+        raw_headers: As sent.
+        content: Its body.
+        connection: It comes on this one.
     """
 
-    def __init__(self) -> None:
-        self._become(_State.UNKNOWN)
-        self._sent = 0
-        self._answers = 0
-        self._hold_ups = 0
-        # By number; a plain dict finds its first key the slower the more were taken from its front.
-        self._waiting: OrderedDict[int, None] = OrderedDict()
+    status: int
+    raw_headers: RawHeaders
+    content: StreamReader
+    connection: "AnswerReader"
 
-    def begin(self) -> int:
-        """Note a request that is about to be sent; return its number."""
-        self._sent += 1
-        self._waiting[self._sent] = None
-        return self._sent
-
-    def end(self, number: int) -> None:
-        """Note that a request has the head of its answer, or gets none."""
-        self._waiting.pop(number, None)
-
-    def may_keep(self) -> bool:
-        """Decide whether the next request may use a kept connection, and leave its own to be kept."""
-        if self._state is _State.CANDIDATE:
-            self._become(_State.ON_TRIAL)
-            return True
-        # A receiver that stays with the connections that have news would leave the others waiting.
-        is_unfair = self._oldest() < self._sent - len(self._waiting) - _MAX_OVERTAKING
-        return self._state is _State.STEADY and not is_unfair
-
-    def note_answer(self) -> None:
-        """Note that an answer began."""
-        self._answers += 1
-
-    def note_framed(self) -> None:
-        """Note an answer that said where it ends, and ended there."""
-        if self._state is _State.UNKNOWN:
-            self._become(_State.CANDIDATE)
-
-    def note_odd(self) -> None:
-        """Note what forbids keeping."""
-        self._become(_State.ODD)
-
-    def note_no_trial(self) -> None:
-        """Note that the connection on trial was none that could be kept."""
-        if self._state is _State.ON_TRIAL:
-            self._become(_State.CANDIDATE)
-
-    def mark(self) -> tuple[int, int]:
-        """Return where things are when a connection becomes idle, for :meth:`note_idle`."""
-        return self._sent, self._answers
-
-    def note_idle(self, mark: tuple[int, int]) -> None:
-        """Note that a connection was idle since ``mark``, for its whole time, and nothing happened to it."""
-        sent, answers = mark
-        if self._oldest() <= sent and answers == self._answers:
-            # All that time others waited, and not one got an answer: the receiver waits for this connection, or it
-            # stood still for once.
-            self._hold_ups += 1
-            self._become(_State.ODD if self._hold_ups >= _MAX_HOLD_UPS else self._state)
-            self.note_no_trial()
-        elif self._state is _State.ON_TRIAL:
-            self._become(_State.STEADY)
-
-    def _become(self, state: _State) -> None:
-        self._state = state
-        self.stays_open = state in {_State.ON_TRIAL, _State.STEADY}
-
-    def _oldest(self) -> int:
-        """Return the number of the request that waits longest, or the next one."""
-        return next(iter(self._waiting), self._sent + 1)
-
-
-class AnswerConnector(aiohttp.TCPConnector):
-    """A connector whose connections are read by :class:`AnswerReader`.
-
-    Args:
-        habits: Of the receiver.
-        is_keeping: Keep what may be used again, for a moment; otherwise each connection serves one request.
-        options: For the base class.
-    """
-
-    def __init__(self, habits: Habits, *, is_keeping: bool, **options: Any) -> None:
-        how: dict[str, Any] = {"keepalive_timeout": _IDLE_S} if is_keeping else {"force_close": True}
-        super().__init__(limit=0, **how, **options)
-        make = partial(AnswerReader, asyncio.get_running_loop(), habits, is_keeping=is_keeping)
-        self._factory = cast("partial[ResponseHandler]", make)
+    def close(self) -> None:
+        """Close the connection, unless the answer is over: then it may serve another request already."""
+        if not self.content.is_eof():
+            self.connection.close()
 
 
 class AnswerReader(ResponseHandler):
@@ -172,12 +82,21 @@ class AnswerReader(ResponseHandler):
 
     One kind is followed by more than it announced, such as 204 with a body: what follows would be the head of
     another answer, and what came before lost with it. The other says its length twice (RFC 9110, 8.6).
+
+    Args:
+        habits: Of the receiver.
+        on_idle: Takes the connection once its answer is over; ``None`` where a client of aiohttp has it.
+
+    Attributes:
+        loop: Runs it.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, habits: Habits, *, is_keeping: bool) -> None:
-        super().__init__(loop=loop)
+    def __init__(self, habits: Habits, *, on_idle: "Callable[[AnswerReader], None] | None" = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        super().__init__(loop=self.loop)
         self._habits = habits
-        self._is_keeping = is_keeping
+        self._on_idle = on_idle
+        self._is_keeping = on_idle is not None
         self._is_reused = False
         self._look: Callable[[], bool] | None = None
         self._stall: asyncio.TimerHandle | None = None
@@ -191,12 +110,46 @@ class AnswerReader(ResponseHandler):
         self._has_begun = False
         self._is_for_head = False
         self._is_answered = False
+        self._is_taken = False
         self._body: StreamReader | None = None
         self._is_framed = False
         self._length = -1
         self._ends_soon = False
         self._is_over = False
         self._mark = (0, 0)
+
+    async def ask(self, line: str, headers: CIMultiDict[str], body: bytes) -> "KeptAnswer":
+        """Send one request, and wait for the head of its answer.
+
+        Args:
+            line: The first one.
+            headers: All of them.
+            body: May be empty.
+
+        Raises:
+            ConnectionLostError: The connection was lost first.
+            HttpProcessingError: What came is not HTTP.
+            ValueError: A header cannot be sent.
+        """
+        self.set_response_params(
+            read_until_eof=True,
+            # Answers go on as they came, compressed or not.
+            auto_decompress=False,
+            read_bufsize=KEPT_BYTES,
+            max_line_size=MAX_HEAD_LINE_BYTES,
+            max_field_size=MAX_HEAD_LINE_BYTES,
+            max_headers=MAX_FIELDS,
+        )
+        writer = StreamWriter(self, self.loop)
+        await writer.write_headers(line, headers)
+        await writer.write_eof(body)
+        while True:
+            message, content = await self.read()
+            if message.code not in _INTERIM_STATUSES:
+                self._is_taken = True
+                if self._is_over:
+                    self._hand_back()
+                return KeptAnswer(message.code, message.raw_headers, content, self)
 
     def set_response_params(self, **params: Any) -> None:
         """See the base class; called before each request."""
@@ -290,7 +243,7 @@ class AnswerReader(ResponseHandler):
             self.force_close()
         elif message.version >= HttpVersion11 and (message.chunked or hdrs.CONTENT_LENGTH in message.headers):
             self._is_framed = True
-            self._ends_soon = self._is_keeping and 0 <= self._length <= _SHORT_BYTES
+            self._ends_soon = self._is_keeping and 0 <= self._length <= KEPT_BYTES
         else:
             self._habits.note_odd()
             self.force_close()
@@ -301,7 +254,7 @@ class AnswerReader(ResponseHandler):
         """Wait for the rest of a short body; one that never comes ends when the receiver hangs up."""
         if self._stall is not None:
             self._stall.cancel()
-        self._stall = self._loop.call_later(_STALL_S, self._ask_to_end)
+        self._stall = self.loop.call_later(_STALL_S, self._ask_to_end)
 
     def _ask_to_end(self) -> None:
         """Say that no other request will come on this connection, as ``Connection: close`` would have."""
@@ -315,6 +268,12 @@ class AnswerReader(ResponseHandler):
         if self._is_framed:
             self._habits.note_framed()
         self._stop_waiting()
+        if self._is_taken:
+            self._hand_back()
+
+    def _hand_back(self) -> None:
+        if self._on_idle is not None:
+            self._on_idle(self)
 
     def _stop_waiting(self) -> None:
         self._ends_soon = False

@@ -1,0 +1,111 @@
+"""Connections to a receiver that are used again in a burst.
+
+A session of aiohttp could keep them as well. But it follows redirects, keeps cookies and builds requests of every
+kind, which takes longer than sending this one and reading its answer.
+"""
+
+import asyncio
+from collections import deque
+from functools import partial
+from weakref import WeakSet
+
+from multidict import CIMultiDict
+from yarl import URL
+
+from suno_cover_cli.callbacks.sending.habits import Habits
+from suno_cover_cli.callbacks.sending.reading import AnswerReader, KeptAnswer
+
+_IDLE_S = 0.1
+"""A kept connection is used again within this time, or closed at most as much later."""
+
+
+class KeptConnections:
+    """Sends requests over connections of which each serves one at a time.
+
+    Args:
+        url: Of the receiver, which is asked without TLS and without a proxy.
+        habits: Of the receiver.
+    """
+
+    def __init__(self, url: URL, habits: Habits) -> None:
+        self._host = url.host or ""
+        self._port = url.port or 0
+        self._host_field = url.host_port_subcomponent or ""
+        self._habits = habits
+        # When each became idle, the first one first.
+        self._idle: deque[tuple[float, AnswerReader]] = deque()
+        self._opened: WeakSet[AnswerReader] = WeakSet()
+        self._closing: asyncio.TimerHandle | None = None
+
+    async def request(self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None) -> KeptAnswer:
+        """Send one request, and wait for the head of its answer.
+
+        Args:
+            method: Of the request.
+            url: Of the same receiver.
+            headers: Without those about connection and framing.
+            body: ``None`` for a request without one.
+
+        Raises:
+            OSError: No connection could be opened.
+            ConnectionLostError: The connection was lost first.
+            HttpProcessingError: What came is not HTTP.
+            ValueError: A header cannot be sent.
+        """
+        sent = CIMultiDict(Host=headers.get("Host", self._host_field))
+        if "Host" in headers:
+            headers = headers.copy()
+            del headers["Host"]
+        sent.extend(headers)
+        if body is not None:
+            sent["Content-Length"] = str(len(body))
+        # Not "or": as a queue of answers, an idle connection is empty, and so counts as false.
+        connection = self._take_idle()
+        if connection is None:
+            connection = await self._open()
+        try:
+            return await connection.ask(f"{method} {url.raw_path_qs} HTTP/1.1", sent, body or b"")
+        except BaseException:
+            connection.close()
+            raise
+
+    async def close(self) -> None:
+        """Cut every connection."""
+        if self._closing is not None:
+            self._closing.cancel()
+        self._idle.clear()
+        ends = [connection.closed for connection in self._opened]
+        for connection in list(self._opened):
+            connection.abort()
+        for end in filter(None, ends):
+            await end
+
+    async def _open(self) -> AnswerReader:
+        make = partial(AnswerReader, self._habits, on_idle=self._keep)
+        _, connection = await asyncio.get_running_loop().create_connection(make, self._host, self._port)
+        self._opened.add(connection)
+        return connection
+
+    def _keep(self, connection: AnswerReader) -> None:
+        if connection.should_close:
+            connection.close()
+            return
+        self._idle.append((connection.loop.time(), connection))
+        if self._closing is None:
+            self._closing = connection.loop.call_later(_IDLE_S, self._close_idle)
+
+    def _take_idle(self) -> AnswerReader | None:
+        while self._idle:
+            since_s, connection = self._idle.popleft()
+            if connection.loop.time() - since_s <= _IDLE_S and connection.is_connected():
+                return connection
+            connection.close()
+        return None
+
+    def _close_idle(self) -> None:
+        self._closing = None
+        loop = asyncio.get_running_loop()
+        while self._idle and loop.time() - self._idle[0][0] > _IDLE_S:
+            self._idle.popleft()[1].close()
+        if self._idle:
+            self._closing = loop.call_later(_IDLE_S, self._close_idle)
