@@ -251,7 +251,6 @@ class Connection(BaseProtocol):
             parts += 1
             end = self._framing.end_of_part(self._data, self._start)
             self._take_part(end)
-            self._start = end
             if self._framing.head_bytes > _MAX_HEAD_BYTES and not self._is_over:
                 self._cut("endless head")
         if self._is_over or self._start == len(self._data):
@@ -283,8 +282,10 @@ class Connection(BaseProtocol):
     def _take_part(self, end: int) -> None:
         """Parse up to ``end``, and serve what begins there."""
         arrivals: Sequence[Request | Refusal]
+        # Moved on before it is parsed: whatever asks meanwhile sees what is left, and need not stop reading.
+        piece, self._start = self._data[self._start : end], end
         try:
-            arrivals = self._parse(self._data[self._start : end])
+            arrivals = self._parse(piece)
         except HttpProcessingError as error:
             arrivals = self._refuse(error, self._data[end:])
         except ValueError as error:  # some releases of the parser let a URL's own error out
