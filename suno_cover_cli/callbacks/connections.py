@@ -121,15 +121,9 @@ class ConnectionRegistry:
             for connection in [one for one, since_s in waiting.items() if now_s - since_s > limit_s]:
                 self._drop(connection)
 
-    def drop_waiting(self) -> None:
-        """Drop connections that wait for no answer."""
-        for connection in [one for waiting in self._waiting for one in waiting]:
-            self._drop(connection)
-
     def drop_all(self) -> None:
         """Drop every connection, whatever is owed."""
-        self.drop_waiting()
-        for connection in list(self._answering):
+        for connection in [*(one for waiting in self._waiting for one in waiting), *self._answering]:
             self._drop(connection)
 
     async def wait_settled(self) -> None:

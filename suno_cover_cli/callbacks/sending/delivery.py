@@ -30,8 +30,7 @@ from suno_cover_cli.callbacks.sending.habits import Habits
 from suno_cover_cli.callbacks.sending.kept import KeptConnections
 from suno_cover_cli.callbacks.sending.reading import (
     KEPT_BYTES,
-    MAX_FIELDS,
-    MAX_HEAD_LINE_BYTES,
+    READING,
     AnswerReader,
     ConnectionLostError,
     KeptAnswer,
@@ -320,12 +319,7 @@ def _open_session(connector: _Connector) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         skip_auto_headers=_NOTHING_ADDED,
-        # Answers go on as they came, compressed or not.
-        auto_decompress=False,
-        read_bufsize=KEPT_BYTES,
-        max_line_size=MAX_HEAD_LINE_BYTES,
-        max_field_size=MAX_HEAD_LINE_BYTES,
-        max_headers=MAX_FIELDS,
+        **READING,
     )
 
 

@@ -5,6 +5,7 @@ import re
 import select
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -18,11 +19,20 @@ from multidict import CIMultiDict
 from suno_cover_cli.callbacks.exchanges import RawHeaders
 from suno_cover_cli.callbacks.sending.habits import Habits
 
-MAX_HEAD_LINE_BYTES = 64 * 1024
-
-MAX_FIELDS = 2000
 KEPT_BYTES = 64 * 1024
 """Of an answer's body, what is kept to be shown."""
+
+_MAX_HEAD_LINE_BYTES = 64 * 1024
+
+READING: dict[str, Any] = {
+    # Answers go on as they came, compressed or not.
+    "auto_decompress": False,
+    "read_bufsize": KEPT_BYTES,
+    "max_line_size": _MAX_HEAD_LINE_BYTES,
+    "max_field_size": _MAX_HEAD_LINE_BYTES,
+    "max_headers": 2000,
+}
+"""How answers are read, on both kinds of connections."""
 
 _STALL_S = 1.0
 """Between two pieces of a body that would be kept whole; beyond that the receiver is asked to hang up."""
@@ -131,15 +141,7 @@ class AnswerReader(ResponseHandler):
             HttpProcessingError: What came is not HTTP.
             ValueError: A header cannot be sent.
         """
-        self.set_response_params(
-            read_until_eof=True,
-            # Answers go on as they came, compressed or not.
-            auto_decompress=False,
-            read_bufsize=KEPT_BYTES,
-            max_line_size=MAX_HEAD_LINE_BYTES,
-            max_field_size=MAX_HEAD_LINE_BYTES,
-            max_headers=MAX_FIELDS,
-        )
+        self.set_response_params(read_until_eof=True, **READING)
         writer = StreamWriter(self, self.loop)
         await writer.write_headers(line, headers)
         await writer.write_eof(body)
@@ -198,7 +200,7 @@ class AnswerReader(ResponseHandler):
         self._head = data
         end = _END_OF_HEAD.search(data)
         if end is None:
-            if len(data) > MAX_HEAD_LINE_BYTES or not _HTTP.startswith(data[: len(_HTTP)]):
+            if len(data) > _MAX_HEAD_LINE_BYTES or not _HTTP.startswith(data[: len(_HTTP)]):
                 self._release()
             return b""
         head, rest = data[: end.end()], data[end.end() :]
@@ -260,7 +262,8 @@ class AnswerReader(ResponseHandler):
         """Say that no other request will come on this connection, as ``Connection: close`` would have."""
         if self.transport is not None and not self.transport.is_closing():
             self.force_close()
-            self.transport.write_eof()
+            with suppress(OSError):  # the receiver was quicker, and hung up
+                self.transport.write_eof()
 
     def _note_end(self) -> None:
         self._is_over = True
