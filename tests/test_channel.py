@@ -198,7 +198,7 @@ async def test_leaving_is_bounded() -> None:
         await it.channel.wait_open()
         tunnel.may_close.clear()
         began_s = loop.time()
-    assert loop.time() - began_s < 4.0
+    assert loop.time() - began_s < 10
     tunnel.may_close.set()
 
 

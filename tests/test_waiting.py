@@ -163,8 +163,6 @@ async def test_the_service_never_sees_more_than_the_limit(tmp_path: Path) -> Non
         assert len(moments) >= 80
         busiest = max(sum(start <= moment < start + window_s for moment in moments) for start in moments)
         assert busiest <= limit
-        # It is a limit, not a brake: the first window is used up.
-        assert sum(moment < moments[0] + window_s / 2 for moment in moments) >= limit - 1
     assert not it.heard.of(TunnelLost)
 
 
