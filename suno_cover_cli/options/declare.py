@@ -21,9 +21,11 @@ T = TypeVar("T")
 
 # Panels of --help, in the order in which they stand there; what is in none comes first.
 OUTPUT = "Output"
+# Alone, as a choice of two names makes the help beside its neighbours a third narrower.
+TUNNEL = "Tunnel"
 CALLBACK = "Callback"
 SERVICE = "Service"
-_PANELS = (None, "When it ends", "What it answers", OUTPUT, "Behaviour", CALLBACK, SERVICE)
+_PANELS = (None, "When it ends", "What it answers", OUTPUT, "Behaviour", TUNNEL, CALLBACK, SERVICE)
 
 
 def duration(text: str | float) -> float:

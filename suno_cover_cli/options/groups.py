@@ -12,7 +12,15 @@ import typer
 
 from suno_cover_cli.base.providers import PROVIDERS, WEBHOOK_KEY_VARIABLE
 from suno_cover_cli.base.settings_table import JOB_TIMEOUT_S
-from suno_cover_cli.options.declare import CALLBACK, OUTPUT, SERVICE, duration, setting_option, verbose_option
+from suno_cover_cli.options.declare import (
+    CALLBACK,
+    OUTPUT,
+    SERVICE,
+    TUNNEL,
+    duration,
+    setting_option,
+    verbose_option,
+)
 from suno_cover_cli.tunnels.kinds import KindOptions
 
 _KEY_VARIABLES = " or ".join(PROVIDERS.key_variables)
@@ -84,7 +92,7 @@ class TunnelChoiceOptions:
             "--tunnel/--no-tunnel",
             help="Require a tunnel for callbacks, or open none. "
             "(default: one is tried, unless the service is on this machine)",
-            rich_help_panel=CALLBACK,
+            rich_help_panel=TUNNEL,
             show_default=False,
         ),
     ] = None
