@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from suno_cover_cli.callbacks.exchanges import Answer, Delivery, Outcome
 from suno_cover_cli.callbacks.sending.delivery import ANSWER_S, FORWARD_S, CallbackSender, forwarded_headers
 from suno_cover_cli.callbacks.sending.targets import Target, parse_target, refuse_loop
 from tests.clocks import ScaledClock
-from tests.listener_fixtures import TASK, callback_body, new_listener
+from tests.listener_fixtures import PATIENCE_S, TASK, callback_body, new_listener
 
 Answering = Callable[[asyncio.StreamReader, asyncio.StreamWriter], AsyncIterator[bytes]]
 
@@ -148,6 +149,50 @@ async def test_a_receiver_that_is_too_slow_is_given_up() -> None:
     )
     assert 15_000 <= delivery.latency_ms < 100_000
     assert (ANSWER_S, FORWARD_S) == (15.0, 14.0)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig"])
+async def test_a_receiver_that_takes_nothing_holds_up_no_end(answer: bytes) -> None:
+    """Answered or given up, its connection is cut, and what it never takes keeps neither the end nor memory."""
+    is_over = threading.Event()
+
+    def stand_still(server: socket.socket) -> None:
+        with server.accept()[0] as connection:
+            connection.recv(1000)
+            connection.sendall(answer)
+            is_over.wait(PATIENCE_S)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        standing = asyncio.create_task(asyncio.to_thread(stand_still, server))
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        try:
+            async with asyncio.timeout(PATIENCE_S / 2):
+                delivery = await deliver(url, b"x" * 4_000_000, speed=20)
+        finally:
+            is_over.set()
+            await standing
+    assert delivery.outcome is (Outcome.ANSWERED if answer else Outcome.TIMED_OUT)
+    assert delivery.body == answer[-3:]
+
+
+@pytest.mark.parametrize("size", [60_000, 4_000_000])
+async def test_an_answer_that_comes_before_the_body_was_read_counts(size: int) -> None:
+    """Who refuses a body by its length alone, and hangs up, has answered, though the rest cannot be sent."""
+    refusal = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig"
+
+    def refuse(server: socket.socket) -> None:
+        for _ in range(20):
+            connection = server.accept()[0]
+            with connection:
+                connection.recv(1000)
+                connection.sendall(refusal)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        refusing = asyncio.create_task(asyncio.to_thread(refuse, server))
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        deliveries = [await deliver(url, b"x" * size) for _ in range(20)]
+        await refusing
+    assert {(delivery.status, delivery.body, delivery.error) for delivery in deliveries} == {(413, b"big", "")}
 
 
 async def test_an_endless_answer_is_cut() -> None:

@@ -4,16 +4,17 @@ import asyncio
 import os
 import socket
 import struct
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from suno_cover_cli.base.clock import SystemClock
 from suno_cover_cli.callbacks.exchanges import Delivery
-from suno_cover_cli.callbacks.sending.delivery import CallbackSender
+from suno_cover_cli.callbacks.sending.delivery import ANSWER_S, CallbackSender
 from suno_cover_cli.callbacks.sending.targets import Target
 from tests.listen_fixtures import listening
 from tests.listener_fixtures import PATIENCE_S, callback_body
@@ -103,9 +104,10 @@ async def receiving(serving: Serving, port: int = 0) -> AsyncIterator[Receiver]:
         receiver.stop()
 
 
-def sending_to(receiver: Receiver) -> CallbackSender:
+def sending_to(receiver: Receiver, timeout_s: float = ANSWER_S) -> CallbackSender:
     """Make what sends to a receiver."""
-    return CallbackSender(Target(f"http://127.0.0.1:{receiver.port}/hook"), clock=SystemClock())
+    target = Target(f"http://127.0.0.1:{receiver.port}/hook")
+    return CallbackSender(target, clock=SystemClock(), timeout_s=timeout_s)
 
 
 def saying(*answers: bytes) -> Serving:
@@ -122,9 +124,9 @@ def saying(*answers: bytes) -> Serving:
 
 
 @asynccontextmanager
-async def keeping(receiver: Receiver) -> AsyncIterator[CallbackSender]:
+async def keeping(receiver: Receiver, timeout_s: float = ANSWER_S) -> AsyncIterator[CallbackSender]:
     """Send to a receiver until connections to it are kept."""
-    async with sending_to(receiver) as sender:
+    async with sending_to(receiver, timeout_s) as sender:
         for _ in range(2):
             assert (await sender.deliver(b"before", ())).is_accepted
         await receiver.wait_ended(receiver.connections)
@@ -196,7 +198,8 @@ async def test_a_receiver_is_tried_before_connections_to_it_are_kept() -> None:
 @pytest.mark.parametrize("query", ["", "songId=a%2Fb&x=%20+&y=|"])
 @pytest.mark.parametrize("extra", [(), (("Host", "app.example"), ("X-Lower", "caf\xe9"))])
 @pytest.mark.parametrize(
-    ("method", "body"), [("POST", b"{}"), ("POST", b""), ("GET", b""), ("PUT", b"x" * 60_000)]
+    ("method", "body"),
+    [("POST", b"{}"), ("POST", b""), ("GET", b""), ("PUT", b"x" * 60_000), ("DELETE", b""), ("Odd", b"x")],
 )
 async def test_a_request_is_the_same_on_a_kept_connection(
     method: str, body: bytes, extra: tuple[tuple[str, str], ...], query: str
@@ -220,6 +223,7 @@ async def test_a_request_is_the_same_on_a_kept_connection(
     assert receiver.heads[-1] == receiver.heads[0].replace(ended, b"")
     assert ended in receiver.heads[0]
     assert receiver.seen[-1][:2] == receiver.seen[0][:2] == (receiver.seen[0][0], body)
+    assert receiver.seen[0][0].startswith(f"{method} /hook?own=%41")
 
 
 # --- nothing is lost or sent twice -----------------------------------------------------------------------------
@@ -434,6 +438,9 @@ ODD_ANSWERS = {
     "no content, with some later": [b"HTTP/1.1 204 None\r\nContent-Length: 2\r\n\r\n", b"ok"],
     "not modified": [b"HTTP/1.1 304 Same\r\nContent-Length: 9\r\n\r\n"],
     "length twice": [OK.replace(b"\r\n", b"\r\nContent-Length: 2\r\n", 1)],
+    "length beside chunks": [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    ],
     "two lengths": [OK.replace(b"\r\n", b"\r\nContent-Length: 3\r\n", 1)],
     "longer": [OK + b"ay"],
     "longer, later": [OK, b"ay"],
@@ -460,6 +467,7 @@ ODD_ANSWERS = {
 
 # Only after these a connection is used again: each says where it ends, and ended there.
 CLEAR = {"interim", "early hints", "length twice", "empty", "chunks", "byte by byte", "bare line feeds"}
+CLEAR |= {"length beside chunks"}
 NO_ANSWERS = {
     "shorter",
     "shorter, in pieces",
@@ -473,6 +481,8 @@ NO_ANSWERS = {
 }
 STATUSES = {name: int(name.startswith("no content")) * 4 + 200 for name in ODD_ANSWERS.keys() - NO_ANSWERS}
 STATUSES |= {"not modified": 304, "large": 500}
+# They end when the receiver hangs up, and it waits for the sender to do so.
+ENDLESS = {"shorter", "shorter, in pieces", "nothing of it", "until the end"}
 
 
 @pytest.mark.parametrize("name", ODD_ANSWERS)
@@ -492,7 +502,8 @@ async def test_an_odd_answer_is_read_the_same_on_a_kept_connection(name: str, me
 
     async with receiving(serve) as receiver, sending_to(receiver) as sender:
         fresh = await sender.deliver(b"odd", (), method=method)
-    async with receiving(serve) as receiver, keeping(receiver) as sender:
+    timeout_s = 1.5 if name in ENDLESS else ANSWER_S
+    async with receiving(serve) as receiver, keeping(receiver, timeout_s) as sender:
         assert (await sender.deliver(b"plain", ())).is_accepted
         second = await sender.deliver(b"odd", (), method=method)
         after = [await sender.deliver(b"after", ()) for _ in range(3)]
@@ -512,6 +523,69 @@ def what_came(delivery: Delivery) -> tuple[object, ...]:
         *(delivery.outcome, delivery.status, delivery.headers, delivery.body, delivery.size),
         *(delivery.error, delivery.advice),
     )
+
+
+@pytest.mark.parametrize(("field", "pause_s"), [(b"Content-Length: 10\r\n", 1.3), (b"", 0.1)])
+async def test_a_slow_answer_is_whole_on_a_kept_connection(field: bytes, pause_s: float) -> None:
+    """A receiver that gives up where its client says that it sends no more still answers in its own time."""
+
+    async def serve(
+        receiver: Receiver, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while (body := await receiver.read(number, reader)) is not None:
+            if body != b"slow":
+                writer.write(OK)
+                continue
+            writer.write(b"HTTP/1.1 200 OK\r\n" + field + b"\r\nfirst")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await reader.read()
+                return
+            writer.write(b"-rest")
+            return
+
+    async with receiving(serve) as receiver, keeping(receiver) as sender:
+        assert (await sender.deliver(b"plain", ())).is_accepted
+        delivery = await sender.deliver(b"slow", ())
+    assert (delivery.status, delivery.body, delivery.error) == (200, b"first-rest", "")
+    assert receiver.seen[-1][2] == receiver.seen[-2][2] == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is an address without being set up")
+async def test_an_address_that_does_not_answer_holds_up_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a host with two addresses the other one is tried soon, on connections to be kept as on others."""
+    with socket.socket() as silent, ExitStack() as waiting:
+        silent.bind(("127.0.0.2", 0))
+        silent.listen(0)
+        port = silent.getsockname()[1]
+        # Once its queue is full, what else is sent to it gets no reply.
+        for _ in range(4):
+            crowd = waiting.enter_context(socket.socket())
+            crowd.settimeout(0)
+            crowd.connect_ex(("127.0.0.2", port))
+
+        async def look_up(_: object, port: int, **__: object) -> list[tuple[object, ...]]:
+            return [
+                (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))
+                for host in ("127.0.0.2", "127.0.0.1")
+            ]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+        async with receiving(saying(OK), port) as receiver:
+            target = Target(f"http://two.example:{port}/hook")
+            async with CallbackSender(target, clock=SystemClock(), timeout_s=5) as sender:
+                for _ in range(3):
+                    assert (await sender.deliver(b"x", ())).is_accepted
+        assert any(b"Connection: close" not in head for head in receiver.heads)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_connection_that_is_lost_at_the_end_does_not_spoil_it(turns: int) -> None:
+    """A receiver may cut what was kept just when the sender is done with it."""
+    async with receiving(saying(OK)) as receiver, keeping(receiver) as sender:
+        assert (await sender.deliver(b"plain", ())).is_accepted
+        reset(receiver.writers[receiver.connections])
+        await _turns(turns)
 
 
 # --- receivers that serve one connection at a time -------------------------------------------------------------

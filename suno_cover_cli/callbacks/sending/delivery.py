@@ -65,7 +65,7 @@ _HOP_BY_HOP = frozenset(
 _HOP_BY_HOP_RAW = frozenset(name.encode() for name in _HOP_BY_HOP)
 _LINE_BREAK = re.compile(rb"[\r\n\0]")
 _NOTHING_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-_BODILESS_METHODS = {"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"}
+_BODILESS_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
 
 
 class CallbackSender:
@@ -124,7 +124,7 @@ class CallbackSender:
         self._kept = None
         # What has come on a connection, or its end, is seen ahead only where nothing lies between.
         if not is_secure and self.proxy is None:
-            self._kept = KeptConnections(self._url, self._habits)
+            self._kept = KeptConnections(self._url, self._habits, self._timeout_s)
         return self
 
     async def __aexit__(
@@ -188,7 +188,7 @@ class CallbackSender:
     async def _send(self, attempt: "_Attempt", body: bytes, headers: Headers, method: str, query: str) -> None:
         is_small = len(body) <= KEPT_BYTES
         request: dict[str, Any] = {
-            "method": method,
+            "method": _Method(method),
             "url": URL(self.target.with_query(quoted(query)), encoded=True) if query else self._url,
             "data": None if not body and method in _BODILESS_METHODS else body if is_small else io.BytesIO(body),
             "headers": forwarded_headers(headers, self._extra),
@@ -303,6 +303,16 @@ def _no_answer(status: int) -> Fault:
     if status < 100:  # noqa: PLR2004 -- statuses begin there
         return Fault(f"answered with the status {status:03}, which HTTP does not have")
     return Fault(f"answered {status}: it wants another protocol")
+
+
+class _Method(str):
+    """A method as it was sent: aiohttp would put it in capitals, which is another one (RFC 9110, 9.1)."""
+
+    __slots__ = ()
+
+    def upper(self) -> Self:
+        """Return it as it is."""
+        return self
 
 
 class _Connector(aiohttp.TCPConnector):

@@ -18,6 +18,12 @@ from suno_cover_cli.callbacks.sending.reading import AnswerReader, KeptAnswer
 _IDLE_S = 0.1
 """A kept connection is used again within this time, or closed at most as much later."""
 
+_PATIENCE = 0.9
+"""Of the time for an answer."""
+
+_NEXT_ADDRESS_S = 0.25
+"""A host's other address is tried as well after this time (RFC 8305, 8), as on connections of aiohttp's own."""
+
 
 class KeptConnections:
     """Sends requests over connections of which each serves one at a time.
@@ -25,13 +31,14 @@ class KeptConnections:
     Args:
         url: Of the receiver, which is asked without TLS and without a proxy.
         habits: Of the receiver.
+        timeout_s: For an answer.
     """
 
-    def __init__(self, url: URL, habits: Habits) -> None:
+    def __init__(self, url: URL, habits: Habits, timeout_s: float) -> None:
         self._host = url.host or ""
         self._port = url.port or 0
         self._host_field = url.host_port_subcomponent or ""
-        self._habits = habits
+        self._make = partial(AnswerReader, habits, on_idle=self._keep, patience_s=_PATIENCE * timeout_s)
         # When each became idle, the first one first.
         self._idle: deque[tuple[float, AnswerReader]] = deque()
         self._opened: WeakSet[AnswerReader] = WeakSet()
@@ -77,12 +84,13 @@ class KeptConnections:
         ends = [connection.closed for connection in self._opened]
         for connection in list(self._opened):
             connection.abort()
-        for end in filter(None, ends):
-            await end
+        # One that was lost a moment ago ends with the reason, which is of interest no more.
+        await asyncio.gather(*filter(None, ends), return_exceptions=True)
 
     async def _open(self) -> AnswerReader:
-        make = partial(AnswerReader, self._habits, on_idle=self._keep)
-        _, connection = await asyncio.get_running_loop().create_connection(make, self._host, self._port)
+        _, connection = await asyncio.get_running_loop().create_connection(
+            self._make, self._host, self._port, happy_eyeballs_delay=_NEXT_ADDRESS_S
+        )
         self._opened.add(connection)
         return connection
 

@@ -34,9 +34,7 @@ READING: dict[str, Any] = {
 }
 """How answers are read, on both kinds of connections."""
 
-_STALL_S = 1.0
-"""Between two pieces of a body that would be kept whole; beyond that the receiver is asked to hang up."""
-
+_CHUNKED = re.compile(rb"(?im)^transfer-encoding[ \t]*:[ \t]*chunked[ \t]*\r?\n")
 _LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r?\n")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)")
@@ -91,17 +89,27 @@ class AnswerReader(ResponseHandler):
     """One connection. It reads loose answers as any browser and curl do, which aiohttp's parser refuses whole.
 
     One kind is followed by more than it announced, such as 204 with a body: what follows would be the head of
-    another answer, and what came before lost with it. The other says its length twice (RFC 9110, 8.6).
+    another answer, and what came before lost with it. The other says its length twice (RFC 9110, 8.6), or beside
+    chunks.
 
     Args:
         habits: Of the receiver.
         on_idle: Takes the connection once its answer is over; ``None`` where a client of aiohttp has it.
+        patience_s: For an answer on such a connection, from the request on. The receiver then hears that no other
+            request will come, as ``Connection: close`` says it before: one that waits for that hangs up, and ends
+            an answer that did not say where it ends, or said it wrong.
 
     Attributes:
         loop: Runs it.
     """
 
-    def __init__(self, habits: Habits, *, on_idle: "Callable[[AnswerReader], None] | None" = None) -> None:
+    def __init__(
+        self,
+        habits: Habits,
+        *,
+        on_idle: "Callable[[AnswerReader], None] | None" = None,
+        patience_s: float = 0.0,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         super().__init__(loop=self.loop)
         self._habits = habits
@@ -109,7 +117,8 @@ class AnswerReader(ResponseHandler):
         self._is_keeping = on_idle is not None
         self._is_reused = False
         self._look: Callable[[], bool] | None = None
-        self._stall: asyncio.TimerHandle | None = None
+        self._patience_s = patience_s
+        self._ending: asyncio.TimerHandle | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -124,7 +133,7 @@ class AnswerReader(ResponseHandler):
         self._body: StreamReader | None = None
         self._is_framed = False
         self._length = -1
-        self._ends_soon = False
+        self._end_by_s = self.loop.time() + self._patience_s
         self._is_over = False
         self._mark = (0, 0)
 
@@ -144,7 +153,8 @@ class AnswerReader(ResponseHandler):
         self.set_response_params(read_until_eof=True, **READING)
         writer = StreamWriter(self, self.loop)
         await writer.write_headers(line, headers)
-        await writer.write_eof(body)
+        # Not waited for: the answer may come before the receiver has taken, or read, all of it.
+        await writer.write(body, drain=False)
         while True:
             message, content = await self.read()
             if message.code not in _INTERIM_STATUSES:
@@ -192,8 +202,8 @@ class AnswerReader(ResponseHandler):
             self._refuse()
         elif data:
             super().data_received(data)
-        if self._ends_soon:
-            self._wait_for_more()
+        if self._is_keeping and not self._is_over and self._ending is None:
+            self._ending = self.loop.call_at(self._end_by_s, self._ask_to_end)
 
     def _read_head(self, data: bytes) -> bytes:
         """Give a head to the parser once it is whole; return what follows it."""
@@ -245,21 +255,13 @@ class AnswerReader(ResponseHandler):
             self.force_close()
         elif message.version >= HttpVersion11 and (message.chunked or hdrs.CONTENT_LENGTH in message.headers):
             self._is_framed = True
-            self._ends_soon = self._is_keeping and 0 <= self._length <= KEPT_BYTES
         else:
             self._habits.note_odd()
             self.force_close()
-            if self._is_keeping and message.version >= HttpVersion11:
-                self._ask_to_end()
-
-    def _wait_for_more(self) -> None:
-        """Wait for the rest of a short body; one that never comes ends when the receiver hangs up."""
-        if self._stall is not None:
-            self._stall.cancel()
-        self._stall = self.loop.call_later(_STALL_S, self._ask_to_end)
 
     def _ask_to_end(self) -> None:
-        """Say that no other request will come on this connection, as ``Connection: close`` would have."""
+        """Say that no other request will come. Late: some servers then cut even an answer under way."""
+        self._habits.note_odd()
         if self.transport is not None and not self.transport.is_closing():
             self.force_close()
             with suppress(OSError):  # the receiver was quicker, and hung up
@@ -279,10 +281,9 @@ class AnswerReader(ResponseHandler):
             self._on_idle(self)
 
     def _stop_waiting(self) -> None:
-        self._ends_soon = False
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
 
     def _refuse(self) -> None:
         """Be done with a connection on which more came than its answer."""
@@ -290,6 +291,12 @@ class AnswerReader(ResponseHandler):
         self.force_close()
         if self.transport is not None:
             self.transport.close()
+
+    def close(self) -> None:
+        """Close the connection now: one that takes no more would keep what is unsent, and the end, waiting."""
+        if self.transport is not None and self.transport.get_write_buffer_size():
+            self.abort()
+        super().close()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """Replace the errors that would make the client send the request again."""
@@ -301,6 +308,7 @@ class AnswerReader(ResponseHandler):
                 # The base class leaves who reads it waiting.
                 self._body.set_exception(aiohttp.ClientPayloadError("not the framing that was announced"))
         if isinstance(exc, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
+            self._take_what_came()
             exc = ConnectionLostError(
                 exc if isinstance(exc, OSError) else None,
                 has_begun=self._has_begun,
@@ -318,11 +326,23 @@ class AnswerReader(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See the same where the connection is cut."""
+        if exc is not None:
+            self._take_what_came()
         self._stop_waiting()
         if self._is_keeping and self._is_answered:
             self._note_lost(exc)
         self._release()
         super().connection_lost(exc)
+
+    def _take_what_came(self) -> None:
+        """Read an answer that lies there when sending fails: who refuses a long body hangs up before its end."""
+        transport = self.transport
+        if transport is None or self._is_over or transport.get_extra_info("sslcontext") is not None:
+            return
+        with suppress(OSError), transport.get_extra_info("socket").dup() as wire:
+            wire.settimeout(0)
+            while not self._reading_paused and (data := wire.recv(KEPT_BYTES)):
+                self.data_received(data)
 
     def _note_lost(self, exc: BaseException | None) -> None:
         if not self._is_over or super().should_close:
@@ -339,10 +359,15 @@ class AnswerReader(ResponseHandler):
 
 
 def _with_one_length(head: bytes) -> tuple[bytes, int]:
-    """Return the head of an answer with its length once, where it is the same each time; and that, or -1."""
+    """Return the head of an answer with its length once, where it is the same each time; and that, or -1.
+
+    Beside chunks, which say themselves where they end, a length counts for nothing (RFC 9112, 6.3).
+    """
     first = _LENGTH.search(head)
     if first is None:
         return head, -1
+    if _CHUNKED.search(head) is not None:
+        return _LENGTH.sub(b"", head), -1
     if _LENGTH.search(head, first.end()) is not None:
         lengths = list(_LENGTH.finditer(head))
         if len({length[1] for length in lengths}) > 1:
