@@ -165,3 +165,25 @@ async def test_the_services_own_receiver_sample_is_satisfied(tmp_path: Path) -> 
     assert b"\r\nContent-Type: application/json" in head
     assert {"code", "msg", "data"} == set(json.loads(sent))
     assert (answer.status, answer.body) == (200, b'{"status":"received"}')
+
+
+async def test_a_further_receiver_that_hangs_uses_up_no_connections(tmp_path: Path) -> None:
+    """So many wait for it at most, and the others are left out: the first receiver goes on answering."""
+    held: list[asyncio.StreamWriter] = []
+    is_over = asyncio.Event()
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.append(writer)
+        await is_over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0, backlog=600)
+    port = server.sockets[0].getsockname()[1]
+    async with server, receiving() as receiver:
+        async with listening(tmp_path, forward_to=[str(receiver.port), str(port)]) as run:
+            answers = [await run.post(callback_body(f"task-{n}")) for n in range(540)]
+            left_out = run.stdout.count("was left out: too many requests are waiting for it")
+        is_over.set()
+    assert {answer.status for answer in answers} == {200}
+    assert len(held) <= 512
+    assert left_out >= 1

@@ -8,6 +8,7 @@ from typing import Any, Self
 import msgspec
 
 from suno_cover_cli.base.clock import Clock
+from suno_cover_cli.callbacks.connections import descriptor_room
 from suno_cover_cli.callbacks.content import ReceivedRequest
 from suno_cover_cli.callbacks.exchanges import Answer, Delivery, Outcome
 from suno_cover_cli.callbacks.sending.delivery import CallbackSender
@@ -16,6 +17,8 @@ from suno_cover_cli.listen.events import ListenEvent
 # Requests that wait for a delay or a receiver are held in memory; the next one is answered with 503. As much again
 # is held for the further receivers, which the sender does not wait for; the next one is left out.
 _MAX_HELD_BYTES = 32 * 1024 * 1024
+# Each of them has a connection, though its sender may have hung up; so has each on its way to a further receiver.
+_MAX_UNDER_WAY = 512
 _BUSY = Answer(503, b'{"status":"busy"}', ((b"Content-Type", b"application/json"), (b"Retry-After", b"15")))
 
 Forward = Callable[[ListenEvent], Awaitable[Answer]]
@@ -103,8 +106,11 @@ class Forwarding:
         self._on_delivery = on_delivery
         self._deliveries: set[asyncio.Task[None]] = set()
         self._held_bytes = 0
+        self._under_way = 0
 
     async def __aenter__(self) -> Self:
+        # The listener needs twice as many for those that it has accepted.
+        self._room = descriptor_room(4 * _MAX_UNDER_WAY) // 4
         return self
 
     async def __aexit__(
@@ -118,7 +124,8 @@ class Forwarding:
     async def forward(self, event: ListenEvent) -> Answer:
         """See :data:`~suno_cover_cli.listen.answers.Forward`."""
         for sender in self._others:
-            if self._held_bytes + len(event.request.body) <= _MAX_HELD_BYTES:
+            has_bytes = self._held_bytes + len(event.request.body) <= _MAX_HELD_BYTES
+            if has_bytes and len(self._deliveries) < self._room:
                 self._held_bytes += len(event.request.body)
                 delivery = asyncio.create_task(self._deliver(sender, event))
                 self._deliveries.add(delivery)
@@ -129,10 +136,16 @@ class Forwarding:
                     url=sender.target.url, outcome=Outcome.UNREACHABLE, latency_ms=0.0, error=error
                 )
                 self._on_delivery(event, left_out)
+        if self._under_way >= self._room:
+            return _BUSY
         request = event.request
-        event.delivery, answer = await self._first.relay(
-            request.body, request.headers, method=request.method, query=request.query
-        )
+        self._under_way += 1
+        try:
+            event.delivery, answer = await self._first.relay(
+                request.body, request.headers, method=request.method, query=request.query
+            )
+        finally:
+            self._under_way -= 1
         if answer is None:
             return _TOO_SLOW if event.delivery.outcome is Outcome.TIMED_OUT else _NO_ANSWER
         return answer
