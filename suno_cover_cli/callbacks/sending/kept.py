@@ -18,6 +18,9 @@ from suno_cover_cli.callbacks.sending.reading import AnswerReader, KeptAnswer
 _IDLE_S = 0.1
 """A kept connection is used again within this time, or closed at most as much later."""
 
+_LATE_S = 0.02
+"""A loop that comes later than this stood still, and saw nothing of what a receiver did with its connections."""
+
 _PATIENCE = 0.9
 """Of the time for an answer."""
 
@@ -100,7 +103,11 @@ class KeptConnections:
             return
         self._idle.append((connection.loop.time(), connection))
         if self._closing is None:
-            self._closing = connection.loop.call_later(_IDLE_S, self._close_idle)
+            self._close_later(connection.loop)
+
+    def _close_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        due_s = loop.time() + _IDLE_S
+        self._closing = loop.call_at(due_s, self._close_idle, loop, due_s)
 
     def _take_idle(self) -> AnswerReader | None:
         while self._idle:
@@ -110,10 +117,11 @@ class KeptConnections:
             connection.close()
         return None
 
-    def _close_idle(self) -> None:
+    def _close_idle(self, loop: asyncio.AbstractEventLoop, due_s: float) -> None:
         self._closing = None
-        loop = asyncio.get_running_loop()
-        while self._idle and loop.time() - self._idle[0][0] > _IDLE_S:
-            self._idle.popleft()[1].close()
+        now_s = loop.time()
+        if now_s - due_s <= _LATE_S:
+            while self._idle and now_s - self._idle[0][0] > _IDLE_S:
+                self._idle.popleft()[1].close()
         if self._idle:
-            self._closing = loop.call_later(_IDLE_S, self._close_idle)
+            self._close_later(loop)
