@@ -8,7 +8,7 @@ import re
 import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -552,3 +552,41 @@ async def test_a_login_that_is_refused_is_not_asked_for(tmp_path: Path) -> None:
         done = await run.wait_ended()
     assert "your handler does not take this login" in done.stdout
     assert "want a login" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "answered 500 by {url}, "),
+        (b"", "answered 502: no answer from {url} (hung up without an answer), "),
+        (b"noise\r\n\r\n", "answered 502: no answer from {url} (answered with something that is not HTTP), "),
+        (
+            b"HTTP/1.1 201 Made\r\nContent-Length: 9\r\n\r\nhalf",
+            "answered 201: {url} answered 201, but its answer broke off after 4 bytes, ",
+        ),
+    ],
+)
+async def test_the_record_names_a_handler_for_its_own_answers_alone(
+    tmp_path: Path, answer: bytes, words: str
+) -> None:
+    """In the list, an answer is "by" a handler that gave it whole; of any other it says what went wrong."""
+    async with saying(answer) as port:
+        async with listening(tmp_path, forward_to=[f"localhost:{port}/hook"], count=1) as run:
+            with suppress(aiohttp.ClientPayloadError):
+                await ask(run)
+            await run.wait_ended()
+        async with listening(tmp_path, is_ready=False, json=False, list_events=True) as run:
+            listed = (await run.wait_ended()).stdout
+    assert words.format(url=f"http://localhost:{port}/hook") in listed
+
+
+async def test_the_record_does_not_name_a_handler_that_is_not_there(tmp_path: Path) -> None:
+    """Where no handler could be reached, the list says that none answered."""
+    url = f"http://localhost:{unused_port()}/hook"
+    async with listening(tmp_path, forward_to=[url], count=1) as run:
+        await ask(run)
+        await run.wait_ended()
+    async with listening(tmp_path, is_ready=False, json=False, list_events=True) as run:
+        listed = (await run.wait_ended()).stdout
+    assert f"answered 502: no answer from {url} (cannot reach localhost:" in listed
+    assert " by " not in listed

@@ -9,7 +9,7 @@ from suno_cover_cli.callbacks.charsets import decode_text
 from suno_cover_cli.callbacks.content import CallbackContent
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, Outcome
 from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage
-from suno_cover_cli.journal.recordings import Recording
+from suno_cover_cli.journal.recordings import RecordedAnswer, Recording
 from suno_cover_cli.listen.events import ListenEvent
 from suno_cover_cli.service.codes import CODE_OK, describe_code
 from suno_cover_cli.ui.words import format_bytes, format_count, format_duration
@@ -189,9 +189,22 @@ def describe_recording(recording: Recording) -> str:
         what = f"{recording.task_id}  {describe_kind(content)}{f', ?{query}' if query else ''}"
         parts.append(f"signature {recording.signature}")
     if recording.answer is not None:
-        by = f" by {recording.answer.forward.url}" if recording.answer.forward is not None else ""
-        parts.append(f"answered {recording.answer.status}{by}")
+        parts.append(_describe_recorded_answer(recording.answer))
     return f"{recording.n:>5}  {stamp}  {what}, {', '.join([*parts, recording.id])}"
+
+
+def _describe_recorded_answer(answer: RecordedAnswer) -> str:
+    """Say what was answered, and by the receiver only where the answer was its own and whole."""
+    said, forward = f"answered {answer.status}", answer.forward
+    if forward is None:
+        return said
+    if forward.status is not None:
+        return f"{said} by {forward.url}"
+    # The advice behind it was for the moment it happened in.
+    why = clean(forward.error or "", 200).partition("; ")[0]
+    if why.startswith(said):
+        return f"{said}: {forward.url} {why}"
+    return f"{said}: no answer from {forward.url}{f' ({why})' if why else ''}"
 
 
 def _describe_latency(latency_ms: float) -> str:
