@@ -3,8 +3,12 @@
 import asyncio
 import contextlib
 import gzip
+import hashlib
 import json
+import sys
+import zlib
 from collections.abc import AsyncIterator
+from importlib import import_module
 from typing import Any
 
 import aiohttp
@@ -29,6 +33,8 @@ class Listening(msgspec.Struct, kw_only=True):
     url: str
     received: list[tuple[str, str, dict[str, str], bytes]]
     session: aiohttp.ClientSession
+    answers: list[tuple[dict[str, str], bytes]]
+    """Headers and bodies that the receiver answers with next, before it goes back to its own."""
 
     async def send(self, body: bytes, method: str = "POST", query: str = "", **headers: str) -> int:
         """Send a request to the listener; return the answer's status."""
@@ -41,11 +47,15 @@ class Listening(msgspec.Struct, kw_only=True):
 async def listening(cli: Cli) -> AsyncIterator[Listening]:
     """Listen on this machine alone, with a receiver that answers 202, and a page."""
     received: list[tuple[str, str, dict[str, str], bytes]] = []
+    answers: list[tuple[dict[str, str], bytes]] = []
 
     async def receive(request: web.BaseRequest) -> web.StreamResponse:
         received.append(
             (request.method, request.rel_url.raw_query_string, dict(request.headers), await request.read())
         )
+        if answers:
+            headers, body = answers.pop(0)
+            return web.Response(body=body, headers=headers)
         return web.json_response(
             {"got": len(received)}, status=202, headers={"X-Kept": "yes", "Set-Cookie": "a=1"}
         )
@@ -65,7 +75,11 @@ async def listening(cli: Cli) -> AsyncIterator[Listening]:
         assert lines["page"]["v"] == 1
         async with aiohttp.ClientSession() as session:
             yield Listening(
-                page=lines["page"]["url"], url=lines["ready"]["url"], received=received, session=session
+                page=lines["page"]["url"],
+                url=lines["ready"]["url"],
+                received=received,
+                session=session,
+                answers=answers,
             )
     finally:
         started.kill()
@@ -184,6 +198,62 @@ async def test_bodies_are_read_as_json_text_and_hex(tab: Tab, listening: Listeni
     await tab.wait_for("probe.texts('.request').length === 2")
     await tab.press("b", "Home")
     await tab.wait_for("probe.texts('#p-body > p')[0].startsWith('Not text, 32 B')")
+
+
+SAID = '{"error": "d\u00e9j\u00e0 vu \u4f60\u597d"}'
+LONG = [f'{{"n": {n}, "id": "{hashlib.sha256(bytes([n % 256, n // 256])).hexdigest()}"}}' for n in range(4000)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "shown"),
+    [
+        *(
+            pytest.param({"Content-Encoding": name}, pack(SAID.encode()), json.loads(SAID)["error"], id=name)
+            for name, pack in {
+                "gzip": gzip.compress,
+                "deflate": zlib.compress,
+                "br": import_module("brotli").compress,
+                "zstd": import_module(
+                    "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+                ).compress,
+                "gzip, deflate": lambda body: zlib.compress(gzip.compress(body)),
+            }.items()
+        ),
+        pytest.param(
+            {"Content-Type": "application/json; charset=gbk"}, SAID.encode("gbk"), "\u4f60\u597d", id="gbk"
+        ),
+        pytest.param(
+            {"Content-Type": "text/plain; charset=koi8-r"},
+            "\u0431\u0435\u0434\u0430".encode("koi8-r"),
+            "\u0431\u0435\u0434\u0430",
+            id="koi8-r",
+        ),
+        pytest.param({}, SAID.encode("utf-16"), "\u4f60\u597d", id="utf-16"),
+        pytest.param({}, gzip.compress(SAID.encode()), "\u4f60\u597d", id="gzip unsaid"),
+        pytest.param({}, b"a" + 40_000 * "\u00e9".encode(), "a\u00e9\u00e9", id="cut within a character"),
+        pytest.param(
+            {"Content-Encoding": "gzip"}, gzip.compress("\n".join(LONG).encode()), LONG[0], id="gzip, kept in part"
+        ),
+        pytest.param({}, b"\x89PNG\r\n\x1a\n\0\0\xff", "89 50 4e 47 0d 0a", id="no text"),
+        pytest.param({"Content-Encoding": "gzip"}, gzip.compress(bytes(8 * 1024 * 1024)), "1f 8b 08", id="bomb"),
+    ],
+)
+async def test_the_receivers_answer_is_read_as_requests_are(
+    tab: Tab, listening: Listening, headers: dict[str, str], body: bytes, shown: str
+) -> None:
+    """An answer is unpacked and decoded as its headers say, sent again too; only what is no text is in hex."""
+    listening.answers += 2 * [(headers, body)]
+    await listening.send(json.dumps(COVER).encode())
+    await tab.wait_for("probe.texts('#p-answer > p').length > 1")
+    is_hex = shown.startswith(("89", "1f"))
+    for is_again in (False, True):
+        if is_again:
+            await tab.press("r")
+            await said(tab, "Sent again: 200.")
+        answer = await lines_of(tab, "answer")
+        assert any(shown in line for line in answer)
+        assert any(line.startswith("000000  ") for line in answer) == is_hex
+    assert listening.answers == []
 
 
 async def test_differences_to_the_one_before(tab: Tab, listening: Listening) -> None:

@@ -48,6 +48,18 @@ class TooLargeError(UnreadableError):
     """The body, packed or unpacked, is over :data:`MAX_BODY_BYTES`."""
 
 
+class BrokenOffError(UnreadableError):
+    """A compressed body breaks off.
+
+    Attributes:
+        plain: What was unpacked before that, to a little over :data:`MAX_BODY_BYTES` at most.
+    """
+
+    def __init__(self, coding: str, plain: bytes) -> None:
+        super().__init__(f"{coding} that breaks off")
+        self.plain = plain
+
+
 class ReadBody(NamedTuple):
     """A body made plain.
 
@@ -199,7 +211,7 @@ def _members(body: bytes, make: Callable[[], Any], name: str) -> bytes:
         if len(plain) > MAX_BODY_BYTES:
             return plain
         if not stream.eof:
-            raise UnreadableError(f"{name} that breaks off")
+            raise BrokenOffError(name, plain)
         body = stream.unused_data
         if not body.strip(b"\0"):
             return plain
@@ -217,7 +229,7 @@ def _unbrotli(body: bytes) -> bytes:
         # Before 1.2 it unpacks to any size at once, and a hundred bytes may be a gigabyte.
         raise UnreadableError("compressed with br, which needs the Python package brotli 1.2 or newer") from None
     if len(plain) <= MAX_BODY_BYTES and not stream.is_finished():
-        raise UnreadableError("br that breaks off")
+        raise BrokenOffError("br", plain)
     return plain
 
 

@@ -1,6 +1,7 @@
 """Finds the charset of bytes that are meant to be text, as far as senders of callbacks use one."""
 
 import re
+from codecs import getincrementaldecoder
 
 SNIFFED_BYTES = 4096
 """How much of a text is looked at to find its charset."""
@@ -51,7 +52,7 @@ _COMMON = {
 _COMMON_PATTERNS = {name: re.compile(pattern, re.DOTALL) for name, pattern in _COMMON.items()}
 
 
-def decode_text(raw: bytes, declared: str = "") -> tuple[str, str]:
+def decode_text(raw: bytes, declared: str = "", *, is_cut: bool = False) -> tuple[str, str]:
     """Turn bytes into text; also return the charset that was found.
 
     Order: a byte order mark, the zeros that UTF-16 and UTF-32 have, the charset that was declared, UTF-8, and
@@ -60,21 +61,26 @@ def decode_text(raw: bytes, declared: str = "") -> tuple[str, str]:
     Args:
         raw: Any bytes.
         declared: A name of :data:`_CHARSETS`, or empty.
+        is_cut: More followed: the part of a character that stands last is left out.
     """
     for mark, charset in _MARKS:
         if raw.startswith(mark):
-            return raw[len(mark) :].decode(charset, "replace"), charset
+            return _decode(raw[len(mark) :], charset, "replace", is_cut=is_cut), charset
     for zeros, charset in _ZEROS:
         if zeros.match(raw):
-            return raw.decode(charset, "replace"), charset
+            return _decode(raw, charset, "replace", is_cut=is_cut), charset
     if raw.isascii():
         return raw.decode("ascii"), "utf-8"
     for charset in (declared, "utf-8", _sniff_charset(raw)):
         try:
-            return raw.decode(CODECS.get(charset, charset)), charset
+            return _decode(raw, CODECS.get(charset, charset), "strict", is_cut=is_cut), charset
         except (UnicodeDecodeError, LookupError):
             continue
     return raw.decode("latin-1"), "latin-1"
+
+
+def _decode(raw: bytes, codec: str, errors: str, *, is_cut: bool) -> str:
+    return getincrementaldecoder(codec)(errors).decode(raw, final=False) if is_cut else raw.decode(codec, errors)
 
 
 def declared_charset(content_type: str) -> str:

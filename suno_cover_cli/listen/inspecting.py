@@ -6,10 +6,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, codings_of, header_value, unpack
+from suno_cover_cli.callbacks.bodies import (
+    BrokenOffError,
+    Headers,
+    UnreadableError,
+    codings_of,
+    header_value,
+    unpack,
+)
 from suno_cover_cli.callbacks.charsets import declared_charset, decode_text
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
 from suno_cover_cli.callbacks.sending.delivery import CallbackSender
+from suno_cover_cli.callbacks.sending.reading import KEPT_BYTES
 from suno_cover_cli.listen.events import EventView, ListenEvent
 from suno_cover_cli.listen.lines import masked
 from suno_cover_cli.listen.presenter import ListenPresenter
@@ -143,12 +151,18 @@ def _masked(headers: Headers) -> Headers:
 
 
 def _text_of(body: bytes, headers: Headers) -> str | None:
-    """Unpack and decode a body for reading; ``None`` when it is not text, or too long to be read as one."""
+    """Unpack and decode a body for reading; ``None`` when it is not text, or too long to be read as one.
+
+    Of one that breaks off, as a long answer does that is kept in part, the text is what comes before that.
+    """
     if len(body) > _MAX_TEXT_BYTES:
         return None
+    is_cut = len(body) == KEPT_BYTES
     try:
         plain, _ = unpack(body, codings_of(headers))
-        text, _ = decode_text(plain, declared_charset(header_value(headers, "content-type")))
-    except (UnreadableError, ValueError, LookupError):
+    except BrokenOffError as error:
+        plain, is_cut = error.plain, True
+    except UnreadableError:
         return None
+    text, _ = decode_text(plain, declared_charset(header_value(headers, "content-type")), is_cut=is_cut)
     return None if _BINARY.search(text) else text

@@ -200,8 +200,8 @@ class Inspector:
             "headers": request.masked,
             "body": _packed(request.body),
             "text": text,
-            "answer": _answer_of(request.answer),
-            "others": [_answer_of(answer) for answer in self._others.get(int(given), ())],
+            "answer": await self._written(request.answer),
+            "others": [await self._written(answer) for answer in self._others.get(int(given), ())],
         }
 
     async def _replay(self, body: Any) -> object:
@@ -227,7 +227,19 @@ class Inspector:
             dropped = {"content-encoding"}
             kept = tuple((name, value) for name, value in again.headers if name.lower() not in dropped)
             again = msgspec.structs.replace(again, headers=kept)
-        return _answer_of(await self._send_again(wish.to, again))
+        return await self._written(await self._send_again(wish.to, again))
+
+    async def _written(self, answer: Answer) -> dict[str, object]:
+        return {
+            "status": answer.status,
+            "latency_ms": round(answer.latency_ms, 1),
+            "by": clean(answer.by, 300),
+            "headers": answer.headers,
+            "body": _packed(answer.body),
+            # Nothing needs a thread to be read: of the further receivers no body is kept.
+            "text": await asyncio.to_thread(self._read_text, answer.body, answer.headers) if answer.body else "",
+            "error": clean(answer.error, 500),
+        }
 
     def _find(self, request_id: int) -> Inspected:
         request = self._kept.get(request_id)
@@ -244,17 +256,6 @@ def _size_of(request: Inspected) -> int:
 
 def _packed(body: bytes) -> str:
     return binascii.b2a_base64(body, newline=False).decode()
-
-
-def _answer_of(answer: Answer) -> dict[str, object]:
-    return {
-        "status": answer.status,
-        "latency_ms": round(answer.latency_ms, 1),
-        "by": clean(answer.by, 300),
-        "headers": answer.headers,
-        "body": _packed(answer.body),
-        "error": clean(answer.error, 500),
-    }
 
 
 def _unmasked(given: list[tuple[str, str]], request: Inspected) -> Headers:

@@ -182,20 +182,11 @@ function answerHead(answer) {
 
 /** What a receiver answered; `others`: the further ones, whose answers the sender does not see. */
 function putAnswer(answer, isReplay, others = []) {
-  const body = bytesOf(answer.body);
-  const text = new TextDecoder("utf-8", { fatal: true });
-  let lines;
-  try {
-    const decoded = text.decode(body);
-    lines = mode === "hex" ? hexLines(body) : mode === "pretty" ? jsonLines(decoded) : textLines(decoded);
-  } catch {
-    lines = hexLines(body);
-  }
   byId("p-answer").replaceChildren(
     el("p", { class: "head" }, `${isReplay ? `${t("i_again")}: ` : ""}${answerHead(answer)}`),
     ...(answer.error ? [el("p", { class: "error" }, answer.error)] : []),
     ...answer.headers.map(([name, value]) => el("p", {}, el("span", { class: "name" }, `${name}: `), value)),
-    ...lines.map((line) => el("p", {}, line)),
+    ...bodyLines(answer).map((line) => el("p", {}, line)),
     ...others.flatMap((other) => [
       el("p", { class: "head" }, answerHead(other)),
       ...(other.error ? [el("p", { class: "error" }, other.error)] : []),
