@@ -516,6 +516,7 @@ ADVICE = [
     (404, {}, "check the path: requests go to exactly the address that you gave"),
     (405, {"Allow": "GET, PUT"}, "that path does not take this method; it allows GET, PUT"),
     (415, {}, "does not take this Content-Type or Content-Encoding"),
+    (422, {}, "your handler did not find the fields that it wants in the body or in the query"),
 ]
 
 

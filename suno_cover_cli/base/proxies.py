@@ -48,13 +48,47 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
         scheme = self.address.reveal().partition(":")[0]
         return f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
+    @property
+    def named(self) -> str:
+        """Which one it is, as a message names it: by variable and address."""
+        return f"the proxy in {self.source} ({self.shown})"
+
+    @property
+    def has_login(self) -> bool:
+        """Whether its address holds a user."""
+        return "@" in self.address.reveal()
+
     def describe_failure(self, status: int | None) -> str:
         """Say which proxy failed, and how: it answered ``status`` itself, or ``None`` for no answer.
 
         The HTTP client's own words are not for showing: they quote user and password.
         """
         what = "cannot be reached" if status is None else f"answers HTTP {status}"
-        return f"the proxy in {self.source} ({self.shown}) {what}"
+        return f"{self.named} {what}"
+
+    def describe_error(self, error: BaseException, status: int | None = None) -> str | None:
+        """Say how this proxy failed; ``None`` for an error that is not about it.
+
+        Args:
+            error: Of the HTTP client, on the way through this proxy. Those of a connection that could not be made
+                bear ``host`` and ``port`` of where it was to lead, and what the system said.
+            status: With which the proxy refused to go on.
+        """
+        if status is not None:
+            return self.describe_failure(status)
+        import socket
+        import ssl
+
+        # The client writes hosts in lower case, and as they are looked up.
+        place = (self.host.encode("idna").decode("ascii").lower(), self.port)
+        if (getattr(error, "host", None), getattr(error, "port", None)) != place:
+            return None
+        cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
+        if isinstance(cause, socket.gaierror):
+            return f"{self.named} cannot be found: no address is known for its name"
+        if isinstance(cause, ssl.SSLError):
+            return f"no trusted connection can be made to {self.named}"
+        return self.describe_failure(None)
 
 
 class Proxies:

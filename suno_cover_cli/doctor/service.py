@@ -210,14 +210,12 @@ class PathCheck:
             try:
                 async with session.get(self._url, allow_redirects=False, proxy=proxy) as response:
                     return response.status, _epoch_s(response.headers.get("Date"))
-            except (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError) as error:
-                if self._proxy is None:
-                    raise
-                raise UnavailableError(
-                    self._proxy.describe_failure(getattr(error, "status", None)),
-                    hint=f"Correct {self._proxy.source}, or unset it to connect without a proxy.",
-                ) from None
             except (aiohttp.ClientError, OSError, ValueError) as error:
+                status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
+                if self._proxy is not None and (fault := self._proxy.describe_error(error, status)) is not None:
+                    raise UnavailableError(
+                        fault, hint=f"Correct {self._proxy.source}, or unset it to connect without a proxy."
+                    ) from None
                 raise UnavailableError(
                     f"no answer to a request: {clean(connection_reason(error), 200)}",
                     hint="Check proxy and firewall; a browser on this machine shows whether they let it through.",

@@ -355,10 +355,11 @@ async def _read_capped(response: aiohttp.ClientResponse) -> bytes:
 
 def _network_error(error: BaseException, base_url: str, proxy: Proxy | None) -> UnavailableError:
     where = clean(base_url, 100)
-    if proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError):
+    status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
+    if proxy is not None and (fault := proxy.describe_error(error, status)) is not None:
         # Nothing has left for the service yet.
         return UnavailableError(
-            proxy.describe_failure(getattr(error, "status", None)),
+            fault,
             code="network",
             hint=f"Correct {proxy.source}, or unset it to connect without a proxy.",
         )

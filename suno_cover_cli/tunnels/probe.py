@@ -100,15 +100,11 @@ class HttpProbe:
                 body = await _read_capped(answer.content)
         except TimeoutError:
             raise TunnelError("no answer in time", code="probe_failed", hint=_HINT) from None
-        except (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError) as error:
-            if proxy is None:
-                raise
-            raise TunnelError(
-                proxy.describe_failure(getattr(error, "status", None)),
-                code="proxy_failed",
-                hint=f"Correct {proxy.source}, or unset it to connect without a proxy.",
-            ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
+            if proxy is not None and (fault := proxy.describe_error(error, status)) is not None:
+                hint = f"Correct {proxy.source}, or unset it to connect without a proxy."
+                raise TunnelError(fault, code="proxy_failed", hint=hint) from None
             raise TunnelError(clean(connection_reason(error), 160), code="probe_failed", hint=_HINT) from None
         return body.decode("utf-8", errors="replace")
 

@@ -15,7 +15,9 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import aiohttp
+import msgspec
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
@@ -25,7 +27,7 @@ from suno_cover_cli.base.proxies import Proxy, find_proxy
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.content import quoted
 from suno_cover_cli.callbacks.exchanges import Answer, Delivery, Outcome, RawHeaders
-from suno_cover_cli.callbacks.sending.faults import Fault, advise, describe_fault
+from suno_cover_cli.callbacks.sending.faults import Fault, advise, describe_fault, describe_interim
 from suno_cover_cli.callbacks.sending.habits import Habits
 from suno_cover_cli.callbacks.sending.kept import KeptConnections
 from suno_cover_cli.callbacks.sending.reading import (
@@ -34,6 +36,7 @@ from suno_cover_cli.callbacks.sending.reading import (
     AnswerReader,
     ConnectionLostError,
     KeptAnswer,
+    NoTunnelError,
 )
 from suno_cover_cli.callbacks.sending.targets import Target, is_this_machine
 
@@ -43,7 +46,6 @@ ANSWER_S = 15.0
 FORWARD_S = 14.0
 """A forwarded callback gets a second less, so that the sender still hears the outcome."""
 
-_OK = 200
 _LEAST_STATUS = 200
 # RFC 9110, 7.6.1, and what each side makes anew.
 _HOP_BY_HOP = frozenset(
@@ -109,21 +111,21 @@ class CallbackSender:
             login = base64.b64encode(target.login.reveal().encode()).decode("ascii")
             self._extra = (*headers, ("Authorization", f"Basic {login}"))
         self._is_insecure = is_insecure
+        self._is_secure = target.url.startswith("https:")
         self._limit = SharedLimit(clock, timeout_s)
         self._habits = Habits()
         self._url = URL(target.url, encoded=True)
 
     async def __aenter__(self) -> Self:
-        is_secure = self.target.url.startswith("https:")
         # Reading a machine's certificates takes tens of milliseconds of a loop that others need.
-        tls = await asyncio.to_thread(_make_tls, self._is_insecure) if is_secure else True
+        tls = await asyncio.to_thread(_make_tls, self._is_insecure) if self._is_secure else True
         self.proxy = await asyncio.to_thread(find_proxy, self.target.url)
         if self.proxy is not None and await is_this_machine(self._url.host or "", self._url.port or 0):
             self.proxy = None
         self._fresh = _open_session(_Connector(self._habits, ssl=tls))
         self._kept = None
         # What has come on a connection, or its end, is seen ahead only where nothing lies between.
-        if not is_secure and self.proxy is None:
+        if not self._is_secure and self.proxy is None:
             self._kept = KeptConnections(self._url, self._habits, self._timeout_s)
         return self
 
@@ -166,16 +168,23 @@ class CallbackSender:
             outcome = Outcome.TIMED_OUT
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             received = len(attempt.body)
-            fault = describe_fault(error, status=attempt.status, received_bytes=received, proxy=self.proxy)
+            fault = describe_fault(
+                error,
+                status=attempt.status,
+                received_bytes=received,
+                proxy=self.proxy,
+                is_tunnelled=self._is_secure,
+            )
             outcome, attempt.is_cut = Outcome.UNREACHABLE, (attempt.status or 0) >= _LEAST_STATUS
         except BaseException:
             attempt.close()
             raise
         latency_ms = (self._clock.monotonic() - began_s) * 1000
         if fault is None and attempt.status is not None and attempt.status < _LEAST_STATUS:
-            outcome, fault = Outcome.UNREACHABLE, _no_answer(attempt.status)
+            outcome, fault = Outcome.UNREACHABLE, describe_interim(attempt.status)
         if fault is None:
-            delivery = attempt.delivery(self.target.url, latency_ms, (*headers, *self._extra))
+            delivery = attempt.delivery(self.target.url, latency_ms)
+            delivery = msgspec.structs.replace(delivery, advice=self._advise(delivery, headers))
             return delivery, attempt.answer(delivery, method)
         attempt.close()
         failed = Delivery(
@@ -183,7 +192,7 @@ class CallbackSender:
         )
         if not attempt.is_cut:
             return failed, None
-        return failed, attempt.answer(attempt.delivery(self.target.url, latency_ms, ()), method)
+        return failed, attempt.answer(attempt.delivery(self.target.url, latency_ms), method)
 
     async def _send(self, attempt: "_Attempt", body: bytes, headers: Headers, method: str, query: str) -> None:
         is_small = len(body) <= KEPT_BYTES
@@ -225,9 +234,19 @@ class CallbackSender:
         # A connection that cannot be opened is tried once more as well: that says why.
         return await self._fresh.request(**request)
 
+    def _advise(self, delivery: Delivery, sent: Headers) -> str:
+        if delivery.is_accepted:
+            return ""
+        has_login = any(name.lower() == "authorization" for name, _ in (*sent, *self._extra))
+        headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in delivery.headers}
+        # What comes out of a tunnel was said behind the proxy.
+        proxy = None if self._is_secure else self.proxy
+        return advise(delivery.url, delivery.status or 0, headers, has_login=has_login, proxy=proxy)
+
     def _too_slow(self, status: int | None) -> Fault:
         what = "no answer" if status is None else f"answered {status}, but its answer did not end"
-        return Fault(f"{what} within {self._timeout_s:g} s", "answer first and do the work afterwards")
+        where = "" if self.proxy is None else f" through {self.proxy.named}"
+        return Fault(f"{what} within {self._timeout_s:g} s{where}", "answer first and do the work afterwards")
 
 
 class _Attempt:
@@ -247,22 +266,20 @@ class _Attempt:
         if self.response is not None:
             self.response.close()
 
-    def delivery(self, url: str, latency_ms: float, sent: Headers) -> Delivery:
-        """Say what came of it; ``sent`` are the headers it went out with."""
-        status = self.status or 0
+    def delivery(self, url: str, latency_ms: float) -> Delivery:
+        """Say what came of it."""
         raw = self.response.raw_headers if self.response is not None else ()
         named = {name.lower(): value for name, value in raw}
         size = named.get(b"content-length", b"")
         return Delivery(
             url=url,
             outcome=Outcome.ANSWERED,
-            status=status,
+            status=self.status or 0,
             latency_ms=latency_ms,
             headers=answered_headers(raw),
             body=self.body,
             # Also of an answer to HEAD, which has a length and no body.
             size=int(size) if size.isdigit() and b"transfer-encoding" not in named else None,
-            advice="" if status == _OK else _advise(url, status, named, sent),
         )
 
     def answer(self, delivery: Delivery, method: str) -> Answer:
@@ -299,12 +316,6 @@ class _Attempt:
         self.close()
 
 
-def _no_answer(status: int) -> Fault:
-    if status < 100:  # noqa: PLR2004 -- statuses begin there
-        return Fault(f"answered with the status {status:03}, which HTTP does not have")
-    return Fault(f"answered {status}: it wants another protocol")
-
-
 class _Method(str):
     """A method as it was sent: aiohttp would put it in capitals, which is another one (RFC 9110, 9.1)."""
 
@@ -322,6 +333,19 @@ class _Connector(aiohttp.TCPConnector):
         super().__init__(limit=0, force_close=True, **options)
         self._factory = cast("partial[ResponseHandler]", partial(AnswerReader, habits))
 
+    async def connect(self, *args: Any, **options: Any) -> Connection:
+        """See the base class.
+
+        Raises:
+            NoTunnelError: The proxy's answer to ``CONNECT`` could not be read, or there was none.
+        """
+        try:
+            return await super().connect(*args, **options)
+        except aiohttp.ClientHttpProxyError:
+            raise
+        except (aiohttp.ClientResponseError, ConnectionLostError) as error:
+            raise NoTunnelError from error
+
 
 def _open_session(connector: _Connector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
@@ -331,12 +355,6 @@ def _open_session(connector: _Connector) -> aiohttp.ClientSession:
         skip_auto_headers=_NOTHING_ADDED,
         **READING,
     )
-
-
-def _advise(url: str, status: int, answered: dict[bytes, bytes], sent: Headers) -> str:
-    has_login = any(name.lower() == "authorization" for name, _ in sent)
-    named = {name.decode("latin-1"): value.decode("latin-1") for name, value in answered.items()}
-    return advise(url, status, named, has_login=has_login)
 
 
 def _make_tls(is_insecure: bool) -> ssl.SSLContext:  # noqa: FBT001 -- called by position

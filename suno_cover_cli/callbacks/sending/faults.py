@@ -14,10 +14,12 @@ from yarl import URL
 from suno_cover_cli.base.errors import reason_of
 from suno_cover_cli.base.proxies import Proxy
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.sending.reading import ConnectionLostError
+from suno_cover_cli.callbacks.sending.reading import ConnectionLostError, NoTunnelError
 
 _LOG = "its log may say why"
-_SEE_OTHER, _UNAUTHORIZED = 303, 401
+_SEE_OTHER, _UNAUTHORIZED, _PROXY_LOGIN = 303, 401, 407
+# Said by proxies of what they do not let through, or do not reach.
+_ALSO_OF_PROXIES = {403, 502, 503, 504}
 # OpenSSL's numbers for what is wrong with a certificate (x509_vfy.h).
 _EXPIRED, _NOT_YET_VALID = 10, 9
 _WRONG_HOST = {62, 64}
@@ -35,7 +37,9 @@ class Fault(NamedTuple):
     advice: str = ""
 
 
-def describe_fault(error: Exception, *, status: int | None, received_bytes: int, proxy: Proxy | None) -> Fault:
+def describe_fault(
+    error: BaseException, *, status: int | None, received_bytes: int, proxy: Proxy | None, is_tunnelled: bool
+) -> Fault:
     """Say what an exception of the HTTP client means.
 
     Args:
@@ -43,14 +47,41 @@ def describe_fault(error: Exception, *, status: int | None, received_bytes: int,
         status: Of the answer, when that had begun.
         received_bytes: Of its body.
         proxy: On the way to the receiver.
+        is_tunnelled: The proxy hands on bytes; else it is what answers.
     """
-    if isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError) and proxy is not None:
-        return Fault(proxy.describe_failure(getattr(error, "status", None)), "NO_PROXY exempts hosts from it")
+    if proxy is not None and (fault := _failed_at(proxy, error, is_tunnelled=is_tunnelled, status=status)):
+        return fault
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
         return _not_connected(error)
     if status is not None and isinstance(error, aiohttp.ClientPayloadError | OSError):
         return Fault(f"answered {status}, but its answer broke off after {received_bytes} bytes", _LOG)
     return _not_answered(error)
+
+
+def describe_interim(status: int) -> Fault:
+    """Say what a status below 200 means as the last word of a receiver."""
+    if status < 100:  # noqa: PLR2004 -- statuses begin there
+        return Fault(f"answered with the status {status:03}, which HTTP does not have")
+    return Fault(f"answered {status}: it wants another protocol")
+
+
+def _failed_at(proxy: Proxy, error: BaseException, *, is_tunnelled: bool, status: int | None) -> Fault | None:
+    """Say how a proxy failed, or ``None`` where it did not."""
+    advice = "NO_PROXY exempts hosts from it"
+    refused = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
+    if (words := proxy.describe_error(error, refused)) is not None:
+        return Fault(words, f"{_advise_login(proxy)}; {advice}" if refused == _PROXY_LOGIN else advice)
+    if isinstance(error, NoTunnelError) and error.__cause__ is not None:
+        error = error.__cause__
+    elif is_tunnelled or status is not None or isinstance(error, ValueError):
+        return None
+    return Fault(f"{proxy.named} {_not_answered(error).error}", advice)
+
+
+def _advise_login(proxy: Proxy) -> str:
+    if proxy.has_login:
+        return "it does not take the login in its address"
+    return "does it want a login? (user:password@ in its address)"
 
 
 def _not_connected(error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError) -> Fault:
@@ -65,7 +96,7 @@ def _not_connected(error: aiohttp.ClientConnectorError | aiohttp.ClientConnector
     return Fault(f"cannot reach {clean(error.host, 100)}:{error.port}: {reason}", "is it running?")
 
 
-def _not_answered(error: Exception) -> Fault:
+def _not_answered(error: BaseException) -> Fault:
     match error:
         case ConnectionLostError(reason=OSError() as reason):
             return Fault(f"cut the connection ({clean(reason_of(reason), 200)})", _LOG)
@@ -103,7 +134,9 @@ def _no_http(cause: BaseException | None) -> Fault:
     return Fault("answered with a header that is not HTTP", _LOG)
 
 
-def advise(url: str, status: int, headers: dict[str, str], *, has_login: bool = False) -> str:
+def advise(
+    url: str, status: int, headers: dict[str, str], *, has_login: bool = False, proxy: Proxy | None = None
+) -> str:
     """Say what an answer other than 200 may mean; empty where there is nothing to add.
 
     Args:
@@ -111,7 +144,12 @@ def advise(url: str, status: int, headers: dict[str, str], *, has_login: bool = 
         status: Of the answer.
         headers: Of the answer, names in lower case.
         has_login: The request bore credentials.
+        proxy: That may have answered in place of the receiver.
     """
+    if proxy is not None and status == _PROXY_LOGIN:
+        return f"{proxy.named} says so: {_advise_login(proxy)}"
+    if proxy is not None and status in _ALSO_OF_PROXIES:
+        return f"your handler may say so, or {proxy.named}"
     if status == _UNAUTHORIZED and has_login:
         return "your handler does not take this login"
     if status in {301, 302, 303, 307, 308}:
@@ -126,7 +164,7 @@ def advise(url: str, status: int, headers: dict[str, str], *, has_login: bool = 
         413: "the body is larger than your handler takes",
         415: "your handler does not take this Content-Type or Content-Encoding",
         421: "your handler answers under another Host (--header 'Host: ...')",
-        422: "your handler read the body and did not find the fields it wants",
+        422: "your handler did not find the fields that it wants in the body or in the query",
         426: "does it want https://?",
         429: "your handler accepts no more requests right now",
     }

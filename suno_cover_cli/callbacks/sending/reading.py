@@ -64,6 +64,10 @@ class ConnectionLostError(aiohttp.ClientError):
         self.is_reused = is_reused
 
 
+class NoTunnelError(aiohttp.ClientError):
+    """A proxy did not answer ``CONNECT`` as HTTP wants it; its cause says what came instead."""
+
+
 class KeptAnswer(NamedTuple):
     """An answer whose head is here, with the names that aiohttp's has.
 
