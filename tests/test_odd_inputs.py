@@ -104,8 +104,8 @@ WHAT_CASES = {
     "market": "market",
     "market-failed": "market error, 501 generation failed",
     "market-under-way": "market",
-    "of-a-kind-unknown-here": "of a kind unknown here, 200 done",
-    "bare-as-others-spell-it": "of a kind unknown here, 200 done",
+    "of-a-kind-unknown-here": "of a kind unknown here, code 200",
+    "bare-as-others-spell-it": "of a kind unknown here, code 200",
 }
 CHINESE = json.dumps({"code": 400, "msg": "错误", "taskId": "a"}, ensure_ascii=False).encode("gbk")
 ODD = [

@@ -297,7 +297,15 @@ class WireCallbackData(msgspec.Struct, kw_only=True):
     resultJson: _Field = msgspec.UNSET  # noqa: N815
     status: Any = None
     """Where a callback has the shape of a read: words such as ``FIRST_SUCCESS``."""
+    successFlag: Any = None  # noqa: N815
+    """The same, of other calls."""
     response: _Field = msgspec.UNSET
+    failCode: Any = msgspec.UNSET  # noqa: N815
+    failMsg: Any = msgspec.UNSET  # noqa: N815
+    """With ``failCode``, why a job of the market failed; both null as long as it has not."""
+    errorCode: Any = None  # noqa: N815
+    errorMessage: Any = None  # noqa: N815
+    """With ``errorCode``, the same where a callback has the shape of a read."""
 
 
 class WireItem(msgspec.Struct, kw_only=True):

@@ -13,12 +13,13 @@ from suno_cover_cli.callbacks.bodies import (
     is_too_deep,
     read_body,
 )
-from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage, classify
+from suno_cover_cli.callbacks.kinds import UNDER_WAY, CallbackKind, CallbackStage, Failure, classify
 
 # The longest list and text worth keeping: a body of 1 MiB could name hundreds of thousands of images.
 _MAX_IMAGES = 100
 _MAX_MESSAGE_CHARS = 2000
 _MAX_CODE = 999_999
+_CODE_OK = 200
 
 
 class NotACallbackError(Exception):
@@ -46,6 +47,8 @@ class CallbackContent(msgspec.Struct, frozen=True, gc=False):
         stage: How far that is; ``None`` where it is not known.
         items: How many images, tracks or texts it brings.
         packing: How the body came, such as ``gzip`` or ``form, gbk``; empty for plain JSON in UTF-8.
+        failure: Why the job failed, where that is said beside ``code`` and ``message``.
+        state: The sender's word for how far the job is; untrusted, mostly empty.
     """
 
     task_id: str
@@ -56,11 +59,33 @@ class CallbackContent(msgspec.Struct, frozen=True, gc=False):
     stage: CallbackStage | None = CallbackStage.COMPLETE
     items: int = 0
     packing: str = ""
+    failure: Failure | None = None
+    state: str = ""
 
     @property
     def is_final(self) -> bool:
         """Whether no other callback of this task follows, as far as is known."""
-        return self.kind is CallbackKind.UNKNOWN or (self.stage is not None and self.stage.is_final)
+        if self.stage is not None:
+            return self.stage.is_final
+        return self.kind is CallbackKind.UNKNOWN and not self.is_under_way
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the sender says that the job is not over."""
+        return self.failure is None and self.state.lower() in UNDER_WAY
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it reports nothing that failed."""
+        return self.code == _CODE_OK and self.failure is None and self.stage is not CallbackStage.ERROR
+
+    @property
+    def words(self) -> str:
+        """The service's words on a failure, untrusted; empty where nothing failed."""
+        if self.is_good:
+            return ""
+        said = self.failure.message if self.failure is not None else ""
+        return said or (self.message if self.code != _CODE_OK else "")
 
 
 class ReceivedRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -171,6 +196,8 @@ def parse_callback(body: bytes, headers: Headers = ()) -> CallbackContent:
         found.stage,
         found.items,
         packing,
+        found.failure,
+        found.state,
     )
 
 

@@ -43,6 +43,18 @@ class CallbackStage(StrEnum):
         return self in {CallbackStage.COMPLETE, CallbackStage.ERROR}
 
 
+class Failure(msgspec.Struct, frozen=True, gc=False):
+    """Why a job failed, where a callback says so beside an envelope in which all is well.
+
+    Attributes:
+        code: As text, for it may be a word; empty without one. Untrusted, like ``message``.
+        message: The service's words; may be empty.
+    """
+
+    code: str
+    message: str
+
+
 class Classified(NamedTuple):
     """The kind of a callback.
 
@@ -51,12 +63,16 @@ class Classified(NamedTuple):
         stage: ``None`` where it is not known.
         items: Tracks of music, texts of lyrics, images of a cover.
         images: ``images`` as they came, of a cover.
+        failure: See :class:`Failure`.
+        state: The sender's word for how far the job is, such as ``generating``; untrusted.
     """
 
     kind: CallbackKind
     stage: CallbackStage | None
     items: int = 0
     images: object = None
+    failure: Failure | None = None
+    state: str = ""
 
 
 def classify(code: int, data: WireCallbackData, raw: bytes) -> Classified:
@@ -71,9 +87,12 @@ def classify(code: int, data: WireCallbackData, raw: bytes) -> Classified:
     if found is None and _BARE.fullmatch(raw):
         # Of all kinds, covers alone are documented to fail with nothing but the id.
         found = Classified(CallbackKind.COVER, CallbackStage.COMPLETE)
-    if found is None:
-        return Classified(CallbackKind.UNKNOWN, None)
-    return found if code == _CODE_OK else found._replace(stage=CallbackStage.ERROR)
+    found = found or Classified(CallbackKind.UNKNOWN, None)
+    if code != _CODE_OK and found.kind is not CallbackKind.UNKNOWN:
+        found = found._replace(stage=CallbackStage.ERROR)
+    states = (data.state, data.status, data.successFlag)
+    state = next((state[:_MAX_STATE_CHARS] for state in states if isinstance(state, str)), "")
+    return found._replace(failure=_failure(data, found), state=state)
 
 
 def _of_fields(data: WireCallbackData) -> Classified | None:
@@ -88,6 +107,23 @@ def _of_fields(data: WireCallbackData) -> Classified | None:
     if isinstance(data.status, str):
         return _like_a_record(data, data.status)
     return None
+
+
+def _failure(data: WireCallbackData, found: Classified) -> Failure | None:
+    """Read why the job failed. Such fields may be filled while it still runs, and a code stand beside success."""
+    if found.stage is not CallbackStage.ERROR and found.kind is not CallbackKind.UNKNOWN:
+        return None
+    code = _plain(data.failCode) or _plain(data.errorCode)
+    message = _plain(data.failMsg) or _plain(data.errorMessage)
+    if code in _NO_FAILURES and not message:
+        return None
+    return Failure("" if code in _NO_FAILURES else code[:_MAX_STATE_CHARS], message[:_MAX_WORDS_CHARS])
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and abs(value) <= _MAX_CODE else ""
 
 
 def _cover(images: object) -> Classified:
@@ -141,7 +177,13 @@ _KINDS_OF_FIELDS = (
     (CallbackKind.WAV, ("audioWavUrl",)),
     (CallbackKind.VIDEO, ("video_url", "videoUrl")),
     (CallbackKind.VOCAL, ("vocal_removal_info",)),
-    (CallbackKind.MARKET, ("resultJson",)),
+    (CallbackKind.MARKET, ("resultJson", "failCode", "failMsg")),
 )
 _MARKET_STATES = {"success": CallbackStage.COMPLETE, "fail": CallbackStage.ERROR}
+UNDER_WAY = frozenset({"waiting", "queued", "queuing", "pending", "processing", "running", "generating"})
+"""Words of senders for a job that is not over, in lower case."""
+_NO_FAILURES = {"", "0", str(_CODE_OK)}
+_MAX_CODE = 999_999
+_MAX_STATE_CHARS = 60
+_MAX_WORDS_CHARS = 2000
 _BARE = re.compile(rb'\s*\{\s*"taskId"\s*:\s*"?[\w-]{1,200}"?\s*\}\s*')

@@ -27,7 +27,6 @@ from suno_cover_cli.listen.words import (
     describe_unmatched,
     said_by,
 )
-from suno_cover_cli.service.codes import CODE_OK
 from suno_cover_cli.ui.choice import Paint
 from suno_cover_cli.ui.words import Tone, format_bytes
 
@@ -81,7 +80,7 @@ class LinesView:
             if self._sends_on and not event.is_only_counted:
                 self._show_request(event, describe_arrival(event))
             return
-        is_good = content.code == CODE_OK and not event.request.is_refused
+        is_good = content.is_good and not event.request.is_refused
         tone: Tone = "warning" if event.request.duplicate_of is not None else "good" if is_good else "bad"
         self._add(event.request.ts, "-->", tone, _number(event), describe_arrival(event, self._room(event)))
         self._add_details(event.request.headers, event.request.body)

@@ -13,11 +13,12 @@ import msgspec
 from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, is_too_deep, read_body
-from suno_cover_cli.callbacks.content import CallbackContent, NotACallbackError, ReceivedRequest, parse_callback
+from suno_cover_cli.callbacks.content import CallbackContent, ReceivedRequest
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
 from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage
 from suno_cover_cli.journal.recordings import ForwardReport, RecordedAnswer, Recording
 from suno_cover_cli.listen.events import ListenEvent, joined_headers, report_delivery
+from suno_cover_cli.listen.words import content_of
 
 # The only newlines in JSON of msgspec's making are those between the lines.
 _NOT_ASCII = re.compile(r"[^\n -~]")
@@ -78,6 +79,13 @@ class ArrivalLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     forward: ForwardReport | None = None
 
 
+class FailureReport(msgspec.Struct, frozen=True, gc=False):
+    """What ``failCode`` and ``failMsg``, or ``errorCode`` and ``errorMessage``, of a callback say, cleaned."""
+
+    code: str
+    message: str
+
+
 class EventLine(ArrivalLine, frozen=True, kw_only=True, gc=False):
     """One callback.
 
@@ -92,6 +100,7 @@ class EventLine(ArrivalLine, frozen=True, kw_only=True, gc=False):
         duplicate_of: ``n`` of the first one of its like, or ``None``.
         signature: ``ok``, ``missing``, ``bad``, ``stale`` or ``unchecked``.
         signature_reason: What is wrong with it; ``None`` when nothing is.
+        failure: Why the job failed; only there where the callback says so beside ``code`` and ``message``.
     """
 
     type: Literal["event"] = "event"
@@ -105,6 +114,7 @@ class EventLine(ArrivalLine, frozen=True, kw_only=True, gc=False):
     duplicate_of: int | None = None
     signature: SignatureState
     signature_reason: str | None = None
+    failure: FailureReport | msgspec.UnsetType = msgspec.UNSET
 
 
 class RequestLine(ArrivalLine, frozen=True, kw_only=True, gc=False):
@@ -170,11 +180,7 @@ def recording_line(recording: Recording) -> EventLine | RequestLine:
     """Make the same line of a recorded event; of which one it is a duplicate is not recorded."""
     content = None
     if recording.kind is not None:
-        try:
-            content = parse_callback(recording.body, recording.headers)
-        except NotACallbackError:  # a later version may read more strictly than the one that recorded it
-            content = CallbackContent(recording.task_id, recording.code, "", (), packing="unknown")
-        content = msgspec.structs.replace(content, kind=recording.kind, stage=recording.stage)
+        content = content_of(recording, recording.kind)
     return _line(recording.n, recording, content, recording.answer)
 
 
@@ -215,7 +221,13 @@ def _line(
         duplicate_of=duplicate_of,
         signature=request.signature,
         signature_reason=request.signature_reason or None,
+        failure=_report_failure(content),
     )
+
+
+def _report_failure(content: CallbackContent) -> FailureReport | msgspec.UnsetType:
+    failure = content.failure
+    return msgspec.UNSET if failure is None else FailureReport(clean(failure.code), clean(failure.message))
 
 
 class JsonView:

@@ -2,11 +2,13 @@
 
 import time
 
+import msgspec
+
 from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.text import cells_of, clean, cut
 from suno_cover_cli.callbacks.bodies import UnreadableError, codings_of, unpack
 from suno_cover_cli.callbacks.charsets import decode_text
-from suno_cover_cli.callbacks.content import CallbackContent
+from suno_cover_cli.callbacks.content import CallbackContent, NotACallbackError, parse_callback
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, Outcome
 from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage
 from suno_cover_cli.journal.recordings import RecordedAnswer, Recording
@@ -15,6 +17,7 @@ from suno_cover_cli.service.codes import CODE_OK, describe_code
 from suno_cover_cli.ui.words import format_bytes, format_count, format_duration
 
 _MAX_MESSAGE_CHARS = 120
+_MAX_WORD_CHARS = 40
 _USUAL_CELLS = 60  # of a line's text, on a terminal of 80 columns
 # What the provider's pages say of the codes that callbacks of other kinds than covers come with.
 _SISTER_MEANINGS = {
@@ -44,7 +47,7 @@ def describe_arrival(event: ListenEvent, cells: int = 0) -> str:
         return f"{method}{f' ?{query}' if query else ''}, {size}{why}"
     content = request.content
     what = f"{content.task_id} {describe_content(content)}, {size}"
-    said = clean(content.message, _MAX_MESSAGE_CHARS) if content.code != CODE_OK else ""
+    said = clean(content.words, _MAX_MESSAGE_CHARS)
     if said:
         # A failure takes two lines of a usual terminal, and the service's words get what is left of them.
         lines = 2 if cells >= _USUAL_CELLS else 3
@@ -59,7 +62,7 @@ def describe_in_list(event: ListenEvent) -> str:
     content, size = request.content, format_bytes(len(request.body))
     if content is None:
         return f"{request.reason}, {size}" if request.method == "POST" else size
-    message = clean(content.message, _MAX_MESSAGE_CHARS) if content.code != CODE_OK else ""
+    message = clean(content.words, _MAX_MESSAGE_CHARS)
     said = f'"{message}"' if message else ""
     return ", ".join(filter(None, [describe_content(content), said, content.task_id, size, content.packing]))
 
@@ -78,13 +81,19 @@ def describe_kind(content: CallbackContent) -> str:
     what = "of a kind unknown here" if content.kind is CallbackKind.UNKNOWN else content.kind.value
     if content.stage is not None and (content.kind in _IN_STAGES or content.stage is CallbackStage.ERROR):
         what += f" {content.stage}"
-    is_plain = content.code == CODE_OK and content.kind is not CallbackKind.UNKNOWN
-    return what if is_plain else f"{what}, {_describe_code(content)}"
+    if content.code != CODE_OK:
+        what += f", {_describe_code(content)}"
+    if content.failure is not None and content.failure.code not in {"", str(content.code)}:
+        what += f", code {clean(content.failure.code, _MAX_WORD_CHARS)}"
+    if content.kind is CallbackKind.UNKNOWN and content.is_good:
+        # That its envelope says 200 does not mean that the job is done.
+        what += f', "{clean(content.state, _MAX_WORD_CHARS)}"' if content.state else ", code 200"
+    return what
 
 
 def _describe_code(content: CallbackContent) -> str:
     code = content.code
-    if content.kind is CallbackKind.COVER or code == CODE_OK:
+    if content.kind is CallbackKind.COVER:
         meaning = describe_code(code)
         return meaning if meaning.startswith("code") else f"{code} {meaning}"
     return f"{code} {_SISTER_MEANINGS[code]}" if code in _SISTER_MEANINGS else f"code {code}"
@@ -185,12 +194,21 @@ def describe_recording(recording: Recording) -> str:
         what = f"{clean(recording.method, 20)}{f' ?{query}' if query else ''}"
         parts += [recording.reason] if recording.method == "POST" else []
     else:
-        content = CallbackContent(recording.task_id, recording.code, "", (), recording.kind, recording.stage)
+        content = content_of(recording, recording.kind)
         what = f"{recording.task_id}  {describe_kind(content)}{f', ?{query}' if query else ''}"
         parts.append(f"signature {recording.signature}")
     if recording.answer is not None:
         parts.append(_describe_recorded_answer(recording.answer))
     return f"{recording.n:>5}  {stamp}  {what}, {', '.join([*parts, recording.id])}"
+
+
+def content_of(recording: Recording, kind: CallbackKind) -> CallbackContent:
+    """Read a recorded callback again; kind and stage are those it was recorded with."""
+    try:
+        content = parse_callback(recording.body, recording.headers)
+    except NotACallbackError:  # a later version may read more strictly than the one that recorded it
+        content = CallbackContent(recording.task_id, recording.code, "", (), packing="unknown")
+    return msgspec.structs.replace(content, kind=kind, stage=recording.stage)
 
 
 def _describe_recorded_answer(answer: RecordedAnswer) -> str:
