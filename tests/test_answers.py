@@ -16,7 +16,7 @@ from suno_cover_cli.base.errors import (
 )
 from suno_cover_cli.base.models import JobRecord, RecordState
 from suno_cover_cli.base.providers import SUNOAPI
-from suno_cover_cli.service.answers import decode_envelope, read_credits, read_record, read_submission
+from suno_cover_cli.service.answers import decode_envelope, read_credits, read_record, read_submission, read_title
 from suno_cover_cli.service.codes import describe_code, error_of
 
 
@@ -28,6 +28,13 @@ def envelope(code: int | str, msg: Any = "said", data: Any = None) -> bytes:
 def record(**data: Any) -> JobRecord:
     """Read a record-info answer with this ``data``."""
     return read_record(decode_envelope(200, envelope(200, data=data), SUNOAPI), "cover-1", SUNOAPI)
+
+
+def test_a_text_cut_within_an_emoji_is_read() -> None:
+    """Half an emoji in the service's words, or in the order that it repeats, costs none of the rest."""
+    assert decode_envelope(200, envelope(200, "x\ud83d"), SUNOAPI).msg == "x\ufffd"
+    music = decode_envelope(200, envelope(200, data={"param": json.dumps({"title": "x\ud83d"})}), SUNOAPI)
+    assert read_title(music, SUNOAPI) == "x\ufffd"
 
 
 @pytest.mark.parametrize(

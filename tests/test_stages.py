@@ -1,5 +1,6 @@
 """``listen`` on the stages of a music job, and the screen it draws at 80 columns."""
 
+import base64
 import json
 import os
 import re
@@ -42,6 +43,26 @@ async def test_until_task_waits_for_the_final_stage(tmp_path: Path, last: str) -
     final = "complete" if last == "complete" else "error"
     assert [event["stage"] for event in events] == ["text", "first", final]
     assert (done.code, done.objects[-1]["reason"], done.objects[-1]["events"]) == (0, "task", 3)
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+async def test_a_title_cut_within_an_emoji_is_read(tmp_path: Path, is_json: bool) -> None:
+    """Half an emoji costs a callback neither kind nor task; it is U+FFFD in the event, and recorded as it came."""
+    body = (
+        json.dumps(CASES["music-complete"][0] | {"msg": "\ud83d"}).replace("Night Drive", r"Night \ud83d").encode()
+    )
+    assert rb'"msg": "\ud83d"' in body
+    async with listening(tmp_path, json=is_json, until_task=TASK) as run:
+        assert (await run.post(body)).status == 200
+        done = await run.wait_ended()
+    assert done.code == 0
+    if not is_json:
+        assert f"--> 1 {TASK}" in done.stdout
+        return
+    event = done.objects[1]
+    assert (event["kind"], event["stage"], event["task_id"]) == ("music", "complete", TASK)
+    assert (event["body"]["msg"], event["body"]["data"]["data"][0]["title"]) == ("\ufffd", "Night \ufffd")
+    assert base64.b64decode(event["body_b64"]) == body
 
 
 async def test_count_counts_every_stage(tmp_path: Path) -> None:

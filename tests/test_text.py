@@ -1,10 +1,32 @@
 """Foreign text made harmless, secrets taken out."""
 
+import json
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suno_cover_cli.base.text import Redactor, Secret, cells_of, clean, cut, fold, graphemes_of, pad
+from suno_cover_cli.base.text import (
+    Redactor,
+    Secret,
+    cells_of,
+    clean,
+    cut,
+    fold,
+    graphemes_of,
+    pad,
+    with_whole_characters,
+)
+
+HALVES = st.sampled_from(["\\", "u", "d83d", "\ud83d", "\ude00", "\U0001f600", "a", "\n"])
+
+
+@given(st.lists(HALVES, max_size=12).map("".join))
+def test_halves_of_characters_stand_for_themselves_no_more(text: str) -> None:
+    """JSON with any escapes is readable: whole characters and backslashes stay, halves are U+FFFD."""
+    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    assert msgspec.json.decode(with_whole_characters(json.dumps([text]).encode())) == [whole]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
+from suno_cover_cli.base.text import with_whole_characters
 from suno_cover_cli.callbacks.charsets import CODECS, SNIFFED_BYTES, declared_charset, decode_text
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -64,7 +65,7 @@ class ReadBody(NamedTuple):
     """A body made plain.
 
     Attributes:
-        json: UTF-8 text that is meant to be JSON; of a form, its fields as a JSON object.
+        json: UTF-8 text that is meant to be JSON, its characters whole; of a form, its fields as a JSON object.
         packing: How it came, such as ``gzip`` or ``form, gbk``; empty for plain UTF-8.
     """
 
@@ -87,7 +88,7 @@ def read_body(body: bytes, headers: Headers) -> ReadBody:
         # What nearly every sender sends; looking further took as long as parsing it.
         if len(body) > MAX_BODY_BYTES:
             raise TooLargeError(_TOO_LARGE)
-        return ReadBody(body, "")
+        return ReadBody(with_whole_characters(body), "")
     content_type = header_value(headers, "content-type")
     plain, packing = unpack(body, codings)
     if not plain.strip():
@@ -95,12 +96,15 @@ def read_body(body: bytes, headers: Headers) -> ReadBody:
     boundary = _BOUNDARY.search(content_type)
     if boundary and "multipart/" in content_type.lower():
         mark = (boundary[1] or boundary[2]).encode("utf-8", "surrogateescape")
-        return ReadBody(_json_of_form(_multipart_pairs(plain, mark)), ", ".join([*packing, "form"]))
+        json = _json_of_form(_multipart_pairs(plain, mark))
+        return ReadBody(with_whole_characters(json), ", ".join([*packing, "form"]))
     text, charset = decode_text(plain, declared_charset(content_type))
     packing += [charset] if charset != "utf-8" else []
-    if not _FORM.match(text):
-        return ReadBody(text.encode("utf-8", "replace"), ", ".join(packing))
-    return ReadBody(_json_of_form(_form_pairs(text, charset)), ", ".join([*packing, "form"]))
+    if _FORM.match(text):
+        json, packing = _json_of_form(_form_pairs(text, charset)), [*packing, "form"]
+    else:
+        json = text.encode("utf-8", "replace")
+    return ReadBody(with_whole_characters(json), ", ".join(packing))
 
 
 def codings_of(headers: Headers) -> list[str]:
@@ -350,6 +354,8 @@ def _with_lists(fields: dict[str, Any]) -> dict[str, Any] | list[Any]:
 
 def _is_list(text: str) -> bool:
     try:
-        return not is_too_deep(text.encode()) and isinstance(msgspec.json.decode(text), list)
+        return not is_too_deep(text.encode()) and isinstance(
+            msgspec.json.decode(with_whole_characters(text.encode())), list
+        )
     except ValueError:
         return False

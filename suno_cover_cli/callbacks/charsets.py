@@ -36,11 +36,11 @@ _ZEROS = (
     (re.compile(rb"[^\0]\0", re.DOTALL), "utf-16-le"),
     (re.compile(rb"\0[^\0]", re.DOTALL), "utf-16-be"),
 )
-# The characters of a charset that most of any real text is made of: whole UTF-8 sequences, the first level of
-# GB 2312, the frequent half of Big5, kana and the first level of JIS, letters with accents between ASCII ones.
-# The other branch takes what else the charset might make of the bytes.
+# The characters of a charset that most of any real text is made of: UTF-8 sequences, one of which may lack its
+# end; the first level of GB 2312, the frequent half of Big5, kana and the first level of JIS, letters with accents
+# between ASCII ones. The other branch takes what else the charset might make of the bytes.
 _COMMON = {
-    "utf-8": rb"([\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})|[\x80-\xff]",
+    "utf-8": rb"([\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{2,3})|[\x80-\xff]",
     "gb18030": rb"([\xa1-\xa3\xb0-\xd7][\xa1-\xfe])|[\x80-\xff].?",
     "big5": rb"([\xa1-\xa3\xa4-\xc6][\x40-\x7e\xa1-\xfe])|[\x80-\xff].?",
     "shift_jis": (
@@ -76,6 +76,9 @@ def decode_text(raw: bytes, declared: str = "", *, is_cut: bool = False) -> tupl
             return _decode(raw, CODECS.get(charset, charset), "strict", is_cut=is_cut), charset
         except (UnicodeDecodeError, LookupError):
             continue
+    if charset == "utf-8":
+        # A text in it was cut within a character before more was put behind it.
+        return _decode(raw, charset, "replace", is_cut=is_cut), charset
     return raw.decode("latin-1"), "latin-1"
 
 
@@ -97,4 +100,5 @@ def _sniff_charset(raw: bytes) -> str:
         found = [match[1] is not None for match in pattern.finditer(start)]
         shares[charset] = sum(found) / len(found) if found else 0.0
     # Of equals, the first: the one that more senders use.
-    return max(shares, key=lambda charset: shares[charset])
+    likeliest = max(shares, key=lambda charset: shares[charset])
+    return likeliest if shares[likeliest] else "latin-1"

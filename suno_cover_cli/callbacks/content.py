@@ -6,6 +6,7 @@ from urllib.parse import quote
 import msgspec
 
 from suno_cover_cli.base.models import SignatureState, WireCallback, WireCallbackData, is_safe_task_id
+from suno_cover_cli.base.text import with_whole_characters
 from suno_cover_cli.callbacks.bodies import (
     Headers,
     TooLargeError,
@@ -214,7 +215,7 @@ def _raw_data(wire: WireCallback, body: bytes) -> bytes:
     if raw == b"null":
         return body
     if raw.startswith(b'"'):
-        raw = msgspec.json.decode(raw, type=str).encode()
+        raw = with_whole_characters(msgspec.json.decode(raw, type=str).encode())
         if is_too_deep(raw):
             raise NotACallbackError("nested too deeply")
     return raw

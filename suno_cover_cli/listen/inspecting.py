@@ -28,7 +28,7 @@ from suno_cover_cli.wiring.context import Context
 
 _MAX_TEXT_BYTES = 1024 * 1024
 _MAX_KNOWN = 500
-_BINARY = re.compile("[\x00-\x08\x0b\x0e-\x1f\ufffd]")
+_BINARY = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
 
 
 class InspectedView:
@@ -165,4 +165,6 @@ def _text_of(body: bytes, headers: Headers) -> str | None:
     except UnreadableError:
         return None
     text, _ = decode_text(plain, declared_charset(header_value(headers, "content-type")), is_cut=is_cut)
-    return None if _BINARY.search(text) else text
+    # A text may have been cut within a character here and there; of what is none, most are no characters.
+    is_text = not _BINARY.search(text) and text.count("\ufffd") <= 1 + len(text) // 10
+    return text if is_text else None

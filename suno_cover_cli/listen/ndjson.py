@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from suno_cover_cli.base.models import SignatureState
-from suno_cover_cli.base.text import clean
+from suno_cover_cli.base.text import clean, with_whole_characters
 from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, is_too_deep, read_body
 from suno_cover_cli.callbacks.content import CallbackContent, ReceivedRequest
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
@@ -261,7 +261,7 @@ class JsonView:
 def _parsed(body: bytes, headers: Headers, packing: str) -> Any:
     try:
         if not packing and body.isascii():
-            return msgspec.json.decode(body)  # how deep it goes was looked at when it was judged
+            return msgspec.json.decode(with_whole_characters(body))  # its depth was looked at when it was judged
         plain = read_body(body, headers).json
         return None if is_too_deep(plain) else msgspec.json.decode(plain)
     except (UnreadableError, ValueError):

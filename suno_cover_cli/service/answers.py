@@ -23,7 +23,7 @@ from suno_cover_cli.base.models import (
     is_safe_task_id,
 )
 from suno_cover_cli.base.providers import Habits, Provider
-from suno_cover_cli.base.text import clean
+from suno_cover_cli.base.text import clean, with_whole_characters
 from suno_cover_cli.service.codes import (
     CODE_ALREADY_MADE,
     CODE_JOB_FAILED,
@@ -102,6 +102,7 @@ def decode_envelope(status: int, body: bytes, provider: Provider) -> Envelope:
 
 
 def _envelope_of(body: bytes, habits: Habits) -> Envelope:
+    body = with_whole_characters(body)
     if habits.envelope_fields or habits.data_fields:
         found = _respelled(msgspec.json.decode(body), habits.envelope_fields)
         if isinstance(found, dict):
@@ -285,7 +286,7 @@ def _order_of(param: Any) -> Any:
     if not isinstance(param, str):
         return param
     try:
-        return msgspec.json.decode(param)
+        return msgspec.json.decode(with_whole_characters(param.encode()))
     except (msgspec.MsgspecError, RecursionError):
         return None
 
