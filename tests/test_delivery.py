@@ -241,15 +241,21 @@ async def test_chunks_that_are_none_end_an_answer_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [b"", b"\x1b[31mno HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nhalf"],
-    ids=["nothing", "not HTTP", "half"],
+    ("answer", "status"),
+    [
+        (b"", None),
+        (b"\x1b[31mno HTTP\r\n\r\n", None),
+        (b"HTTP/1.1 101 Other\r\nUpgrade: x\r\n\r\n", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nhalf", 200),
+    ],
+    ids=["nothing", "not HTTP", "interim", "half"],
 )
-async def test_what_is_no_answer_is_unreachable(answer: bytes) -> None:
-    """A receiver that hangs up, speaks something else or breaks off has not answered; a clean line says why."""
+async def test_what_is_no_answer_has_failed(answer: bytes, status: int | None) -> None:
+    """A receiver that hangs up, speaks something else or breaks off was reached; a clean line says what it did."""
     async with receiver(answer) as (_, url):
         delivery = await deliver(url, b"body")
-    assert (delivery.outcome, delivery.status, delivery.is_accepted) == (Outcome.UNREACHABLE, None, False)
+    assert (delivery.outcome, delivery.status, delivery.is_accepted) == (Outcome.FAILED, status, False)
+    assert delivery.answered is None
     assert delivery.error.isprintable()
     assert delivery.error
 

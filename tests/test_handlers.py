@@ -25,6 +25,7 @@ from suno_cover_cli.callbacks.content import ReceivedRequest
 from suno_cover_cli.callbacks.exchanges import Delivery, Outcome
 from suno_cover_cli.listen.events import EventLog, ListenEvent
 from suno_cover_cli.listen.ndjson import JsonView
+from tests.clocks import ScaledClock
 from tests.listen_fixtures import Listening, listening, receiving
 from tests.listener_fixtures import PATIENCE_S, callback_body
 from tests.test_listen_forward import unused_port
@@ -297,8 +298,38 @@ async def test_an_answer_that_breaks_off_breaks_off_for_the_sender_too(tmp_path:
         done = await run.wait_ended()
     assert (answer.status, answer.headers["X"]) == (201, "1")
     event = done.objects[1]
-    assert (event["answered"], event["forward"]["status"]) == (201, None)
-    assert event["forward"]["error"].startswith("answered 201, but its answer broke off after 4 bytes")
+    report = event["forward"]
+    assert (event["answered"], report["status"], report["headers"]) == (201, 201, {"x": "1"})
+    assert base64.b64decode(report["body_b64"]) == b"half"
+    assert report["error"].startswith("answered 201, but its answer broke off after 4 bytes")
+
+
+async def test_an_answer_that_does_not_end_is_reported_as_far_as_it_came(tmp_path: Path) -> None:
+    """The sender gets 504; the report has the status and headers that came, and says that the end did not."""
+    never = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 201 Made\r\nX: 1\r\nContent-Length: 100\r\n\r\nhalf")
+        await never.wait()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        status, report = await forwarded(tmp_path, str(port), clock=ScaledClock(50))
+        never.set()
+    assert (status, report["status"], report["headers"]) == (504, 201, {"x": "1"})
+    assert report["error"].startswith("answered 201, but its answer did not end within 14 s")
+
+
+async def test_several_cookies_stay_apart_in_a_report(tmp_path: Path) -> None:
+    """Cookies have commas of their own (RFC 9110, 5.3): each is a line of the value, other fields are joined."""
+    fields = b"Set-Cookie: a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT\r\nSet-Cookie: b=2\r\nX: 1\r\nX: 2\r\n"
+    async with saying(b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: 0\r\n\r\n") as port:
+        _, report = await forwarded(tmp_path, str(port))
+    assert report["headers"]["set-cookie"].split("\n") == ["a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT", "b=2"]
+    assert report["headers"]["x"] == "1, 2"
 
 
 @pytest.mark.parametrize(

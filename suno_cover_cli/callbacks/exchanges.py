@@ -28,10 +28,11 @@ _OK = 200
 
 
 class Outcome(StrEnum):
-    """How a delivery ended."""
+    """How a delivery ended; ``FAILED``: what came from the receiver is no answer, or not all of one."""
 
     ANSWERED = "answered"
     UNREACHABLE = "unreachable"
+    FAILED = "failed"
     TIMED_OUT = "timed_out"
 
 
@@ -41,13 +42,13 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         url: Where to, without the query of the request.
         outcome: See :class:`Outcome`.
-        status: Of the receiver's answer; ``None`` without one.
+        status: Of the receiver's answer, also of one that did not come to its end; ``None`` without one.
         latency_ms: From the first attempt to connect to the end of the answer, or of what is kept of it, or to
             giving up.
         headers: Of the answer, those that go on to the sender.
         body: The first 64 KiB of the answer, as sent, untrusted.
         size: Bytes of the whole answer, where it is longer than ``body`` and that is known.
-        error: Why there is no answer, one cleaned line; empty with one.
+        error: Why there is no answer, or no end of it, one cleaned line; empty with a whole one.
         advice: What helps, for an answer other than 200 or none; may be empty.
     """
 
@@ -62,9 +63,14 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     advice: str = ""
 
     @property
+    def answered(self) -> int | None:
+        """Status of a whole answer; ``None`` without one."""
+        return self.status if self.outcome is Outcome.ANSWERED else None
+
+    @property
     def is_accepted(self) -> bool:
         """Whether the service would be content: 200, in time."""
-        return self.status == _OK
+        return self.answered == _OK
 
 
 class Rest(Protocol):

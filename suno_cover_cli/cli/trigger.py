@@ -151,7 +151,9 @@ def _samples_of(options: TriggerOptions, context: "Context") -> "list[Sample]":
 
     task_id = checked_cover_task_id(options.task_id) if options.task_id is not None else None
     if (options.sample is None) is (options.body_file is None):
-        raise UsageError("Give a sample or --body FILE", hint="suno-cover trigger --help lists the samples.")
+        alone = "" if options.sample is None else ", not both"
+        hint = "suno-cover trigger --help lists the samples."
+        raise UsageError(f"Give a sample or --body FILE{alone}", hint=hint)
     if options.body_file is not None:
         body = read_body_file(options.body_file, context.output.streams.stdin)
         try:

@@ -118,7 +118,7 @@ class _Calls:
     async def check_answer(self) -> Finding:
         """Send a sample callback and see it arrive."""
         delivery = await self._call(self._local_url, SampleName.SUCCESS)
-        if delivery.status != _OK:
+        if delivery.answered != _OK:
             return failed(f"answers {_outcome(delivery)}", "This is a fault of suno-cover: please report it.")
         await self._inbox.receive()
         return passed(f"200 after {delivery.latency_ms:.0f} ms (the service waits 15 s)")
@@ -126,7 +126,7 @@ class _Calls:
     async def check_path(self) -> Finding:
         """Call a path that is not the inbox's."""
         delivery = await self._call(f"{self._local_url}x", SampleName.SUCCESS)
-        if delivery.status != _NOT_FOUND:
+        if delivery.answered != _NOT_FOUND:
             return failed(
                 f"a wrong path answers {_outcome(delivery)}", "This is a fault of suno-cover: please report it."
             )
@@ -136,7 +136,7 @@ class _Calls:
         """Send JSON that breaks off."""
         delivery = await self._call(self._local_url, SampleName.MALFORMED)
         is_signed = self._subject.usable_webhook_key is not None
-        if delivery.status != (_BAD_REQUEST if is_signed else _OK):
+        if delivery.answered != (_BAD_REQUEST if is_signed else _OK):
             return failed(f"broken JSON is answered {_outcome(delivery)}", "This is a fault of suno-cover.")
         if is_signed:
             return passed("signed callbacks wake the job; anything else gets 400 or 401")
@@ -148,7 +148,7 @@ class _Calls:
     async def check_public(self, public_url: str, kind: str) -> Finding:
         """Call back through the public URL: it resolves, no firewall, 200 in time."""
         delivery = await self._call(f"{public_url}{self._inbox.path}", SampleName.SUCCESS)
-        if delivery.status != _OK:
+        if delivery.answered != _OK:
             return _judge(
                 self._subject,
                 f"a callback through it gets {_outcome(delivery)}",
@@ -171,4 +171,4 @@ class _Calls:
 
 
 def _outcome(delivery: Delivery) -> str:
-    return f"HTTP {delivery.status}" if delivery.status is not None else delivery.error
+    return f"HTTP {delivery.answered}" if delivery.answered is not None else delivery.error

@@ -35,11 +35,11 @@ class ForwardReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         url: Where to, without user and password.
-        status: Of its answer; ``None`` when there was none.
+        status: Of its answer, also of one that did not come to its end; ``None`` when there was none.
         latency_ms: Until its answer, or until that was given up.
-        headers: Of its answer; names in lower case, what came several times joined with commas.
+        headers: Of its answer; names in lower case, several values joined with commas, cookies with newlines.
         body_b64: Of its answer, 64 KiB at most.
-        error: Why there is no answer, in words; ``None`` when there is one.
+        error: Why there is no answer, or no end of it, in words; ``None`` when there is a whole one.
     """
 
     url: str

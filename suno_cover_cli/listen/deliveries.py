@@ -37,11 +37,11 @@ class SentLine(msgspec.Struct, frozen=True, kw_only=True):
         name: Of the sample, or ``event-N`` of a recorded one.
         task_id: In the body; empty when there is none.
         url: Where to.
-        outcome: ``answered``, ``unreachable`` or ``timed_out``.
-        status: Of the answer.
+        outcome: ``answered``, ``unreachable``, ``timed_out``, or ``failed``: reached, but no whole answer came.
+        status: Of the answer, whole or not.
         latency_ms: Until its end, or until it was given up.
         body: The start of the receiver's answer, cleaned.
-        error: Why there is no answer.
+        error: Why there is no answer, or no end of it.
         advice: What helps, where there is something to say.
         expected: What a receiver may answer, such as ``401`` or ``4xx``.
         is_expected: Whether it did.
@@ -98,7 +98,7 @@ def write_delivery(
     ``advised`` collects the hints that were given: of many deliveries that fail alike, one hint is enough.
     """
     body = clean(said_by(delivery, 8 * _SHOWN_BODY_CHARS), _SHOWN_BODY_CHARS)
-    is_right = is_expected(delivery.status, expectation)
+    is_right = is_expected(delivery.answered, expectation)
     if output.is_json:
         line = SentLine(
             name=name,
@@ -115,9 +115,9 @@ def write_delivery(
         )
         output.write_line(json_text(line))
         return
-    said = body if delivery.outcome is Outcome.ANSWERED else f"{delivery.url} {delivery.error}"
-    status = str(delivery.status) if delivery.status is not None else delivery.outcome.replace("_", " ")
-    if not is_right and delivery.status is not None:
+    said = body if delivery.answered is not None else f"{delivery.url}: {delivery.error}"
+    status = str(delivery.answered or delivery.outcome.replace("_", " "))
+    if not is_right and delivery.answered is not None:
         status += f" (expected {' or '.join(expectation)})"
     output.write_row(f"{name}  {task_id or '-'}  {status}  {delivery.latency_ms:.0f} ms  {said}".rstrip(), hang=4)
     if not is_right and delivery.advice and delivery.advice not in advised:
@@ -128,7 +128,7 @@ def write_delivery(
 def exit_code_of(deliveries: Iterable[tuple[Delivery, Expectation]]) -> ExitCode:
     """Say in one code whether the receiver did what it should each time."""
     sent = list(deliveries)
-    if all(is_expected(delivery.status, expectation) for delivery, expectation in sent):
+    if all(is_expected(delivery.answered, expectation) for delivery, expectation in sent):
         return ExitCode.OK
     if all(delivery.outcome is not Outcome.ANSWERED for delivery, _ in sent):
         return ExitCode.UNAVAILABLE

@@ -210,14 +210,16 @@ def report_delivery(delivery: Delivery) -> ForwardReport:
         latency_ms=round(delivery.latency_ms, 3),
         headers=joined_headers(headers),
         body_b64=binascii.b2a_base64(delivery.body, newline=False).decode(),
-        error="; ".join(filter(None, (delivery.error, delivery.advice))) if delivery.status is None else None,
+        error="; ".join(filter(None, (delivery.error, delivery.advice))) if delivery.answered is None else None,
     )
 
 
 def joined_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return headers by name in lower case; what came several times is joined with commas."""
+    """Return headers by name in lower case: several values are joined with commas, cookies with newlines."""
     joined: dict[str, str] = {}
     for name, value in headers:
         key = name.lower()
-        joined[key] = f"{joined[key]}, {value}" if key in joined else value
+        # A cookie's date holds a comma: joined by one, they could not be told apart (RFC 9110, 5.3).
+        mark = "\n" if key == "set-cookie" else ", "
+        joined[key] = f"{joined[key]}{mark}{value}" if key in joined else value
     return joined

@@ -56,7 +56,7 @@ class ArrivalLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         path: As requested.
         query: What followed the ``?``; empty without one.
         remote: Address of the sender, where the tunnel's agent tells it.
-        headers: Name in lower case -> value; what came several times is joined with commas.
+        headers: Name in lower case -> value; what came several times is joined with commas, cookies with newlines.
         body_b64: The bytes as sent.
         answered: Status of the answer; ``None`` when it is not known.
         latency_ms: From the end of the request's head to the end of the answer.

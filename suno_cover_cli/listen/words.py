@@ -6,7 +6,7 @@ import msgspec
 
 from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.text import cells_of, clean, cut
-from suno_cover_cli.callbacks.bodies import UnreadableError, codings_of, unpack
+from suno_cover_cli.callbacks.bodies import BrokenOffError, UnreadableError, codings_of, unpack
 from suno_cover_cli.callbacks.charsets import decode_text
 from suno_cover_cli.callbacks.content import CallbackContent, NotACallbackError, parse_callback
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, Outcome
@@ -121,7 +121,7 @@ def describe_answer(event: ListenEvent, exchange: Exchange, cells: int = 0) -> s
             parts.append(f"signature {request.signature}")
         parts += [request.signature_reason] if request.signature_reason else []
     by = ""
-    if event.delivery is not None and event.delivery.status is not None:
+    if event.delivery is not None and event.delivery.answered is not None:
         by = f"from {event.delivery.url} "
     said = f"{exchange.status} {by}{', '.join(parts)}"
     if cells and cells_of(f"{said}{unchecked}, {request.id}") > cells:
@@ -149,9 +149,9 @@ def describe_unmatched(exchange: Exchange) -> tuple[str, str]:
 def describe_delivery(delivery: Delivery) -> str:
     """Say what a further receiver did."""
     latency = _describe_latency(delivery.latency_ms)
-    if delivery.status is None:
+    if delivery.answered is None:
         return f"no answer from {delivery.url}"  # why is on the line below
-    return f"{delivery.status} from {delivery.url} in {latency}, which the sender does not see"
+    return f"{delivery.answered} from {delivery.url} in {latency}, which the sender does not see"
 
 
 def describe_trouble(delivery: Delivery) -> str:
@@ -159,12 +159,12 @@ def describe_trouble(delivery: Delivery) -> str:
     advice = clean(delivery.advice, 300)
     if delivery.outcome is Outcome.TIMED_OUT:
         return f"{delivery.error}; the service itself waits 15 s, so {advice}"
-    if delivery.status is None:
+    if delivery.answered is None:
         return f"{clean(delivery.error, 300)}{f'; {advice}' if advice else ''}"
     if delivery.is_accepted:
         return ""
-    if delivery.status < 300:  # noqa: PLR2004 -- HTTP's own
-        return f"answered {delivery.status}; the service is documented to want 200"
+    if delivery.answered < 300:  # noqa: PLR2004 -- HTTP's own
+        return f"answered {delivery.answered}; the service is documented to want 200"
     return advice or "the service would try again after 1, 5 and 15 minutes"
 
 
@@ -176,12 +176,14 @@ def cut_at_word(text: str, cells: int) -> str:
 
 
 def said_by(delivery: Delivery, most_bytes: int) -> str:
-    """Return the beginning of a receiver's answer as text; nothing of one that cannot be unpacked."""
+    """Return the beginning of a receiver's answer as text, or in brackets why it cannot be unpacked."""
     headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in delivery.headers)
     try:
         plain, _ = unpack(delivery.body, codings_of(headers))
-    except UnreadableError:
-        return ""
+    except BrokenOffError as error:  # what is kept of a long answer has no end
+        plain = error.plain
+    except UnreadableError as error:
+        return f"({error})"
     return decode_text(plain[:most_bytes])[0]
 
 
@@ -216,7 +218,7 @@ def _describe_recorded_answer(answer: RecordedAnswer) -> str:
     said, forward = f"answered {answer.status}", answer.forward
     if forward is None:
         return said
-    if forward.status is not None:
+    if forward.error is None:
         return f"{said} by {forward.url}"
     # The advice behind it was for the moment it happened in.
     why = clean(forward.error or "", 200).partition("; ")[0]

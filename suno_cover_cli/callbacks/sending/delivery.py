@@ -175,24 +175,22 @@ class CallbackSender:
                 proxy=self.proxy,
                 is_tunnelled=self._is_secure,
             )
-            outcome, attempt.is_cut = Outcome.UNREACHABLE, (attempt.status or 0) >= _LEAST_STATUS
+            outcome = Outcome.FAILED if fault.is_reached else Outcome.UNREACHABLE
+            attempt.is_cut = (attempt.status or 0) >= _LEAST_STATUS
         except BaseException:
             attempt.close()
             raise
         latency_ms = (self._clock.monotonic() - began_s) * 1000
         if fault is None and attempt.status is not None and attempt.status < _LEAST_STATUS:
-            outcome, fault = Outcome.UNREACHABLE, describe_interim(attempt.status)
+            outcome, fault = Outcome.FAILED, describe_interim(attempt.status)
+        delivery = attempt.delivery(self.target.url, latency_ms)
         if fault is None:
-            delivery = attempt.delivery(self.target.url, latency_ms)
             delivery = msgspec.structs.replace(delivery, advice=self._advise(delivery, headers))
             return delivery, attempt.answer(delivery, method)
         attempt.close()
-        failed = Delivery(
-            url=self.target.url, outcome=outcome, latency_ms=latency_ms, error=fault.error, advice=fault.advice
-        )
-        if not attempt.is_cut:
-            return failed, None
-        return failed, attempt.answer(attempt.delivery(self.target.url, latency_ms), method)
+        answer = attempt.answer(delivery, method) if attempt.is_cut else None
+        failed = msgspec.structs.replace(delivery, outcome=outcome, error=fault.error, advice=fault.advice)
+        return failed, answer
 
     async def _send(self, attempt: "_Attempt", body: bytes, headers: Headers, method: str, query: str) -> None:
         is_small = len(body) <= KEPT_BYTES
@@ -267,14 +265,16 @@ class _Attempt:
             self.response.close()
 
     def delivery(self, url: str, latency_ms: float) -> Delivery:
-        """Say what came of it."""
+        """Say what came of it, an interim answer left out."""
+        if (self.status or 0) < _LEAST_STATUS:
+            return Delivery(url=url, outcome=Outcome.FAILED, latency_ms=latency_ms)
         raw = self.response.raw_headers if self.response is not None else ()
         named = {name.lower(): value for name, value in raw}
         size = named.get(b"content-length", b"")
         return Delivery(
             url=url,
             outcome=Outcome.ANSWERED,
-            status=self.status or 0,
+            status=self.status,
             latency_ms=latency_ms,
             headers=answered_headers(raw),
             body=self.body,

@@ -29,12 +29,14 @@ class Fault(NamedTuple):
     """Why there is no answer.
 
     Attributes:
-        error: What happened; follows the receiver's name in a sentence.
+        error: What happened; the receiver's address and a colon come before it.
         advice: What helps; empty where there is nothing to say.
+        is_reached: It was the receiver that something is wrong with, not the way to it.
     """
 
     error: str
     advice: str = ""
+    is_reached: bool = True
 
 
 def describe_fault(
@@ -52,7 +54,7 @@ def describe_fault(
     if proxy is not None and (fault := _failed_at(proxy, error, is_tunnelled=is_tunnelled, status=status)):
         return fault
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
-        return _not_connected(error)
+        return _not_connected(error)._replace(is_reached=False)
     if status is not None and isinstance(error, aiohttp.ClientPayloadError | OSError):
         return Fault(f"answered {status}, but its answer broke off after {received_bytes} bytes", _LOG)
     return _not_answered(error)
@@ -70,12 +72,13 @@ def _failed_at(proxy: Proxy, error: BaseException, *, is_tunnelled: bool, status
     advice = "NO_PROXY exempts hosts from it"
     refused = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
     if (words := proxy.describe_error(error, refused)) is not None:
-        return Fault(words, f"{_advise_login(proxy)}; {advice}" if refused == _PROXY_LOGIN else advice)
+        advice = f"{_advise_login(proxy)}; {advice}" if refused == _PROXY_LOGIN else advice
+        return Fault(words, advice, is_reached=False)
     if isinstance(error, NoTunnelError) and error.__cause__ is not None:
         error = error.__cause__
     elif is_tunnelled or status is not None or isinstance(error, ValueError):
         return None
-    return Fault(f"{proxy.named} {_not_answered(error).error}", advice)
+    return Fault(f"{proxy.named} {_not_answered(error).error}", advice, is_reached=False)
 
 
 def _advise_login(proxy: Proxy) -> str:
@@ -109,7 +112,7 @@ def _not_answered(error: BaseException) -> Fault:
             return Fault(f"cut the connection ({clean(reason_of(error), 200)})", _LOG)
         case ValueError():
             # An edited record can hold headers that are not valid.
-            return Fault(f"cannot be sent this: {clean(error, 200)}")
+            return Fault(f"cannot be sent this: {clean(error, 200)}", is_reached=False)
     return Fault(f"failed ({type(error).__name__})")
 
 

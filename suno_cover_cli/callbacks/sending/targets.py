@@ -29,7 +29,7 @@ class Target(msgspec.Struct, frozen=True):
 
     Attributes:
         url: Where it is, fit to be shown: without user and password.
-        login: ``user:password`` of its address, or ``None``.
+        login: ``user:password`` of its address, the password empty where it has none, or ``None``.
     """
 
     url: str
@@ -88,7 +88,8 @@ def parse_target(text: str) -> Target:
             if (url.host or "").isdigit()
             else f"Give the port of your program, such as 3000, or the host as http://{url.host}:8080/path",
         )
-    return Target(target, Secret(unquote(login)) if at else None)
+    # The colon is there without a password too (RFC 7617, 2).
+    return Target(target, Secret(unquote(login if ":" in login else f"{login}:")) if at else None)
 
 
 def parse_header(text: str) -> tuple[str, str]:
