@@ -5,6 +5,7 @@ import base64
 import json
 import re
 import sqlite3
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -125,6 +126,59 @@ async def test_timeout_is_exit_8(tmp_path: Path) -> None:
         done = await run.wait_ended()
     assert done.code == 8
     assert done.objects[-1] == {"v": 1, "type": "end", "events": 0, "reason": "timeout"}
+
+
+def timeout_words(stderr: str) -> str:
+    """Return what stderr says of the time-out, on one line, without what begins the lines around it."""
+    lines = stderr.splitlines()
+    begins = next(n for n, line in enumerate(lines) if line.startswith("timeout "))
+    assert lines[-1].startswith("ended ")
+    return " ".join(" ".join(lines[begins:-1]).split()).removeprefix("timeout ")
+
+
+@pytest.mark.parametrize(
+    ("options", "bodies", "words"),
+    [
+        ({"timeout_s": 3.0}, (), "no callback came within 3 s Does the sender call the address above? "),
+        ({"timeout_s": 90.0}, (), "no callback came within 1 min 30 s Does the sender call"),
+        ({"timeout_s": 3.0, "count": 1}, (), "no callback came within 3 s Does the sender call"),
+        ({"timeout_s": 3.0, "until_task": "other"}, (), "no callback of task other came within 3 s Does the"),
+        (
+            {"timeout_s": 30.0, "until_task": "other"},
+            (callback_body(),),
+            "no callback of task other came within 30 s Others came: suno-cover listen --list shows",
+        ),
+        (
+            {"timeout_s": 30.0, "count": 3},
+            (callback_body(),),
+            "1 of 3 callbacks came within 30 s A longer --timeout",
+        ),
+        (
+            {"timeout_s": 30.0, "until_task": TASK},
+            (b'{"code":200,"data":{"task_id":"%s","callbackType":"text"}}' % TASK.encode(),),
+            f"task {TASK} did not end within 30 s; 1 callback of it came A longer --timeout",
+        ),
+        ({"timeout_s": 30.0}, (callback_body(),), "the time is over: 30 s"),
+    ],
+)
+async def test_what_did_not_happen_in_time_is_said(
+    tmp_path: Path, options: dict[str, Any], bodies: tuple[bytes, ...], words: str
+) -> None:
+    """When time is up stderr says what was waited for, how long, what came of it, and what to do next."""
+    async with listening(tmp_path, clock=ScaledClock(15), json=False, **options) as run:
+        for body in bodies:
+            await run.post(body)
+        done = await run.wait_ended()
+    assert done.code == 8
+    assert timeout_words(done.stderr).startswith(words)
+
+
+async def test_a_command_that_outlives_the_time_is_named(tmp_path: Path) -> None:
+    """Time is up while the command still runs: that is what is said, not that no callback came."""
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    async with listening(tmp_path, json=False, timeout_s=1.0, command=command) as run:
+        done = await run.wait_ended()
+    assert timeout_words(done.stderr).startswith("the command had not ended after 1 s")
 
 
 async def test_a_sign_of_life_a_minute_while_something_is_awaited(tmp_path: Path) -> None:

@@ -179,6 +179,14 @@ class ListenPresenter:
         for line in self._lines.lines_of(event):
             self._words.say(line)
 
+    def report_timeout(self, said: str, hint: str) -> None:
+        """Time was up before what was waited for happened."""
+        # What has come stands above it.
+        self._printer.begin(None)
+        self._say("timeout", said, "warning")
+        if hint:
+            self._say("", hint)
+
     async def report_end(self, reason: str, log: EventLog, error: SunoCoverError | None = None) -> None:
         """It is over; the last words. Returns once stderr has taken them, or does not."""
         self._printer.begin(None)

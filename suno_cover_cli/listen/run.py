@@ -162,6 +162,8 @@ async def _listen(plan: ListenPlan, context: Context, unfinished: Unfinished) ->
     except asyncio.CancelledError:
         await presenter.report_end("interrupted", log)
         raise
+    if end.said:
+        presenter.report_timeout(end.said, end.hint)
     await presenter.report_end(end.reason, log)
     return end.code
 

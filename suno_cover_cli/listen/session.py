@@ -21,15 +21,28 @@ from suno_cover_cli.wiring.ready_file import ReadyFile
 
 _LIFE_SIGN_S = 60.0
 _OPENING_S = 0.5
+_MINUTE_S = 60.0
+_TRY_IT = (
+    "Does the sender call the address above? To try it while this listens: suno-cover trigger success --to URL"
+)
 
 T = TypeVar("T")
 
 
 class End(msgspec.Struct, frozen=True):
-    """Why it is over: ``count``, ``task``, ``timeout``, ``command``; and the exit code."""
+    """Why it is over.
+
+    Attributes:
+        reason: ``count``, ``task``, ``timeout``, ``command``.
+        code: To exit with.
+        said: What did not happen in time; empty where the reason says it all.
+        hint: What helps.
+    """
 
     reason: str
     code: int = ExitCode.OK
+    said: str = ""
+    hint: str = ""
 
 
 class Goal:
@@ -41,6 +54,7 @@ class Goal:
 
     Attributes:
         reason: ``count`` or ``task``, once it is reached.
+        of_task: Callbacks of the task so far.
     """
 
     def __init__(self, wanted_count: int | None, task_ids: Collection[str] = ()) -> None:
@@ -48,11 +62,13 @@ class Goal:
         self._task_ids = task_ids
         self._reached = asyncio.Event()
         self.reason = ""
+        self.of_task = 0
 
     def take(self, event: ListenEvent) -> bool:
         """Count an event; ``True`` when it was the last one waited for."""
         content = event.request.content
         if content is not None and content.task_id in self._task_ids:
+            self.of_task += 1
             # Music comes in stages: the first tracks are not the end.
             self.reason = "task" if content.is_final else ""
         if self._left is not None:
@@ -127,6 +143,7 @@ class ListenSession:
         self._run_command = run_command
         self._wait_saved = wait_saved
         self._ready: Ready | None = None
+        self._is_command_running = False
 
     async def run(self) -> End:
         """Go on until the goal, the end of the command or the time-out.
@@ -160,7 +177,9 @@ class ListenSession:
 
     async def _serve(self, url: str) -> End:
         if self._run_command is not None:
+            self._is_command_running = True
             code = await self._run_command(url)
+            self._is_command_running = False
             if code or not self._options.has_goal:
                 return End("command", code)
         reason = await self._goal.wait_reached()
@@ -198,7 +217,42 @@ class ListenSession:
 
     async def _time_out(self, timeout_s: float) -> End:
         await self._clock.sleep(timeout_s)
-        return End("timeout", ExitCode.PENDING)
+        said, hint = self._describe_timeout(
+            format_duration(timeout_s) if timeout_s >= _MINUTE_S else f"{timeout_s:g} s"
+        )
+        return End("timeout", ExitCode.PENDING, said, hint)
+
+    def _describe_timeout(self, lasted: str) -> tuple[str, str]:
+        """Say what did not happen within the time-out, and what helps."""
+        if self._ready is None:
+            return f"callbacks did not get through within {lasted}", "suno-cover doctor shows why."
+        if self._is_command_running:
+            return f"the command had not ended after {lasted}", "A longer --timeout gives it time."
+        if self._goal.reason:
+            return f"the covers were not saved within {lasted}", "A longer --timeout gives them time."
+        return self._describe_missing(lasted)
+
+    def _describe_missing(self, lasted: str) -> tuple[str, str]:
+        options, counts = self._options, self._log.counts
+        task, came = options.until_task, counts["events"]
+        if self._goal.of_task:
+            count = format_count(self._goal.of_task, "callback")
+            return f"task {task} did not end within {lasted}; {count} of it came", "A longer --timeout waits on."
+        if task is None and came:
+            if options.wanted_count is None:
+                return f"the time is over: {lasted}", ""
+            return (
+                f"{came} of {options.wanted_count} callbacks came within {lasted}",
+                "A longer --timeout waits on.",
+            )
+        happened, hint = "came", _TRY_IT
+        if counts["refused"]:
+            happened, hint = "was accepted", "Is the webhook key the sender's? Signatures are shown above."
+        elif self._log.unanswered:
+            happened, hint = "was answered", "A longer --timeout gives the receiver time."
+        elif came:
+            hint = "Others came: suno-cover listen --list shows of which tasks."
+        return f"no callback {f'of task {task} ' if task else ''}{happened} within {lasted}", hint
 
     async def _give_life_signs(self) -> End:
         """Say once a minute that there is something still to wait for; a plain log shows nothing else."""
