@@ -341,11 +341,11 @@ class AnswerReader(ResponseHandler):
     def _take_what_came(self) -> None:
         """Read an answer that lies there when sending fails: who refuses a long body hangs up before its end."""
         transport = self.transport
-        if transport is None or self._is_over or transport.get_extra_info("sslcontext") is not None:
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
             return
         with suppress(OSError), transport.get_extra_info("socket").dup() as wire:
             wire.settimeout(0)
-            while not self._reading_paused and (data := wire.recv(KEPT_BYTES)):
+            while not (self._is_over or self._reading_paused) and (data := wire.recv(KEPT_BYTES)):
                 self.data_received(data)
 
     def _note_lost(self, exc: BaseException | None) -> None:
