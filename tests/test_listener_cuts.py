@@ -178,3 +178,74 @@ async def test_a_connection_that_is_gone_is_freed_at_once(data: bytes) -> None:
         finally:
             gc.enable()
     assert left <= 1  # that of the last request may still be closing
+
+
+_HOST = b"Host: listener\r\n"
+_LENGTH = b"Content-Length: 2\r\n"
+_TWICE = "its field {} is there more than once"
+_NO_NUMBER = "its Content-Length is not a valid number of bytes"
+UNREADABLE = {
+    "no host": (_LENGTH, "it has no field Host"),
+    "two hosts": (_HOST + b"host: other\r\n", _TWICE.format("Host") + ", with different values"),
+    "equal lengths": (_HOST + 2 * _LENGTH, _TWICE.format("Content-Length")),
+    "lengths": (
+        _HOST + _LENGTH + b"content-LENGTH: 3\r\n",
+        _TWICE.format("Content-Length") + ", with different values",
+    ),
+    "three lengths": (_HOST + 3 * _LENGTH, _TWICE.format("Content-Length")),
+    "length and chunks": (
+        _HOST + _LENGTH + b"Transfer-Encoding: chunked\r\n",
+        "it has both Content-Length and Transfer-Encoding",
+    ),
+    "chunks and length": (
+        _HOST + b"Transfer-Encoding: chunked\r\n" + _LENGTH,
+        "it has both Content-Length and Transfer-Encoding",
+    ),
+    "negative": (_HOST + b"Content-Length: -1\r\n", _NO_NUMBER),
+    "plus": (_HOST + b"Content-Length: +2\r\n", _NO_NUMBER),
+    "list": (_HOST + b"Content-Length: 2, 2\r\n", _NO_NUMBER),
+    "empty length": (_HOST + b"Content-Length:\r\n", _NO_NUMBER),
+    "huge": (_HOST + b"Content-Length: " + b"9" * 5000 + b"\r\n", "its Content-Length is too large"),
+    "two types": (_HOST + 2 * b"Content-Type: a/b\r\n" + _LENGTH, _TWICE.format("Content-Type")),
+    "coding": (_HOST + b"Transfer-Encoding: chunked, gzip\r\n", "its Transfer-Encoding does not end in chunked"),
+    "folded": (_HOST + b"X-A: a\r\n b: c\r\n" + _LENGTH, "its field X-A is folded over two lines"),
+    "blank first": (b" X-A: a\r\n" + _HOST + _LENGTH, "a blank stands before its first field"),
+    "blank": (_HOST + b"X-A : a\r\n" + _LENGTH, "a blank stands before the colon of its field X-A"),
+    "bare LF": (_HOST + b"X-A: a\n" + _LENGTH, "its field X-A ends in LF without CR"),
+    "bare CR": (_HOST + b"X-A: a\rb\r\n" + _LENGTH, "its field X-A holds a control character"),
+    "zero": (_HOST + b"X-A: a\0b\r\n" + _LENGTH, "its field X-A holds a control character"),
+    "escape": (_HOST + b"X\x1b[31m\xff: a\r\n" + _LENGTH, "a header line has no valid name"),
+    "no colon": (_HOST + b"X-A\r\n" + _LENGTH, "a header line has no colon"),
+    "no name": (_HOST + b": a\r\n" + _LENGTH, "a header line has no valid name"),
+    "long name": (
+        _HOST + b"X" * 500 + b" : a\r\n" + _LENGTH,
+        f"a blank stands before the colon of its field {'X' * 60}",
+    ),
+    "fields": (_HOST + b"A:\r\n" * 1500 + _LENGTH, "it has over 1000 header fields"),
+}
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+@pytest.mark.parametrize("name", UNREADABLE)
+async def test_what_is_wrong_with_a_head_is_named(name: str, is_cut: bool) -> None:
+    """Each fault of a head is said in words of its own, with the field concerned, wherever its bytes are cut."""
+    fields, reason = UNREADABLE[name]
+    seen: list[Exchange] = []
+    async with new_listener(on_exchange=seen.append) as listener, connect(listener) as wire:
+        inbox = listener.open_inbox(is_read=False)
+        stream = f"POST {inbox.path} HTTP/1.1\r\n".encode() + fields + b"\r\n{}"
+        for start in range(0, len(stream), 7 if is_cut else len(stream)):
+            await wire.send(stream[start : start + 7 if is_cut else None])
+            for _turn in range(2):
+                await asyncio.sleep(0)
+        answer = await wire.read_answer()
+    assert (answer.status, json.loads(answer.body)["reason"]) == (400, reason)
+    assert [(one.reason, one.request and one.request.reason) for one in seen] == [(reason, reason)]
+
+
+async def test_a_first_line_that_ends_in_lf_is_named() -> None:
+    """Lines that end in LF, as those of a hand-made client do, are said to."""
+    async with new_listener() as listener, connect(listener) as wire:
+        inbox = listener.open_inbox(is_read=False)
+        await wire.send(f"POST {inbox.path} HTTP/1.1\nHost: x\nContent-Length: 2\n\n{{}}".encode())
+        assert json.loads((await wire.read_answer()).body)["reason"] == "its first line ends in LF without CR"

@@ -16,6 +16,18 @@ _BLANK = re.compile(rb"[\r\n]*")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*0*([0-9]{1,19})[ \t]*\r\n")
 _CODING = re.compile(rb"\ntransfer-encoding[ \t]*:[ \t]*[^\s]")
 _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(rb"[\0-\x08\x0a-\x1f\x7f]")
+_CHUNKED = re.compile(rb"(.*,)?[ \t]*chunked", re.IGNORECASE | re.DOTALL)
+# What the parser takes once only: it is no list (RFC 9110, 5.3).
+_SINGLE = frozenset(
+    {
+        *("host", "user-agent", "server", "etag", "max-forwards"),
+        *("content-type", "content-location", "content-range"),
+        *("content-length", "transfer-encoding"),
+    }
+)
+_SHOWN_NAME_CHARS = 60
 # Kept of the line before a chunk; its size is in the first few.
 _MAX_LINE_BYTES = 16 * 1024
 
@@ -164,3 +176,70 @@ def parse_unread(head: bytes) -> UnreadRequest | None:
         (name.decode("latin-1"), value.strip().decode("latin-1")) for name, colon, value in pairs if name and colon
     )
     return UnreadRequest(match[1].decode("ascii"), match[2].decode("utf-8", "surrogateescape"), headers, body)
+
+
+def fault_of(head: bytes, *, max_fields: int) -> str:
+    """Say in our own words what is wrong with a head that the parser has refused; empty where nothing is seen.
+
+    The parser's words differ from release to release, and repeat what was sent.
+
+    Args:
+        head: From the first line on, as far as it came; what follows it does no harm.
+        max_fields: More are too many.
+    """
+    text, end, _ = head.partition(_END_OF_HEAD)
+    first, *lines = (text + b"\r" if end else text).split(b"\n")
+    if lines and not first.endswith(b"\r"):
+        return "its first line ends in LF without CR"
+    fields: list[tuple[str, bytes]] = []
+    for n, line in enumerate(lines, 1):
+        is_cut = n == len(lines) and not end
+        if fault := _fault_of_line(line, fields[-1][0] if fields else "", is_cut=is_cut):
+            return fault
+        name, _, value = line.partition(b":")
+        fields.append((name.decode("ascii")[:_SHOWN_NAME_CHARS], value.strip()))
+    if len(fields) > max_fields:
+        return f"it has over {max_fields} header fields"
+    values: dict[str, list[bytes]] = {}
+    for field, said in fields:
+        values.setdefault(field.lower(), []).append(said)
+    if fault := _fault_between(values):
+        return fault
+    return "it has no field Host" if end and first.endswith(b"1.1\r") and "host" not in values else ""
+
+
+def _fault_of_line(line: bytes, before: str, *, is_cut: bool) -> str:
+    """Say what is wrong with one header line; ``before`` is the name in the line before it."""
+    name, colon, value = line.removesuffix(b"\r").partition(b":")
+    if line.startswith((b" ", b"\t")):
+        return (
+            f"its field {before} is folded over two lines" if before else "a blank stands before its first field"
+        )
+    plain = name.rstrip(b" \t")
+    # All of these are visible ASCII.
+    shown = plain.decode("ascii")[:_SHOWN_NAME_CHARS] if _NAME.fullmatch(plain) else ""
+    if not is_cut and not line.endswith(b"\r"):
+        return f"its field {shown} ends in LF without CR" if shown and colon else "a line ends in LF without CR"
+    if not shown:
+        return "" if is_cut and not line else "a header line has no valid name"
+    if not colon:
+        return "" if is_cut else "a header line has no colon"
+    if plain != name:
+        return f"a blank stands before the colon of its field {shown}"
+    return f"its field {shown} holds a control character" if _CONTROL.search(value.rstrip(b"\r")) else ""
+
+
+def _fault_between(values: dict[str, list[bytes]]) -> str:
+    """Say what is wrong with the values of fields, by names in lower case, or with fields beside each other."""
+    lengths, codings = values.get("content-length", []), values.get("transfer-encoding", [])
+    if lengths and codings:
+        return "it has both Content-Length and Transfer-Encoding"
+    if any(not length.isdigit() for length in lengths):
+        return "its Content-Length is not a valid number of bytes"
+    for name in sorted(_SINGLE & values.keys()):
+        if len(values[name]) > 1:
+            differ = ", with different values" if len({*values[name]}) > 1 else ""
+            return f"its field {name.title()} is there more than once{differ}"
+    if any(not _CHUNKED.fullmatch(coding) for coding in codings):
+        return "its Transfer-Encoding does not end in chunked"
+    return "its Content-Length is too large" if any(int(length[:40]) >= 2**64 for length in lengths) else ""

@@ -19,7 +19,7 @@ from multidict import CIMultiDictProxy
 
 from suno_cover_cli.callbacks.connections import ConnectionRegistry
 from suno_cover_cli.callbacks.exchanges import RawHeaders
-from suno_cover_cli.callbacks.framing import Framing, UnreadRequest, parse_unread
+from suno_cover_cli.callbacks.framing import Framing, UnreadRequest, fault_of, parse_unread
 
 # Node.js stops at 16 KiB of header lines as well; a real callback has about one.
 _MAX_HEAD_BYTES = 16 * 1024
@@ -352,8 +352,10 @@ class Connection(BaseProtocol):
             self._payload.set_exception(error)
             return []
         # Without a length that can be read, what follows the head is all that is known of its body.
-        unread = parse_unread(self._framing.refused() + following)
-        return [Refusal(self, _BAD_REQUEST, _reason_of(error, is_request=unread is not None), unread)]
+        came = self._framing.refused() + following
+        unread = parse_unread(came)
+        reason = "not HTTP" if unread is None and not isinstance(error, LineTooLong) else _reason_of(error, came)
+        return [Refusal(self, _BAD_REQUEST, reason, unread)]
 
     def _served(self, _: "asyncio.Task[None]") -> None:
         self._is_serving = False
@@ -370,14 +372,12 @@ class Connection(BaseProtocol):
                 self.transport.resume_reading()
 
 
-def _reason_of(error: HttpProcessingError, *, is_request: bool) -> str:
+def _reason_of(error: HttpProcessingError, came: bytes) -> str:
     match error:
         case LineTooLong():
             return "a line of over 12 KiB"
-        case _ if not is_request:
-            return "not HTTP"
         case BadHttpMethod():
             return "its method is not one of HTTP"
         case InvalidURLError():
             return "its address cannot be read"
-    return "its header fields cannot be read"
+    return fault_of(came, max_fields=_MAX_FIELDS) or "its header fields cannot be read"
