@@ -362,6 +362,65 @@ def test_replay_sends_method_query_and_body_as_asked(cli: Cli, receiver: Receive
     assert [request["headers"].get("X-Song") for request in receiver.requests] == [None, "7", "8"]
 
 
+_UNREADABLE = """
+import socket, sys
+from urllib.parse import urlsplit
+url = urlsplit(sys.argv[1])
+path, host = url.path.encode(), b"Host: x\\r\\n"
+length, chunked = b"Content-Length: 2\\r\\n", b"Transfer-Encoding: chunked\\r\\n"
+for first, fields, body in (
+    (b"POST http://x:99999%b?a=1 HTTP/1.1", host + length, b"{}"),
+    (b"POST %b?a=\\xe4\\xbd\\xa0 HTTP/1.1", host + length, b"{}"),
+    (b"POST %b HTTP/1.1", length, b"{}"),
+    (b"POST %b HTTP/1.1", host + 2 * length, b"{}more"),
+    (b"POST %b HTTP/1.1", host + b"X-A : 1\\r\\nX-B: 2\\r\\n 3\\r\\nX(C: 4\\r\\nX-D: 5\\0\\r\\n" + length, b"{}"),
+    (b"POST %b HTTP/1.1", (host + b"X-A: 1\\r\\n" + length).replace(b"\\r", b""), b"{}"),
+    (b"GET %b HTTP/1.1", b"", b""),
+    (b"POST %b HTTP/1.1", host + 2 * length, b"{"),
+    (b"POST %b HTTP/1.1", host + length + chunked, b"{}"),
+    (b"POST %b HTTP/1.1", host + b"Content-Length: -1\\r\\n", b"{}"),
+    (b"POST %b HTTP/1.1", b"", b""),
+    (b"P(ST %b HTTP/1.1", host + length, b"{}"),
+):
+    end = b"\\n" if b"\\r" not in fields and fields else b"\\r\\n"
+    with socket.create_connection((url.hostname, url.port)) as wire:
+        wire.sendall(first % path + end + fields + end + body)
+        while wire.recv(4096):
+            pass
+"""
+
+
+def test_replay_sends_what_could_not_be_read(cli: Cli, receiver: Receiver) -> None:
+    """A request refused for its address or a header is sent again where its body is all there; else why not."""
+    (cli.cwd / "send.py").write_text(_UNREADABLE)
+    script = f"""
+        suno-cover listen --no-tunnel --json --ready-file ready > events 2> words &
+        until [ -e ready ]; do sleep 0.02; done
+        python3 send.py "$(cat ready)"
+        kill $!; wait $! 2> /dev/null
+        for n in 1 2 3 4 5 6 7 8 9 10 11 12; do
+            suno-cover replay $n --to '{receiver.url}' > /dev/null; echo $n $?
+        done
+        suno-cover replay 8 --to '{receiver.url}' --body send.py
+    """
+    run = cli.shell(script)
+    *sent, own = receiver.requests
+    codes = dict(line.split() for line in run.stdout.splitlines() if line[:1].isdecimal())
+    assert [int(n) for n, code in codes.items() if code == "0"] == [1, 2, 3, 4, 5, 6, 7], run.stderr
+    assert {code for n, code in codes.items() if int(n) > 7} == {"2"}
+    assert [one["method"] for one in sent] == ["POST"] * 6 + ["GET"]
+    assert [one["body"] for one in sent] == [b"{}"] * 6 + [b""]
+    assert [one["path"] for one in sent[:3]] == ["/hook?a=1", "/hook?a=%E4%BD%A0", "/hook"]
+    kept = {name: value for name, value in sent[4]["headers"].items() if name.startswith("X")}
+    assert kept == {"X-A": "1", "X-B": "2 3"}
+    assert sent[5]["headers"]["X-A"] == "1"
+    assert own["body"] == _UNREADABLE.encode()
+    why = "event {} may lack a part of its body: {}"
+    assert why.format(8, "its field Content-Length is there more than once") in run.stderr
+    assert why.format(9, "it has both Content-Length and Transfer-Encoding") in run.stderr
+    assert "event 12 cannot be sent again: its method is not one of HTTP" in run.stderr
+
+
 def test_replay_of_nothing_says_how_to_record(cli: Cli) -> None:
     """Without a recorded event the hint names the command that makes one."""
     run = cli.run("replay", "--to", "3000")

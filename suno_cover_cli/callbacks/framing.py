@@ -16,6 +16,10 @@ _BLANK = re.compile(rb"[\r\n]*")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*0*([0-9]{1,19})[ \t]*\r\n")
 _CODING = re.compile(rb"\ntransfer-encoding[ \t]*:[ \t]*[^\s]")
 _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")
+_LINE_END = re.compile(rb"\r?\n")
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+# A field may go on in the next line (RFC 9112, 5.2); what goes on like that is one line here.
+_FOLD = re.compile(rb"\r?\n[ \t]+")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(rb"[\0-\x08\x0a-\x1f\x7f]")
 _CHUNKED = re.compile(rb"(.*,)?[ \t]*chunked", re.IGNORECASE | re.DOTALL)
@@ -170,8 +174,9 @@ def parse_unread(head: bytes) -> UnreadRequest | None:
     match = _REQUEST_LINE.match(head)
     if match is None:
         return None
-    lines, _, body = head[match.end() :].partition(b"\r\n\r\n")
-    pairs = (line.partition(b":") for line in lines.split(b"\r\n"))
+    lines, *rest = _BLANK_LINE.split(head[match.end() :], 1)
+    body = rest[0] if rest else b""
+    pairs = (line.partition(b":") for line in _LINE_END.split(_FOLD.sub(b" ", lines)))
     headers = tuple(
         (name.decode("latin-1"), value.strip().decode("latin-1")) for name, colon, value in pairs if name and colon
     )

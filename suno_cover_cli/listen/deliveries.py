@@ -1,5 +1,6 @@
 """What ``trigger`` and ``replay`` share: the receiver, a body of one's own, what is printed, how it ends."""
 
+import re
 from collections.abc import Iterable
 from typing import BinaryIO
 
@@ -24,6 +25,10 @@ from suno_cover_cli.wiring.context import Context
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _SHOWN_BODY_CHARS = 500
 
+_WORD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
+_USUALLY_BODILESS = {"GET", "HEAD", "OPTIONS", "DELETE"}
 # What a body of one's own no longer is.
 _OF_THE_OLD_BODY = {"content-encoding", "content-md5", "digest", "content-digest"}
 
@@ -155,21 +160,56 @@ async def replay_recording(
         body: As it is to be sent.
 
     Raises:
-        UsageError: Only a part of the body is recorded, and there is no other.
+        UsageError: Its method is not one of HTTP, or the body may be recorded in part and there is no other.
     """
-    if body is None and not recording.is_whole:
+    method = recording.method if method is None else method
+    if _WORD.fullmatch(method) is None:
         raise UsageError(
-            f"event {recording.n} was not read to its end: {recording.reason}",
-            code="event_not_whole",
-            hint="Say what its body is: --body FILE.",
+            f"event {recording.n} cannot be sent again: its method is not one of HTTP", code="method_not_http"
         )
     if headers is None:
-        headers = recording.headers
+        # Of a head that could not be read, what can stand in another.
+        headers = recording.headers if recording.is_whole else _readable(recording.headers)
         if body is not None:
             headers = tuple(pair for pair in headers if pair[0].lower() not in _OF_THE_OLD_BODY)
     return await sender.deliver(
-        recording.body if body is None else body,
+        _body_of(recording) if body is None else body,
         headers,
-        method=recording.method if method is None else method,
+        method=method,
         query=recording.query if query is None else query,
+    )
+
+
+def _readable(headers: Headers) -> Headers:
+    return tuple(
+        (name.strip(" \t"), value)
+        for name, value in headers
+        if _WORD.fullmatch(name.strip(" \t")) and not _CONTROL.search(value)
+    )
+
+
+def _body_of(recording: Recording) -> bytes:
+    """Return the body to send again.
+
+    A head that could not be read, for its address or for one of its fields, may still say how long the body is.
+
+    Raises:
+        UsageError: It is not certain that it is all there.
+    """
+    if recording.is_whole:
+        return recording.body
+    fields = [(name.lower(), value.strip().removeprefix("+")) for name, value in _readable(recording.headers)]
+    lengths = [value for name, value in fields if name == "content-length"]
+    is_chunked = any(name == "transfer-encoding" for name, _ in fields)
+    if not lengths and not is_chunked and not recording.body and recording.method in _USUALLY_BODILESS:
+        return b""
+    if lengths and not is_chunked and all(_LENGTH.fullmatch(value) for value in lengths):
+        # Of two that differ, the longer one: with it the body is all there by either.
+        length = max(map(int, lengths))
+        if length <= len(recording.body):
+            return recording.body[:length]
+    raise UsageError(
+        f"event {recording.n} may lack a part of its body: {recording.reason}",
+        code="event_not_whole",
+        hint="Say what its body is: --body FILE.",
     )
