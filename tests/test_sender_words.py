@@ -115,3 +115,36 @@ def test_a_sample_and_a_body_are_one_too_many(cli: Cli) -> None:
     none = cli.run("trigger", "--to", "3000")
     assert "Give a sample or --body FILE, not both" in both.stderr
     assert "Give a sample or --body FILE\n" in none.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("listen", "--no-tunnel", "--max-age", "10"), "--max-age has no effect without a webhook key"),
+        (("listen", "--no-tunnel", "--path", "/x", "--new-path"), "--path and --new-path exclude each other"),
+        (
+            ("trigger", "--body", "body", "--image", "https://a/1", "--to", "3"),
+            "--image has no effect on --body",
+        ),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(cli: Cli, args: tuple[str, ...], words: str) -> None:
+    """An option that something else leaves without effect is exit 2 instead of being ignored."""
+    (cli.cwd / "body").write_bytes(b"{}")
+    run = cli.run(*args)
+    assert run.code == 2
+    assert words in run.stderr
+
+
+def test_the_largest_age_of_a_signature_holds_where_there_is_a_key(cli: Cli) -> None:
+    """With a key, ``--max-age`` decides what is stale, and without it five minutes do."""
+    (cli.cwd / "key").write_text("whsec-test-0123456789\n")
+    states = []
+    for options in ("", "--max-age 2h"):
+        script = (
+            f"suno-cover listen --no-tunnel --webhook-key-file key {options} --json --timeout 20 "
+            "-- sh -c 'suno-cover trigger stale-signature --webhook-key-file key --to \"$SUNO_CALLBACK_URL\"' "
+        )
+        run = cli.shell(script)
+        states.append((run.stdout.count('"signature":"stale"'), run.stdout.count('"signature":"ok"')))
+    assert states == [(1, 0), (0, 1)]

@@ -82,6 +82,40 @@ def test_beyond_five_minutes_a_right_pair_is_stale(offset_s: int, words: str) ->
     assert words in report.reason
 
 
+@pytest.mark.parametrize(
+    ("age_s", "max_age_s", "words"),
+    [
+        (300.2, 300.0, "301 s old, 300 s are allowed"),
+        (-300.2, 300.0, "301 s ahead of this machine's clock, 300 s are allowed"),
+        (0.7, 0.5, "1 s old, 0.5 s are allowed"),
+        (2_000_000.1, 2_000_000.0, "2000001 s old, 2000000 s are allowed"),
+    ],
+)
+def test_a_stamp_that_is_a_little_too_old_reads_so(age_s: float, max_age_s: float, words: str) -> None:
+    """The age shown is above what is allowed, however little it is too old."""
+    headers = headers_of(STAMP, BY_OPENSSL)
+    report = check_signature(KEY, TASK, headers=headers, body=b"", now_s=NOW + age_s, max_age_s=max_age_s)
+    assert report.state is SignatureState.STALE
+    assert report.reason.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("signed", "words"),
+    [
+        ("{task_id}.{timestamp}", "another key, another task id or another timestamp"),
+        ("{timestamp}.{body}", "another key, another timestamp or another body"),
+        ("{body}", "another key or another body"),
+    ],
+)
+def test_only_what_is_signed_is_called_different(signed: str, words: str) -> None:
+    """A wrong signature is put down to the key and what is signed, a body only where it is."""
+    scheme = KIE_SIGNATURE._replace(signed=signed)
+    key, other = (WebhookKey(Secret(secret), scheme) for secret in ("right", "wrong"))
+    headers = headers_of(STAMP, sign(other, TASK, STAMP, b"{}"))
+    report = check_signature(key, TASK, headers=headers, body=b"{}", now_s=NOW)
+    assert report.reason == f"{words} was signed"
+
+
 def test_the_allowed_age_can_be_set() -> None:
     """The maximum age is a parameter."""
     report = check_signature(

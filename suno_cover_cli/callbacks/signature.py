@@ -6,6 +6,7 @@ foreign addresses, which is why a callback only wakes the reader of the service'
 
 import binascii
 import hmac
+import math
 import re
 from string import Formatter
 
@@ -116,9 +117,9 @@ def check_signature(
         return SignatureReport(state=SignatureState.BAD, reason=_explain_mismatch(signature, scheme), age_s=age_s)
     if age_s is not None and abs(age_s) > max_age_s:
         side = "old" if age_s > 0 else "ahead of this machine's clock"
-        reason = (
-            f"the signature is right but its stamp is {abs(age_s):.0f} s {side}, {max_age_s:.0f} s are allowed"
-        )
+        # Rounded up: a stamp that is a little too old is not shown as just old enough.
+        shown_s = math.ceil(abs(age_s))
+        reason = f"the signature is right but its stamp is {shown_s} s {side}, {max_age_s:.10g} s are allowed"
         return SignatureReport(state=SignatureState.STALE, reason=reason, age_s=age_s)
     return SignatureReport(state=SignatureState.OK, age_s=age_s)
 
@@ -153,7 +154,10 @@ def _explain_mismatch(signature: str, scheme: SignatureScheme) -> str:
     expected = hmac.new(b"", digestmod=scheme.algorithm).digest_size
     if size != expected:
         return f"{name} holds {size} bytes where an HMAC-{scheme.algorithm.upper()} has {expected}"
-    return "another key, another task id, another timestamp or another body was signed"
+    # Only what the scheme signs can differ; a body that is not signed may be any.
+    signed = [name.replace("_", " ") for _, name, _, _ in Formatter().parse(scheme.signed) if name is not None]
+    *parts, last = [f"another {name}" for name in ("key", *signed)]
+    return f"{', '.join(parts)} or {last} was signed"
 
 
 def _decoded(text: str, scheme: SignatureScheme) -> bytes:

@@ -155,6 +155,8 @@ def _samples_of(options: TriggerOptions, context: "Context") -> "list[Sample]":
         hint = "suno-cover trigger --help lists the samples."
         raise UsageError(f"Give a sample or --body FILE{alone}", hint=hint)
     if options.body_file is not None:
+        if options.image_urls:
+            raise UsageError("--image has no effect on --body", hint="Write the addresses into that body.")
         body = read_body_file(options.body_file, context.output.streams.stdin)
         try:
             task_id = task_id or parse_callback(body).task_id

@@ -98,6 +98,8 @@ def prepare_verification(options: VerifyOptions, context: "Context") -> "Corouti
 
 
 async def _verify(signed: "list[SignedBody]", key: "WebhookKey", max_age_s: float, output: "Output") -> "ExitCode":
+    import math
+
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.base.models import SignatureState, json_text
     from suno_cover_cli.base.text import clean
@@ -112,7 +114,8 @@ async def _verify(signed: "list[SignedBody]", key: "WebhookKey", max_age_s: floa
             line = SignatureLine(task_id=task_id, signature=report.state, reason=report.reason, age_s=age_s)
             output.write_line(json_text(line))
             continue
-        age = "" if report.age_s is None else f"  stamp {report.age_s:.0f} s old on arrival"
+        # Rounded up, as its reason is: a stamp that is a little too old is not shown as just old enough.
+        age = "" if report.age_s is None else f"  stamp {math.ceil(report.age_s)} s old on arrival"
         reason = f"  {clean(report.reason)}" if report.reason else ""
         output.write_row(f"{report.state}  {task_id or '-'}{age}{reason}", hang=4)
     return ExitCode.OK if is_all_right else ExitCode.BAD_SIGNATURE

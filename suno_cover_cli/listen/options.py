@@ -121,7 +121,7 @@ class ListenOptions(
         ),
     ] = False
     max_age_s: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--max-age",
             metavar="TIME",
@@ -130,7 +130,7 @@ class ListenOptions(
             show_default=False,
             rich_help_panel=CALLBACK,
         ),
-    ] = 300.0
+    ] = None
     save: Annotated[
         bool,
         typer.Option(

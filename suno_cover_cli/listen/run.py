@@ -27,6 +27,7 @@ from suno_cover_cli.callbacks.connections import ConnectionLimits
 from suno_cover_cli.callbacks.listener import CallbackListener
 from suno_cover_cli.callbacks.sending.delivery import FORWARD_S, CallbackSender
 from suno_cover_cli.callbacks.sending.targets import Target, parse_header, parse_target
+from suno_cover_cli.callbacks.signature import MAX_AGE_S
 from suno_cover_cli.journal.database import DatabaseError
 from suno_cover_cli.journal.known_ids import find_covers
 from suno_cover_cli.journal.recorder import Recorder
@@ -111,6 +112,9 @@ def prepare_session(options: ListenOptions, context: Context, unfinished: Unfini
         headers=tuple(map(parse_header, options.headers or ())),
         until_tasks=_ids_of(options.until_task, settings.journal_path),
     )
+    if options.max_age_s is not None and plan.webhook_key is None:
+        hint = f"Set {WEBHOOK_KEY_VARIABLE} or add --webhook-key-file FILE."
+        raise UsageError("--max-age has no effect without a webhook key", hint=hint)
     if options.save:
         plan = msgspec.structs.replace(plan, jobs=prepare_jobs(context, plan.job_options))
     return _listen(plan, context, unfinished)
@@ -131,6 +135,7 @@ def _check(options: ListenOptions) -> None:
         (options.print_url and options.command, "--print-url and a command", "The command has stdout to itself."),
         (options.forward_to and options.answer, "--forward-to and --answer", "One of them decides the answer."),
         (options.tunnel is False and options.public_url, "--no-tunnel and --public-url", "Give one."),
+        (options.path is not None and options.has_new_path, "--path and --new-path", "Give one."),
     )
     for is_given, names, hint in pairs:
         if is_given:
@@ -277,7 +282,7 @@ def _make_listener(
         host=options.listen_host,
         port=options.listen_port,
         webhook_key=plan.webhook_key,
-        signature_age_s=options.max_age_s,
+        signature_age_s=MAX_AGE_S if options.max_age_s is None else options.max_age_s,
         max_body_bytes=_MAX_BODY_BYTES,
         # A client on this machine is its agent then, as far as we can tell.
         trusts_forwarded_for=chosen is not None and chosen.kind.opens_something,
