@@ -193,7 +193,7 @@ async def test_a_handler_behind_a_login(tmp_path: Path, options: dict[str, Any])
     else:
         assert "does your handler want a login?" in refused.stdout
     assert (status, logins) == (200, ["", wanted])
-    assert f"127.0.0.1:{port}/hook" in opened.stdout
+    assert f"127.0.0.1:{port}/hook" in opened.stdout + opened.stderr
     for secret in ("p:w@d", "p%3Aw%40d", wanted.split()[1]):
         assert secret not in opened.stdout + opened.stderr
 
@@ -547,7 +547,7 @@ ADVICE = [
     (404, {}, "check the path: requests go to exactly the address that you gave"),
     (405, {"Allow": "GET, PUT"}, "that path does not take this method; it allows GET, PUT"),
     (415, {}, "does not take this Content-Type or Content-Encoding"),
-    (422, {}, "your handler did not find the fields that it wants in the body or in the query"),
+    (422, {}, "your handler misses fields that it wants in the body or query"),
 ]
 
 

@@ -57,7 +57,7 @@ async def test_a_failing_receivers_answer_goes_back_and_is_shown(tmp_path: Path)
         answer = await run.post(callback_body())
         done = await run.wait_ended()
     assert answer.status == 500
-    assert f"<-- 1 500 from http://localhost:{receiver.port}/ in" in done.stdout
+    assert "<-- 1 500 in" in done.stdout
     assert "the service would try again after 1, 5 and 15 minutes" in done.stdout
     assert "             | Traceback: [bold]boom\n" in done.stdout
     assert 400 < done.stdout.count("x") < 500

@@ -84,6 +84,103 @@ def test_a_callback_that_finds_nobody_takes_three_lines(cli: Cli) -> None:
 
 
 @on_terminals
+@pytest.mark.parametrize(
+    ("status", "answer", "words", "advice"),
+    [
+        (
+            500,
+            b"\n  KeyError: 'x'\nmore",
+            "\"KeyError: 'x'\"",
+            "the service would try again after 1, 5 and 15 minutes",
+        ),
+        (
+            422,
+            b'{"detail":"who?"}',
+            '"{"detail":"who?"}"',
+            "your handler misses fields that it wants in the body or query",
+        ),
+        (401, b"who?", '"who?"', "does your handler want a login? (--header) Or a signed callback?"),
+        (403, b"no", '"no"', "does it want a login, or another Host or Origin? (--header)"),
+        (404, b"what?", '"what?"', "check the path: requests go to exactly the address that you gave"),
+        (415, b"", "", "your handler does not take this Content-Type or Content-Encoding"),
+        (429, b"slow down", '"slow down"', "your handler accepts no more requests right now"),
+        (500, b"", "", "the service would try again after 1, 5 and 15 minutes"),
+        (500, bytes(range(256)), "(256 B, not text)", "the service would try again after 1, 5 and 15 minutes"),
+        (
+            500,
+            "\u7b7e\u540d\u65e0\u6548".encode("utf-16"),
+            '"\u7b7e\u540d\u65e0\u6548"',
+            "the service would try again",
+        ),
+        (
+            500,
+            b"long " * 40,
+            '"long long long long long long \u2026"',
+            "the service would try again after 1, 5 and 15 minutes",
+        ),
+    ],
+)
+def test_what_a_handler_said_is_beside_its_status(
+    cli: Cli, status: int, answer: bytes, words: str, advice: str
+) -> None:
+    """At 80 columns: what came, what the handler answered in its own words, our advice; a line each.
+
+    The query takes a line more; that it was here before takes none, and a good answer has no words.
+    """
+    with handler(status, answer) as port, Terminal(80, 40, answer=PLAIN) as terminal:
+        target = f"localhost:{port}/hook"
+        cli.start_on(terminal, "listen", "--no-tunnel", "--forward-to", target, "--count", "4", streams="012")
+        terminal.wait_for(b"Ctrl-C ends it")
+        url = next(word for word in terminal.text.split() if "/callback/" in word)
+        assert send(url, callback_body()) == 200
+        assert send(url, callback_body()) == 200
+        assert send(url, callback_body(x="unwanted")) == status
+        assert send(f"{url}?{QUERY}", callback_body(x="unwanted")) == status
+        code, _ = terminal.finish()
+        lines = [line.rstrip() for line in terminal.text.splitlines()]
+    assert code == 0
+    begins = next(n for n, line in enumerate(lines) if " --> " in line)
+    events = lines[begins : next(n for n, line in enumerate(lines) if line.startswith("ended"))]
+    assert [line[9:12] if line[9:12] in {"-->", "<--"} else "" for line in events] == [
+        *("-->", "<--", "-->", "<--"),
+        *("-->", "<--", "", "-->", "", "<--", ""),
+    ]
+    assert re.fullmatch(r"\S+ <-- 1 200 in \S+ ms(, signature unchecked)?, evt_\w{8}", events[1])
+    assert re.fullmatch(r"\S+ <-- 2 200 in \S+ ms, a duplicate of 1(, signature unchecked)?, evt_\w{8}", events[3])
+    said = f", {words}" if words else ""
+    assert re.fullmatch(
+        rf"\S+ <-- 3 {status} in \S+ ms(, signature unchecked)?, evt_\w{{8}}{re.escape(said)}", events[5]
+    )
+    assert events[6].strip().startswith(advice)
+    assert "/hook" not in "".join(events)
+
+
+@on_terminals
+def test_of_several_handlers_each_is_named(cli: Cli) -> None:
+    """With two receivers each answer says whose it is."""
+    with handler() as port, handler() as other, Terminal(80, 40, answer=PLAIN) as terminal:
+        words = (
+            "listen",
+            "--no-tunnel",
+            "--timeout",
+            "30",
+            "--forward-to",
+            f"{port}/a",
+            "--forward-to",
+            f"{other}/b",
+        )
+        cli.start_on(terminal, *words, streams="012")
+        terminal.wait_for(b"Ctrl-C ends it")
+        url = next(word for word in terminal.text.split() if "/callback/" in word)
+        assert send(url, callback_body()) == 200
+        terminal.wait_for(b"evt_")
+        terminal.wait_for(b"which the")
+        shown = terminal.text
+    assert f" 200 from http://localhost:{port}/a in " in shown
+    assert f" 200 from http://localhost:{other}/b in " in shown
+
+
+@on_terminals
 def test_headers_and_bodies_are_folded(cli: Cli) -> None:
     """With ``-vv`` no header and no line of a body leaves the edge; an address stays whole."""
     address = "https://example.com/0123456789012345678901234567890123456789.png"

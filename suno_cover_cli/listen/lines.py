@@ -13,16 +13,16 @@ from itertools import islice
 import msgspec
 
 from suno_cover_cli.base.clock import Clock
-from suno_cover_cli.base.text import cells_of, clean, fold
+from suno_cover_cli.base.text import clean, fold
 from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, is_too_deep, read_body
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
 from suno_cover_cli.listen.events import ListenEvent
 from suno_cover_cli.listen.words import (
-    cut_at_word,
     describe_answer,
     describe_arrival,
     describe_delivery,
     describe_request,
+    describe_said,
     describe_trouble,
     describe_unmatched,
     said_by,
@@ -34,7 +34,6 @@ _INDENT = " " * 13
 _SECRET_NAME = re.compile(r"auth|cookie|token|secret|password|api-?key", re.IGNORECASE)
 _AUTH_SCHEME = re.compile(r"(?:basic|bearer|digest|negotiate)(?= )", re.IGNORECASE)
 _MAX_UNMATCHED_PER_S = 10
-_LEAST_QUOTED_CELLS = 16
 _MAX_BODY_LINES = 400
 _MAX_SAID_BYTES = 500
 
@@ -49,6 +48,7 @@ class LinesView:
         verbosity: 1 adds headers and requests to other paths, 2 bodies.
         columns: Tells how many columns there are to fit in; 0 where it does not matter.
         sends_on: Requests go to receivers, whose answers take time and lines of their own.
+        names_receiver: There are several of them, so an answer needs to name its own.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class LinesView:
         verbosity: int = 0,
         columns: Callable[[], int] = lambda: 0,
         sends_on: bool = False,
+        names_receiver: bool = False,
     ) -> None:
         self._write = write
         self._paint = paint
@@ -67,6 +68,7 @@ class LinesView:
         self._verbosity = verbosity
         self._columns = columns
         self._sends_on = sends_on
+        self._names_receiver = names_receiver
         self._lines: list[str] = []
         self._stamp = (-1, "")
         self._unmatched_second = 0.0
@@ -94,10 +96,15 @@ class LinesView:
             return
         is_good = 200 <= exchange.status < 300 and not exchange.is_answer_lost  # noqa: PLR2004 -- HTTP's own
         ended_at = exchange.ts + exchange.latency_ms / 1000
-        said = describe_answer(event, exchange, self._room(event))
+        delivery, quote = event.delivery, ""
+        if delivery is not None and self._is_brief and describe_trouble(delivery):
+            quote = describe_said(delivery)
+        said = describe_answer(
+            event, exchange, self._room(event), names_receiver=self._names_receiver, quote=quote
+        )
         self._add(ended_at, "<--", "good" if is_good else "bad", _number(event), said)
-        if event.delivery is not None:
-            self._lines += self._delivery_details(event.delivery)
+        if delivery is not None:
+            self._lines += self._delivery_details(delivery)
 
     def show_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
         """See :class:`EventView`."""
@@ -154,20 +161,21 @@ class LinesView:
             yield from fold(_INDENT + line, self._columns(), f"{_INDENT}  ")
 
     def _delivery_details(self, delivery: Delivery) -> Iterator[str]:
-        """Yield what is wrong with the receiver's answer, and of what it said as much as a line has room for."""
+        """Yield what is wrong with the receiver's answer, and its words where they are not beside its status."""
         trouble = describe_trouble(delivery)
         if not trouble:
             return
-        said = [clean(line, _MAX_SAID_BYTES) for line in said_by(delivery, _MAX_SAID_BYTES).splitlines()]
-        said = [line for line in said if line]
-        columns = self._columns()
-        if columns and not self._verbosity:
-            *more, last = fold(f"{_INDENT}{trouble}", columns, _INDENT)
-            room = columns - 1 - cells_of(last) - 2
-            yield from more
-            yield f"{last}: {cut_at_word(said[0], room)}" if said and room >= _LEAST_QUOTED_CELLS else last
+        whose = f"{delivery.url}: " if self._names_receiver else ""
+        yield from fold(f"{_INDENT}{whose}{trouble}", self._columns(), _INDENT)
+        if self._is_brief:
             return
-        yield from self._below([f"{delivery.url}: {trouble}", *(f"| {line}" for line in said)])
+        said = [clean(line, _MAX_SAID_BYTES) for line in said_by(delivery, _MAX_SAID_BYTES).splitlines()]
+        yield from self._below(f"| {line}" for line in said if line)
+
+    @property
+    def _is_brief(self) -> bool:
+        """Whether there is an edge to fit in, and no more was asked for."""
+        return bool(self._columns()) and not self._verbosity
 
     def _may_show_unmatched(self) -> bool:
         now = self._clock.monotonic()

@@ -92,6 +92,7 @@ class ListenPresenter:
             verbosity=options.verbosity,
             columns=lambda: output.words_columns if is_on_stderr else output.product_columns,
             sends_on=bool(options.forward_to),
+            names_receiver=len(options.forward_to or ()) > 1,
         )
 
     def _product_printer(self) -> ProductPrinter:

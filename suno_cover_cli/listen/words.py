@@ -1,13 +1,14 @@
 """What ``listen`` says of events, in words: what came, what it was answered, what is recorded."""
 
 import time
+import unicodedata
 
 import msgspec
 
 from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.text import cells_of, clean, cut
-from suno_cover_cli.callbacks.bodies import BrokenOffError, UnreadableError, codings_of, unpack
-from suno_cover_cli.callbacks.charsets import decode_text
+from suno_cover_cli.callbacks.bodies import BrokenOffError, UnreadableError, codings_of, header_value, unpack
+from suno_cover_cli.callbacks.charsets import declared_charset, decode_text
 from suno_cover_cli.callbacks.content import CallbackContent, NotACallbackError, parse_callback
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, Outcome
 from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage
@@ -18,6 +19,11 @@ from suno_cover_cli.ui.words import format_bytes, format_count, format_duration
 
 _MAX_MESSAGE_CHARS = 120
 _MAX_WORD_CHARS = 40
+_MAX_SAID_BYTES = 500
+_LEAST_QUOTED_CELLS = 16
+_LAYOUT = "\t\n\r\f\x1b"
+_ODD_CATEGORIES = {"Cc", "Cn", "Co", "Cs"}  # controls, and what no character is assigned to
+_MOST_ODD = 0.05
 _USUAL_CELLS = 60  # of a line's text, on a terminal of 80 columns
 # What the provider's pages say of the codes that callbacks of other kinds than covers come with.
 _SISTER_MEANINGS = {
@@ -99,13 +105,17 @@ def _describe_code(content: CallbackContent) -> str:
     return f"{code} {_SISTER_MEANINGS[code]}" if code in _SISTER_MEANINGS else f"code {code}"
 
 
-def describe_answer(event: ListenEvent, exchange: Exchange, cells: int = 0) -> str:
+def describe_answer(
+    event: ListenEvent, exchange: Exchange, cells: int = 0, *, names_receiver: bool = False, quote: str = ""
+) -> str:
     """Say what it was answered, how fast, whether it was here before, and what its signature is worth.
 
     Args:
         event: It.
         exchange: The answer.
         cells: Columns of one line, 0 for any: that a signature was not checked gets no line of its own.
+        names_receiver: There are several receivers: say which one's answer it is.
+        quote: Of the receiver's words, as :func:`describe_said` returns it; cut to what a line has room for.
     """
     request = event.request
     parts = [f"in {_describe_latency(exchange.latency_ms)}"]
@@ -121,12 +131,16 @@ def describe_answer(event: ListenEvent, exchange: Exchange, cells: int = 0) -> s
             parts.append(f"signature {request.signature}")
         parts += [request.signature_reason] if request.signature_reason else []
     by = ""
-    if event.delivery is not None and event.delivery.answered is not None:
+    if names_receiver and event.delivery is not None and event.delivery.answered is not None:
         by = f"from {event.delivery.url} "
     said = f"{exchange.status} {by}{', '.join(parts)}"
-    if cells and cells_of(f"{said}{unchecked}, {request.id}") > cells:
+    behind = f", {quote}" if quote else ""
+    if cells and cells_of(f"{said}{unchecked}, {request.id}{behind}") > cells:
         unchecked = ""
-    return f"{said}{unchecked}, {request.id}"
+        room = cells - cells_of(f"{said}, {request.id}, ")
+        # A quote that has no room beside the answer has a line of its own.
+        behind = f", {_cut_quote(quote, room if room >= _LEAST_QUOTED_CELLS else cells)}" if quote else ""
+    return f"{said}{unchecked}, {request.id}{behind}"
 
 
 def describe_request(event: ListenEvent, exchange: Exchange) -> str:
@@ -175,8 +189,21 @@ def cut_at_word(text: str, cells: int) -> str:
     return f"{whole} …" if line != text and space and whole.strip() else line
 
 
+def _cut_quote(quote: str, cells: int) -> str:
+    if cells_of(quote) <= cells or not quote.endswith('"'):
+        return quote
+    return f'{cut_at_word(quote[:-1], cells - 1)}"'
+
+
+def describe_said(delivery: Delivery) -> str:
+    """Return the first words of a receiver's answer between quotation marks, or in brackets what it is instead."""
+    lines = (clean(line, _MAX_SAID_BYTES) for line in said_by(delivery, _MAX_SAID_BYTES).splitlines())
+    line = next(filter(None, lines), "")
+    return line if not line or (line[0], line[-1]) == ("(", ")") else f'"{line}"'
+
+
 def said_by(delivery: Delivery, most_bytes: int) -> str:
-    """Return the beginning of a receiver's answer as text, or in brackets why it cannot be unpacked."""
+    """Return the beginning of a receiver's answer as text, or in brackets why that cannot be."""
     headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in delivery.headers)
     try:
         plain, _ = unpack(delivery.body, codings_of(headers))
@@ -184,7 +211,20 @@ def said_by(delivery: Delivery, most_bytes: int) -> str:
         plain = error.plain
     except UnreadableError as error:
         return f"({error})"
-    return decode_text(plain[:most_bytes])[0]
+    is_cut = len(plain) > most_bytes
+    declared = declared_charset(header_value(headers, "content-type"))
+    text, _ = decode_text(plain[:most_bytes], declared, is_cut=is_cut)
+    return text if _is_text(text) else f"({format_bytes(delivery.size or len(delivery.body))}, not text)"
+
+
+def _is_text(text: str) -> bool:
+    """Whether it looks like words.
+
+    Any bytes can be decoded as something; what is no text makes odd characters. A few may come of a broken line of
+    a log, or of a character that was cut.
+    """
+    odd = sum(unicodedata.category(char) in _ODD_CATEGORIES and char not in _LAYOUT for char in text)
+    return "\0" not in text and odd + text.count("\ufffd") <= 1 + len(text) * _MOST_ODD
 
 
 def describe_recording(recording: Recording) -> str:

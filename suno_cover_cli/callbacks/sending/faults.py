@@ -158,16 +158,15 @@ def advise(
     if status in {301, 302, 303, 307, 308}:
         return _redirected(url, headers.get("location", ""), is_after_a_form=status == _SEE_OTHER)
     advice = {
-        401: "does your handler want a login? (user:password@ in the address, or --header 'Authorization: ...') "
-        "Or a signature? (trigger --webhook-key-file)",
-        403: "does your handler want a login, or another Host or Origin? (--header)",
+        401: "does your handler want a login? (--header) Or a signed callback?",
+        403: "does it want a login, or another Host or Origin? (--header)",
         404: "check the path: requests go to exactly the address that you gave",
         405: f"that path does not take this method{_allowed(headers)}",
         407: "a proxy wants a login",
         413: "the body is larger than your handler takes",
         415: "your handler does not take this Content-Type or Content-Encoding",
         421: "your handler answers under another Host (--header 'Host: ...')",
-        422: "your handler did not find the fields that it wants in the body or in the query",
+        422: "your handler misses fields that it wants in the body or query",
         426: "does it want https://?",
         429: "your handler accepts no more requests right now",
     }
