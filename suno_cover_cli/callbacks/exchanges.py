@@ -28,7 +28,7 @@ _OK = 200
 
 
 class Outcome(StrEnum):
-    """How a delivery ended; ``FAILED``: what came from the receiver is no answer, or not all of one."""
+    """How a delivery ended; ``FAILED``: what came from the receiver is not an answer, or not all of one."""
 
     ANSWERED = "answered"
     UNREACHABLE = "unreachable"
