@@ -346,6 +346,18 @@ async def test_a_receiver_that_hangs_up_sees_a_request_once(method: str, body: b
     assert delivery.error.startswith("cut the connection (" if is_cut else "hung up without an answer")
 
 
+@pytest.mark.parametrize("is_cut", [False, True], ids=["closed", "reset"])
+async def test_who_never_said_a_byte_may_want_tls(is_cut: bool) -> None:
+    """Of a receiver that answered before, and of one that began to answer, it is not asked."""
+    asked = "its log may say why; does it want https://?"
+    async with receiving(hanging_up(b"", is_cut=is_cut)) as receiver, sending_to(receiver) as sender:
+        assert (await sender.deliver(b"odd", ())).advice == asked
+        assert (await sender.deliver(b"plain", ())).is_accepted
+        assert (await sender.deliver(b"odd", ())).advice == "its log may say why"
+    async with receiving(hanging_up(b"HTTP/1.1 20", is_cut=is_cut)) as receiver, sending_to(receiver) as sender:
+        assert (await sender.deliver(b"odd", ())).advice == "its log may say why"
+
+
 # --- nothing is mixed up ---------------------------------------------------------------------------------------
 
 

@@ -167,13 +167,13 @@ class CallbackSender:
             fault = self._too_slow(attempt.status)
             outcome = Outcome.TIMED_OUT
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            received = len(attempt.body)
             fault = describe_fault(
                 error,
                 status=attempt.status,
-                received_bytes=received,
+                received_bytes=len(attempt.body),
                 proxy=self.proxy,
-                is_tunnelled=self._is_secure,
+                is_secure=self._is_secure,
+                has_answered=self._habits.has_answered,
             )
             outcome = Outcome.FAILED if fault.is_reached else Outcome.UNREACHABLE
             attempt.is_cut = (attempt.status or 0) >= _LEAST_STATUS

@@ -40,7 +40,13 @@ class Fault(NamedTuple):
 
 
 def describe_fault(
-    error: BaseException, *, status: int | None, received_bytes: int, proxy: Proxy | None, is_tunnelled: bool
+    error: BaseException,
+    *,
+    status: int | None,
+    received_bytes: int,
+    proxy: Proxy | None,
+    is_secure: bool,
+    has_answered: bool,
 ) -> Fault:
     """Say what an exception of the HTTP client means.
 
@@ -49,15 +55,20 @@ def describe_fault(
         status: Of the answer, when that had begun.
         received_bytes: Of its body.
         proxy: On the way to the receiver.
-        is_tunnelled: The proxy hands on bytes; else it is what answers.
+        is_secure: The receiver is asked over TLS: a proxy hands on bytes then; else it is what answers.
+        has_answered: The receiver did answer before.
     """
-    if proxy is not None and (fault := _failed_at(proxy, error, is_tunnelled=is_tunnelled, status=status)):
+    if proxy is not None and (fault := _failed_at(proxy, error, is_tunnelled=is_secure, status=status)):
         return fault
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
         return _not_connected(error)._replace(is_reached=False)
     if status is not None and isinstance(error, aiohttp.ClientPayloadError | OSError):
         return Fault(f"answered {status}, but its answer broke off after {received_bytes} bytes", _LOG)
-    return _not_answered(error)
+    fault = _not_answered(error)
+    if isinstance(error, ConnectionLostError) and not (error.has_begun or has_answered or is_secure):
+        # Servers that wait for TLS cut what is not, most of them without a word.
+        return fault._replace(advice=f"{_LOG}; does it want https://?")
+    return fault
 
 
 def describe_interim(status: int) -> Fault:

@@ -62,6 +62,11 @@ class Habits:
         """Note that an answer began."""
         self._answers += 1
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether any answer began."""
+        return self._answers > 0
+
     def note_framed(self) -> None:
         """Note an answer that said where it ends, and ended there."""
         if self._state is _State.UNKNOWN:

@@ -11,7 +11,7 @@ from yarl import URL
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.text import Secret, clean
 
-_PORT_AND_PATH = re.compile(r":?([0-9]{1,5})(/[!-~]*)?", re.ASCII)
+_PORT_AND_PATH = re.compile(r":?([0-9]{1,5})([/?][!-~]*)?", re.ASCII)
 _WORD_AND_PATH = re.compile(r"[^/?:.@]+([/?].*)?", re.DOTALL)
 _VISIBLE = re.compile(r"[!-~]+", re.ASCII)
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)", re.DOTALL)
@@ -45,8 +45,9 @@ class Target(msgspec.Struct, frozen=True):
 def parse_target(text: str) -> Target:
     """Return the receiver that ``3000``, ``3000/path``, ``/path``, ``host:port/path`` or a URL means.
 
-    A lone port or path is on ``localhost``, by either IP version: development servers bind one or the other. A
-    user and a password before the host are sent as Basic authentication and shown nowhere.
+    ``3000?query`` is ``3000/?query``. A lone port or path is on ``localhost``, by either IP version: development
+    servers bind one or the other. A user and a password before the host are sent as Basic authentication and shown
+    nowhere.
 
     Raises:
         UsageError: It means none, is longer than 8 KiB, or is a lone word: a host needs its port or ``http://``.
@@ -61,13 +62,21 @@ def parse_target(text: str) -> Target:
         )
     is_word = _WORD_AND_PATH.fullmatch(target) is not None
     if match := _PORT_AND_PATH.fullmatch(target):
-        target = f"http://{_THIS_MACHINE}:{match[1]}{match[2] or '/'}"
+        path = match[2] or "/"
+        target = f"http://{_THIS_MACHINE}:{match[1]}{path if path[0] == '/' else f'/{path}'}"
     elif target.startswith("/"):
         target = f"http://{_THIS_MACHINE}{target}"
     elif "://" not in target:
         target = f"http://{target}"
     scheme, _, rest = target.partition("://")
     authority, slash, path = rest.partition("/")
+    if "@" in authority.partition("?")[2]:
+        # Where the host begins is not clear, and what comes before it may be a password.
+        raise UsageError(
+            'The address of a receiver has "@" behind "?" and no path before them',
+            code="bad_target",
+            hint='Write %40 for "@" in a query, and %3F for "?" in a password',
+        )
     login, at, place = authority.rpartition("@")
     target = f"{scheme}://{place}{slash}{path}"
     try:
