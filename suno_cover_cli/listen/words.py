@@ -220,8 +220,8 @@ def said_by(delivery: Delivery, most_bytes: int) -> str:
 def _is_text(text: str) -> bool:
     """Whether it looks like words.
 
-    Any bytes can be decoded as something; what is no text makes odd characters. A few may come of a broken line of
-    a log, or of a character that was cut.
+    Any bytes can be decoded as something; what is not text makes odd characters. A few may come of a broken line
+    of a log, or of a character that was cut.
     """
     odd = sum(unicodedata.category(char) in _ODD_CATEGORIES and char not in _LAYOUT for char in text)
     return "\0" not in text and odd + text.count("\ufffd") <= 1 + len(text) * _MOST_ODD
