@@ -552,7 +552,13 @@ async def test_proxy_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     async with make_downloader(allow_loopback=False, resolver=Table()) as downloader:
         with refused("image_unavailable") as absence:
             await downloader.save("https://cover.example/cover.png", tmp_path, "cover_1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy.invalid:3128")
+    async with make_downloader(allow_loopback=False, resolver=Table()) as downloader:
+        with refused("image_unavailable") as unknown:
+            await downloader.save("https://cover.example/cover.png", tmp_path, "cover_1")
     assert refusal.value.message == "the proxy answered 407"
+    assert unknown.value.message == "the name of the proxy, proxy.invalid, cannot be resolved"
+    assert "HTTPS_PROXY" in unknown.value.hint
     assert absence.value.message == "the proxy cannot be reached"
     assert "HTTPS_PROXY" in refusal.value.hint
     assert "HTTPS_PROXY" in absence.value.hint

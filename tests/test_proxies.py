@@ -184,3 +184,15 @@ def test_the_sandbox_needs_no_proxy(cli: Cli) -> None:
     run = cli.run("generate", "--sandbox", "x", HTTPS_PROXY="://", HTTP_PROXY="socks5://x", NO_PROXY="http://")
     assert run.code == 0, run.stderr
     assert all(Path(line).is_absolute() or (cli.cwd / line).exists() for line in run.lines)
+
+
+def test_a_proxy_without_an_address_is_named_in_place_of_the_service(cli: Cli) -> None:
+    """A proxy's name that does not resolve is told as that, with the variable to correct and no password."""
+    proxy = f"http://me:{PASSWORD}@nosuch.invalid:3128"
+    run = cli.run(
+        "credits", SUNO_API_KEY="sk-test-key-1234", HTTPS_PROXY=proxy, NO_PROXY="", SUNO_BASE_URL=SERVICE
+    )
+    assert run.code == 5
+    assert "the proxy in HTTPS_PROXY (http://nosuch.invalid:3128) cannot be found" in run.stderr
+    assert "Correct HTTPS_PROXY" in run.stderr
+    assert PASSWORD not in run.stderr

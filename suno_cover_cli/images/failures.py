@@ -163,6 +163,9 @@ def _explain(error: Exception, url: URL) -> ImageError:
         if isinstance(error.os_error, ssl.SSLError) and (said := _HANDSHAKES.get(error.os_error.reason or "")):
             return ImageError(f"{host} {said}", code="image_unavailable", hint="Look at the address and its port.")
     is_proxy = isinstance(error, (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError))
+    if isinstance(error, aiohttp.ClientConnectorDNSError) and error.host != url.raw_host:
+        # A name that is looked up here and is not that of the image's host is the proxy's.
+        is_proxy, host = True, f"of the proxy, {clean(error.host, 100)},"
     return AttemptError(
         _describe(error, host, is_secure=url.scheme == "https"),
         code="image_truncated" if isinstance(error, aiohttp.ClientPayloadError) else None,
