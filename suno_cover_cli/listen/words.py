@@ -192,7 +192,7 @@ def cut_at_word(text: str, cells: int) -> str:
 def _cut_quote(quote: str, cells: int) -> str:
     if cells_of(quote) <= cells or not quote.endswith('"'):
         return quote
-    return f'{cut_at_word(quote[:-1], cells - 1)}"'
+    return f'{cut(quote[:-1], cells - 1)}"'
 
 
 def describe_said(delivery: Delivery) -> str:
