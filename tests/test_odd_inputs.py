@@ -250,7 +250,7 @@ REFUSED = {
     "a method that is no word": (b"F(O @?x=1 HTTP/1.1\r\nHost: h\r\n\r\n", "F(O", "x=1", b"", "its method"),
     "its length twice": (
         b"POST @?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
-        *("POST", "x=1", b"{}", "header"),
+        *("POST", "x=1", b"{}", "Content-Length is there more than once"),
     ),
     "a header without a colon": (b"POST @ HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n{}", "POST", "", b"{}", "header"),
     "an address without a host": (
