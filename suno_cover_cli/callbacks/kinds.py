@@ -90,9 +90,13 @@ def classify(code: int, data: WireCallbackData, raw: bytes) -> Classified:
     found = found or Classified(CallbackKind.UNKNOWN, None)
     if code != _CODE_OK and found.kind is not CallbackKind.UNKNOWN:
         found = found._replace(stage=CallbackStage.ERROR)
-    states = (data.state, data.status, data.successFlag)
-    state = next((state[:_MAX_STATE_CHARS] for state in states if isinstance(state, str)), "")
-    return found._replace(failure=_failure(data, found), state=state)
+    failure, state = _failure(data, found), ""
+    for word in (data.state, data.status, data.successFlag):
+        if isinstance(word, str):
+            state = word[:_MAX_STATE_CHARS]
+            break
+    # Nearly all callbacks say neither, and a copy takes longer than looking for both.
+    return found._replace(failure=failure, state=state) if failure is not None or state else found
 
 
 def _of_fields(data: WireCallbackData) -> Classified | None:
