@@ -248,8 +248,8 @@ async def test_each_has_a_line_for_people(tmp_path: Path) -> None:
 
 REFUSED = {
     "a method that is no word": (b"F(O @?x=1 HTTP/1.1\r\nHost: h\r\n\r\n", "F(O", "x=1", b"", "its method"),
-    "its length twice": (
-        b"POST @?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+    "two lengths": (
+        b"POST @?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
         *("POST", "x=1", b"{}", "Content-Length is there more than once"),
     ),
     "a header without a colon": (b"POST @ HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n{}", "POST", "", b"{}", "header"),
@@ -362,7 +362,7 @@ async def test_a_post_that_cannot_be_read_wakes_the_job() -> None:
     async with CallbackListener(clock=SystemClock()) as listener:
         inbox = listener.open_inbox()
         port = urlsplit(listener.local_url).port or 0
-        raw = REFUSED["its length twice"][0].replace(b"@", inbox.path.encode())
+        raw = REFUSED["two lengths"][0].replace(b"@", inbox.path.encode())
         assert (await send_raw(port, raw)).startswith(b"HTTP/1.1 400 ")
         async with asyncio.timeout(PATIENCE_S):
             woken = await inbox.receive()

@@ -8,7 +8,10 @@ import math
 import re
 from typing import NamedTuple
 
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
+
 from suno_cover_cli.callbacks.bodies import Headers
+from suno_cover_cli.callbacks.exchanges import RawHeaders
 
 _REQUEST_LINE = re.compile(rb"([!-~]{1,64}) ([!-\xff]+) HTTP/1\.[01]\r?\n")
 _END_OF_HEAD = b"\r\n\r\n"
@@ -23,14 +26,15 @@ _FOLD = re.compile(rb"\r?\n[ \t]+")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(rb"[\0-\x08\x0a-\x1f\x7f]")
 _CHUNKED = re.compile(rb"(.*,)?[ \t]*chunked", re.IGNORECASE | re.DOTALL)
-# What the parser takes once only: it is no list (RFC 9110, 5.3).
+# What the parser takes once only: it is no list (RFC 9110, 5.3). Proxies double such fields all the same.
 _SINGLE = frozenset(
     {
-        *("host", "user-agent", "server", "etag", "max-forwards"),
-        *("content-type", "content-location", "content-range"),
-        *("content-length", "transfer-encoding"),
+        *(b"host", b"user-agent", b"server", b"etag", b"max-forwards"),
+        *(b"content-type", b"content-location", b"content-range", b"content-length"),
     }
 )
+# Where the values differ, two readers see two requests: other bodies, or other hosts (RFC 9112, 11.2).
+_EQUAL = ("content-length", "host")
 _SHOWN_NAME_CHARS = 60
 # Kept of the line before a chunk; its size is in the first few.
 _MAX_LINE_BYTES = 16 * 1024
@@ -57,12 +61,16 @@ class Framing:
 
     Args:
         kept_bytes: Of a request whose head the parser has not taken yet, how many bytes are kept.
+
+    Attributes:
+        body_bytes: Of the last part, how many bytes at its end are those of a body that says its length.
     """
 
     def __init__(self, kept_bytes: int) -> None:
         self._kept_bytes = kept_bytes
         self._head = b""
         self._body_left = 0.0
+        self.body_bytes = 0
         self._chunks: _Chunks | None = None
         # Of the request that comes in; None once the parser has taken its head.
         self._kept: bytes | None = b""
@@ -93,9 +101,9 @@ class Framing:
             self._chunks = None if is_over else self._chunks
             return end
         end = start if self._body_left else self._take_head(data, start)
-        body_bytes = int(min(self._body_left, len(data) - end))
-        self._body_left -= body_bytes
-        end += body_bytes
+        self.body_bytes = int(min(self._body_left, len(data) - end))
+        self._body_left -= self.body_bytes
+        end += self.body_bytes
         if self._kept is not None and (room := self._kept_bytes - len(self._kept)) > 0:
             self._kept += data[start : min(end, start + room)]
         return end
@@ -169,7 +177,28 @@ class _Chunks:
         return len(data), False
 
 
-def parse_unread(head: bytes) -> UnreadRequest | None:
+def explain_refusal(error: HttpProcessingError, came: bytes, max_fields: int) -> tuple[str, UnreadRequest | None]:
+    """Return why the parser has refused a request, in our own words, and what is known of it all the same.
+
+    Args:
+        error: The parser's.
+        came: From the first line on, as far as it came.
+        max_fields: Of header fields, more are too many.
+    """
+    unread = _parse_unread(came)
+    match error:
+        case LineTooLong():
+            return "a line of over 12 KiB", unread
+        case _ if unread is None:
+            return "not HTTP", None
+        case BadHttpMethod():
+            return "its method is not one of HTTP", unread
+        case InvalidURLError():
+            return "its address cannot be read", unread
+    return fault_of(came, max_fields) or "its header fields cannot be read", unread
+
+
+def _parse_unread(head: bytes) -> UnreadRequest | None:
     """Read what was refused as far as it can be; ``None`` for bytes that do not begin like a request."""
     match = _REQUEST_LINE.match(head)
     if match is None:
@@ -183,7 +212,7 @@ def parse_unread(head: bytes) -> UnreadRequest | None:
     return UnreadRequest(match[1].decode("ascii"), match[2].decode("utf-8", "surrogateescape"), headers, body)
 
 
-def fault_of(head: bytes, *, max_fields: int) -> str:
+def fault_of(head: bytes, max_fields: int) -> str:
     """Say in our own words what is wrong with a head that the parser has refused; empty where nothing is seen.
 
     The parser's words differ from release to release, and repeat what was sent.
@@ -202,7 +231,12 @@ def fault_of(head: bytes, *, max_fields: int) -> str:
         if fault := _fault_of_line(line, fields[-1][0] if fields else "", is_cut=is_cut):
             return fault
         name, _, value = line.partition(b":")
-        fields.append((name.decode("ascii")[:_SHOWN_NAME_CHARS], value.strip()))
+        said = value.strip()
+        if is_cut and any(
+            key.lower() == name.lower().decode("ascii") and one.startswith(said) for key, one in fields
+        ):
+            break  # it may yet say the same again
+        fields.append((name.decode("ascii")[:_SHOWN_NAME_CHARS], said))
     if len(fields) > max_fields:
         return f"it has over {max_fields} header fields"
     values: dict[str, list[bytes]] = {}
@@ -211,6 +245,30 @@ def fault_of(head: bytes, *, max_fields: int) -> str:
     if fault := _fault_between(values):
         return fault
     return "it has no field Host" if end and first.endswith(b"1.1\r") and "host" not in values else ""
+
+
+def without_repeats(head: bytes, max_fields: int) -> tuple[bytes, RawHeaders] | None:
+    """Return a head that the parser takes, and the lines as sent, of one that it refuses for fields given again.
+
+    ``None`` where another fault is seen as well, nothing stands there again, or the head is not here as a whole.
+
+    Args:
+        head: From the first line on; what follows it does no harm.
+        max_fields: More are too many.
+    """
+    text, end, _ = head.partition(_END_OF_HEAD)
+    if not end or fault_of(head, max_fields):
+        return None
+    first, *lines = text.split(b"\r\n")
+    seen: set[bytes] = set()
+    once, fields = [first], []
+    for line in lines:
+        name, _, value = line.partition(b":")
+        fields.append((name, value.strip(b" \t")))
+        if name.lower() not in seen:
+            once.append(line)
+        seen |= {name.lower()} & _SINGLE
+    return (b"\r\n".join(once) + end, tuple(fields)) if len(once) <= len(lines) else None
 
 
 def _fault_of_line(line: bytes, before: str, *, is_cut: bool) -> str:
@@ -241,10 +299,11 @@ def _fault_between(values: dict[str, list[bytes]]) -> str:
         return "it has both Content-Length and Transfer-Encoding"
     if any(not length.isdigit() for length in lengths):
         return "its Content-Length is not a valid number of bytes"
-    for name in sorted(_SINGLE & values.keys()):
-        if len(values[name]) > 1:
-            differ = ", with different values" if len({*values[name]}) > 1 else ""
-            return f"its field {name.title()} is there more than once{differ}"
+    for name in _EQUAL:
+        if len({*values.get(name, ())}) > 1:
+            return f"its field {name.title()} is there more than once, with different values"
+    if len(codings) > 1:
+        return "its field Transfer-Encoding is there more than once"
     if any(not _CHUNKED.fullmatch(coding) for coding in codings):
         return "its Transfer-Encoding does not end in chunked"
     return "its Content-Length is too large" if any(int(length[:40]) >= 2**64 for length in lengths) else ""

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
-from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, HttpProcessingError, InvalidURLError
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 
 from suno_cover_cli.callbacks.connections import ConnectionRegistry
 from suno_cover_cli.callbacks.exchanges import RawHeaders
-from suno_cover_cli.callbacks.framing import Framing, UnreadRequest, fault_of, parse_unread
+from suno_cover_cli.callbacks.framing import Framing, UnreadRequest, explain_refusal, fault_of, without_repeats
 
 # Node.js stops at 16 KiB of header lines as well; a real callback has about one.
 _MAX_HEAD_BYTES = 16 * 1024
@@ -120,6 +120,9 @@ class Connection(BaseProtocol):
         self._method = ""
         # The parser does not know the method that has begun, and its end is not here yet.
         self._is_in_method = False
+        # The parser has refused a field that stands there again, and the head goes on.
+        self._is_in_repeats = False
+        self._lines: RawHeaders = ()
         self._unsent: list[bytes] = []
         self._data = b""
         self._start = 0
@@ -304,10 +307,18 @@ class Connection(BaseProtocol):
         """
         if self._is_in_method:
             return self._parse_unusual(piece)
+        if self._is_in_repeats:
+            return self._parse_repeats(piece)
         try:
             messages, is_upgraded, _ = self._http.feed_data(piece)
         except BadHttpMethod:
             return self._parse_unusual(piece)
+        except BadHttpMessage as error:
+            came = self._framing.refused()
+            # What else can be wrong with it is refused at once, whether or not the rest of the head comes.
+            if type(error) is not BadHttpMessage or self._lines or not came or fault_of(came, _MAX_FIELDS):
+                raise
+            return self._parse_repeats(piece)
         if is_upgraded:
             # No other protocol is spoken here, and none was agreed on.
             self._http.set_upgraded(False)
@@ -329,8 +340,26 @@ class Connection(BaseProtocol):
         self._http, self._method = self._new_parser(), begun[1].decode("ascii")
         return self._parse(_STAND_IN + piece[piece.index(b" ") + 1 :])
 
+    def _parse_repeats(self, piece: bytes) -> list[Request]:
+        """Parse a request once more, with one line of each field that is no list: proxies double them.
+
+        Raises:
+            HttpProcessingError: That is not what it was refused for.
+        """
+        self._is_in_repeats = self._framing.head_bytes > 0
+        if self._is_in_repeats:
+            return []
+        lean = without_repeats(self._framing.refused(), _MAX_FIELDS)
+        if lean is None:
+            raise BadHttpMessage("refused")
+        self._http, (head, self._lines) = self._new_parser(), lean
+        if self._method:
+            head = _STAND_IN + head[head.index(b" ") + 1 :]
+        return self._parse(head + piece[len(piece) - self._framing.body_bytes :])
+
     def _request_of(self, message: RawRequestMessage, payload: StreamReader) -> Request:
         method, self._method = self._method or message.method, ""
+        lines, self._lines = self._lines or message.raw_headers, ()
         self._framing.accept(is_whole=payload.is_eof())
         self._payload = payload
         return Request(
@@ -339,7 +368,7 @@ class Connection(BaseProtocol):
             # The parser lets a CONNECT without a target through, with None for its path.
             target=message.path or "",
             headers=message.headers,
-            raw_headers=message.raw_headers,
+            raw_headers=lines,
             payload=payload,
             is_old=message.version < HttpVersion11,
             stays_open=not message.should_close,
@@ -353,9 +382,7 @@ class Connection(BaseProtocol):
             return []
         # Without a length that can be read, what follows the head is all that is known of its body.
         came = self._framing.refused() + following
-        unread = parse_unread(came)
-        reason = "not HTTP" if unread is None and not isinstance(error, LineTooLong) else _reason_of(error, came)
-        return [Refusal(self, _BAD_REQUEST, reason, unread)]
+        return [Refusal(self, _BAD_REQUEST, *explain_refusal(error, came, _MAX_FIELDS))]
 
     def _served(self, _: "asyncio.Task[None]") -> None:
         self._is_serving = False
@@ -370,14 +397,3 @@ class Connection(BaseProtocol):
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
-
-
-def _reason_of(error: HttpProcessingError, came: bytes) -> str:
-    match error:
-        case LineTooLong():
-            return "a line of over 12 KiB"
-        case BadHttpMethod():
-            return "its method is not one of HTTP"
-        case InvalidURLError():
-            return "its address cannot be read"
-    return fault_of(came, max_fields=_MAX_FIELDS) or "its header fields cannot be read"
