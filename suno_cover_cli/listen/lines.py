@@ -34,7 +34,9 @@ _INDENT = " " * 13
 _SECRET_NAME = re.compile(r"auth|cookie|token|secret|password|api-?key", re.IGNORECASE)
 _AUTH_SCHEME = re.compile(r"(?:basic|bearer|digest|negotiate)(?= )", re.IGNORECASE)
 _MAX_UNMATCHED_PER_S = 10
+_MAX_HEADER_LINES = 200
 _MAX_BODY_LINES = 400
+_MAX_BODY_BYTES = 200 * _MAX_BODY_LINES
 _MAX_SAID_BYTES = 500
 
 
@@ -45,7 +47,7 @@ class LinesView:
         write: Prints lines.
         paint: Colours a text for a tone.
         clock: Keeps what is not a callback from flooding the screen.
-        verbosity: 1 adds headers and requests to other paths, 2 bodies.
+        verbosity: 1 adds headers, of receivers' answers too, and requests to other paths, 2 bodies.
         columns: Tells how many columns there are to fit in; 0 where it does not matter.
         sends_on: Requests go to receivers, whose answers take time and lines of their own.
         names_receiver: There are several of them, so an answer needs to name its own.
@@ -104,7 +106,8 @@ class LinesView:
         )
         self._add(ended_at, "<--", "good" if is_good else "bad", _number(event), said)
         if delivery is not None:
-            self._lines += self._delivery_details(delivery)
+            whose = f"{delivery.url}: " if self._names_receiver else ""
+            self._add_delivery(delivery, whose, quotes=not self._is_brief)
 
     def show_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
         """See :class:`EventView`."""
@@ -112,8 +115,7 @@ class LinesView:
             return
         tone: Tone = "faint" if delivery.is_accepted else "warning"
         self._add(self._clock.time(), "<--", tone, _number(event), describe_delivery(delivery))
-        if trouble := describe_trouble(delivery):
-            self._lines += fold(f"{_INDENT}{trouble}", self._columns(), _INDENT)
+        self._add_delivery(delivery)
 
     def show_unmatched(self, exchange: Exchange) -> None:
         """See :class:`EventView`."""
@@ -160,17 +162,18 @@ class LinesView:
         for line in lines:
             yield from fold(_INDENT + line, self._columns(), f"{_INDENT}  ")
 
-    def _delivery_details(self, delivery: Delivery) -> Iterator[str]:
-        """Yield what is wrong with the receiver's answer, and its words where they are not beside its status."""
-        trouble = describe_trouble(delivery)
-        if not trouble:
-            return
-        whose = f"{delivery.url}: " if self._names_receiver else ""
-        yield from fold(f"{_INDENT}{whose}{trouble}", self._columns(), _INDENT)
-        if self._is_brief:
-            return
-        said = [clean(line, _MAX_SAID_BYTES) for line in said_by(delivery, _MAX_SAID_BYTES).splitlines()]
-        yield from self._below(f"| {line}" for line in said if line)
+    def _add_delivery(self, delivery: Delivery, whose: str = "", *, quotes: bool = False) -> None:
+        """Add what is wrong with a receiver's answer; what was asked for of it; else its first words, if wrong."""
+        if trouble := describe_trouble(delivery):
+            self._lines += fold(f"{_INDENT}{whose}{trouble}", self._columns(), _INDENT)
+        headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in delivery.headers)
+        self._add_details(tuple(headers), b"")
+        if self._verbosity > 1 or (trouble and quotes):
+            most = _MAX_BODY_BYTES if self._verbosity > 1 else _MAX_SAID_BYTES
+            said = [line for line in map(_cleaned, said_by(delivery, most).splitlines()) if line.strip()]
+            self._lines += self._below(f"| {line}" for line in said[:_MAX_BODY_LINES])
+            if self._verbosity > 1 and (len(said) > _MAX_BODY_LINES or (delivery.size or 0) > len(delivery.body)):
+                self._lines.append(f"{_INDENT}| ... {format_bytes(delivery.size or len(delivery.body))} in all")
 
     @property
     def _is_brief(self) -> bool:
@@ -188,9 +191,11 @@ class LinesView:
 
 
 def header_lines(headers: Headers) -> Iterator[str]:
-    """Write headers one by one; the values of those that are credentials are masked."""
-    for name, value in headers:
+    """Write headers one by one, so many at most; the values of those that are credentials are masked."""
+    for name, value in headers[:_MAX_HEADER_LINES]:
         yield f"{clean(name, 100)}: {masked(name, clean(value, 300))}"
+    if len(headers) > _MAX_HEADER_LINES:
+        yield f"... {len(headers)} header lines in all"
 
 
 def masked(name: str, value: str) -> str:
@@ -205,26 +210,28 @@ def body_lines(body: bytes, headers: Headers) -> Iterator[str]:
     """Write a body unpacked, indented where it is JSON, as it stands where not; so many lines at most."""
     text, is_cut = _readable(body, headers)
     lines = text.splitlines()
-    for line in lines[:_MAX_BODY_LINES]:
-        # Cleaning takes the indentation off.
-        yield " " * min(len(line) - len(line.lstrip(" ")), 40) + clean(line, 500)
+    yield from map(_cleaned, lines[:_MAX_BODY_LINES])
     if is_cut or len(lines) > _MAX_BODY_LINES:
         yield f"... {format_bytes(len(body))} in all"
 
 
+def _cleaned(line: str) -> str:
+    # Cleaning takes the indentation off.
+    return " " * min(len(line) - len(line.lstrip(" ")), 40) + clean(line, _MAX_SAID_BYTES)
+
+
 def _readable(body: bytes, headers: Headers) -> tuple[str, bool]:
     """Return a body as text, or its beginning, and whether that is not all."""
-    most = 200 * _MAX_BODY_LINES
     try:
         plain = read_body(body, headers).json
     except UnreadableError:
-        return body[:most].decode("utf-8", "replace"), len(body) > most
+        return body[:_MAX_BODY_BYTES].decode("utf-8", "replace"), len(body) > _MAX_BODY_BYTES
     with suppress(ValueError):
         if not is_too_deep(plain):
             # Written piece by piece: a small body that is deeply nested has an enormous indented form.
             pieces = json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(msgspec.json.decode(plain))
             return "".join(islice(pieces, 4 * _MAX_BODY_LINES)), next(pieces, None) is not None
-    return plain[:most].decode("utf-8", "replace"), len(plain) > most
+    return plain[:_MAX_BODY_BYTES].decode("utf-8", "replace"), len(plain) > _MAX_BODY_BYTES
 
 
 def _number(event: ListenEvent) -> str:

@@ -172,7 +172,12 @@ class ListenOptions(
         bool,
         typer.Option("--list", help="List what is recorded, the newest first, and exit.", rich_help_panel=OUTPUT),
     ] = False
-    verbosity: Annotated[int, verbose_option("-v shows headers and requests to other paths, -vv bodies too.")] = 0
+    verbosity: Annotated[
+        int,
+        verbose_option(
+            "-v shows headers and requests to other paths, -vv bodies too; of answers as well."
+        ),
+    ] = 0
 
     @property
     def wanted_count(self) -> int | None:
