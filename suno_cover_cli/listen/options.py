@@ -174,9 +174,7 @@ class ListenOptions(
     ] = False
     verbosity: Annotated[
         int,
-        verbose_option(
-            "-v shows headers and requests to other paths, -vv bodies too; of answers as well."
-        ),
+        verbose_option("-v shows headers and requests to other paths, -vv bodies too; of answers as well."),
     ] = 0
 
     @property
