@@ -122,7 +122,7 @@ OWNERS = {
     "multidict": ("callbacks.sending.*", "callbacks.wire"),
     "aiohttp": (
         *("service.api", "images.*", "tunnels.probe", "doctor.service", "sandbox.*"),
-        *("callbacks.sending.*", "callbacks.framing", "callbacks.replies", "callbacks.wire"),
+        *("callbacks.sending.*", "callbacks.framing", "callbacks.parsing", "callbacks.replies", "callbacks.wire"),
         "web.server",
     ),
     "aiohttp.web": ("sandbox.*", "web.server"),

@@ -284,7 +284,7 @@ class CallbackListener:
             writing = write_long_answer(arrival.request, answer, answer.rest, on_progress=on_progress)
             return self._finish_later(arrival, received, answer, writing)
         is_lost = write_answer(arrival.request, answer)
-        if connection.writing_paused:
+        if connection.writing_paused or connection.is_half_closed:
             # From here on the client is waited for: one that reads no answers is not owed any.
             self._connections.waits(connection)
             return self._finish_later(arrival, received, answer, connection.wait_sent())

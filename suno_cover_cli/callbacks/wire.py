@@ -1,41 +1,35 @@
-"""One connection of the listener: aiohttp's parser, and bounds on what an unknown sender can cost.
+"""One connection of the listener: requests and answers in turn, and bounds on what an unknown sender can cost.
 
 aiohttp's own server runs a task for each connection and another one for each request, which took longer than all
 the rest of a callback. Here a request is answered as soon as it is parsed, unless it has to wait for something.
 """
 
 import asyncio
-import re
+import errno
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
-from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, HttpProcessingError, InvalidURLError
+from aiohttp.http import HttpVersion11, RawRequestMessage
+from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 
 from suno_cover_cli.callbacks.connections import ConnectionRegistry
 from suno_cover_cli.callbacks.exchanges import RawHeaders
-from suno_cover_cli.callbacks.framing import Framing, UnreadRequest, explain_refusal, fault_of, without_repeats
+from suno_cover_cli.callbacks.framing import UnreadRequest, explain_refusal
+from suno_cover_cli.callbacks.parsing import MAX_FIELDS, MAX_HEAD_BYTES, READ_BYTES, RequestReader
 
-# Node.js stops at 16 KiB of header lines as well; a real callback has about one.
-_MAX_HEAD_BYTES = 16 * 1024
-# Callback addresses carry queries, of 8 KiB where each holds a token; so do header fields.
-_MAX_LINE_BYTES = 12 * 1024
-_READ_BYTES = 16 * 1024
-# Proxies add fields of their own; what all of them may take is bounded above.
-_MAX_FIELDS = 1000
 # What is longer is sent at once, to see whether the client takes it.
 _MAX_UNSENT_BYTES = 16 * 1024
 # Requests of one connection in one turn of the loop: a segment of 16 KiB can hold hundreds of them, and each of
 # hundreds of connections has its turn before a callback that has just come.
 _MAX_AT_ONCE = 4
 _BAD_REQUEST = 400
-_METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})( |\Z)")
-_STAND_IN = b"POST "
+# In this time, one that has hung up says so when something is sent to it: the tunnel's agent is on this machine.
+_RESET_S = 0.005
 
 Later = Coroutine[Any, Any, None]
 
@@ -87,7 +81,7 @@ class Refusal(NamedTuple):
     unread: UnreadRequest | None = None
 
 
-class Connection(BaseProtocol):
+class Connection(RequestReader):
     """One connection, whose requests are answered one after the other.
 
     Args:
@@ -97,7 +91,7 @@ class Connection(BaseProtocol):
 
     Attributes:
         held_bytes: Bytes of an unfinished body.
-        loop: Runs it.
+        is_half_closed: The client sends nothing more, and may wait for an answer or be gone.
         peer: Address of the other end; empty where it has none.
     """
 
@@ -108,21 +102,12 @@ class Connection(BaseProtocol):
         serve: Callable[[Request | Refusal], Later | None],
         start: Callable[[Later], "asyncio.Task[None]"],
     ) -> None:
-        self.loop = asyncio.get_running_loop()
-        super().__init__(self.loop)
+        super().__init__()
         self.held_bytes = 0
         self.peer = ""
         self._connections = registry
         self._serve = serve
         self._start_task = start
-        self._framing = Framing(_MAX_HEAD_BYTES)
-        self._http = self._new_parser()
-        self._method = ""
-        # The parser does not know the method that has begun, and its end is not here yet.
-        self._is_in_method = False
-        # The parser has refused a field that stands there again, and the head goes on.
-        self._is_in_repeats = False
-        self._lines: RawHeaders = ()
         self._unsent: list[bytes] = []
         self._data = b""
         self._start = 0
@@ -131,6 +116,7 @@ class Connection(BaseProtocol):
         self._is_held = False
         # What still comes is not read: the connection is ending.
         self._is_over = False
+        self.is_half_closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place in the registry."""
@@ -140,7 +126,7 @@ class Connection(BaseProtocol):
         if hasattr(transport, "max_size"):
             # asyncio's selector transports read 256 KiB at a time. Blocks of that size, shrunk and freed, left
             # holes of 24 MiB in the heap after 100,000 hostile requests; this size left 8.
-            transport.max_size = _READ_BYTES
+            transport.max_size = READ_BYTES
         self._connections.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -153,6 +139,11 @@ class Connection(BaseProtocol):
         del self._http
         self._payload = None
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:
+        """Stay open for the answer that is owed to a client which has said that nothing more will come."""
+        self.is_half_closed = self._is_serving and not self._is_unread() and not self._is_over
+        return self.is_half_closed
 
     def data_received(self, data: bytes) -> None:
         """Take in what came."""
@@ -206,11 +197,14 @@ class Connection(BaseProtocol):
 
     async def wait_sent(self) -> bool:
         """Wait until the client has taken what was written; return whether it hung up instead."""
+        self.flush()
         try:
             await self._drain_helper()
         except ConnectionError:
             return True
-        return self.transport is None
+        if self.is_half_closed:
+            await asyncio.sleep(_RESET_S)
+        return self.transport is None or bool(_error_of(self.transport))
 
     def end(self) -> None:
         """Close once all that was written has gone out.
@@ -254,7 +248,7 @@ class Connection(BaseProtocol):
             parts += 1
             end = self._framing.end_of_part(self._data, self._start)
             self._take_part(end)
-            if self._framing.head_bytes > _MAX_HEAD_BYTES and not self._is_over:
+            if self._framing.head_bytes > MAX_HEAD_BYTES and not self._is_over:
                 self._cut("endless head")
         if self._is_over or self._start == len(self._data):
             self._data, self._start = b"", 0
@@ -270,25 +264,13 @@ class Connection(BaseProtocol):
         """Whether a body is still on its way."""
         return self._payload is not None and not self._payload.is_eof()
 
-    def _new_parser(self) -> HttpRequestParser:
-        return HttpRequestParser(
-            self,
-            self.loop,
-            _READ_BYTES,
-            max_line_size=_MAX_LINE_BYTES,
-            max_field_size=_MAX_LINE_BYTES,
-            max_headers=_MAX_FIELDS,
-            # A compressed body stays as it came: unpacking is how a kilobyte becomes a gigabyte.
-            auto_decompress=False,
-        )
-
     def _take_part(self, end: int) -> None:
         """Parse up to ``end``, and serve what begins there."""
         arrivals: Sequence[Request | Refusal]
         # Moved on before it is parsed: whatever asks meanwhile sees what is left, and need not stop reading.
         piece, self._start = self._data[self._start : end], end
         try:
-            arrivals = self._parse(piece)
+            arrivals = [self._request_of(*read) for read in self._parse(piece)]
         except HttpProcessingError as error:
             arrivals = self._refuse(error, self._data[end:])
         except ValueError as error:  # some releases of the parser let a URL's own error out
@@ -298,64 +280,6 @@ class Connection(BaseProtocol):
             if later is not None:
                 self._is_serving = True
                 self._start_task(later).add_done_callback(self._served)
-
-    def _parse(self, piece: bytes) -> list[Request]:
-        """Return the request that begins in a piece, if one does.
-
-        Raises:
-            HttpProcessingError: It is refused.
-        """
-        if self._is_in_method:
-            return self._parse_unusual(piece)
-        if self._is_in_repeats:
-            return self._parse_repeats(piece)
-        try:
-            messages, is_upgraded, _ = self._http.feed_data(piece)
-        except BadHttpMethod:
-            return self._parse_unusual(piece)
-        except BadHttpMessage as error:
-            came = self._framing.refused()
-            # What else can be wrong with it is refused at once, whether or not the rest of the head comes.
-            if type(error) is not BadHttpMessage or self._lines or not came or fault_of(came, _MAX_FIELDS):
-                raise
-            return self._parse_repeats(piece)
-        if is_upgraded:
-            # No other protocol is spoken here, and none was agreed on.
-            self._http.set_upgraded(False)
-        return [self._request_of(message, payload) for message, payload in messages]
-
-    def _parse_unusual(self, piece: bytes) -> list[Request]:
-        """Parse a request as a POST: the parser knows some forty methods, but any word is one (RFC 9110, 9.1).
-
-        Raises:
-            HttpProcessingError: It does not begin with a word.
-        """
-        begun = _METHOD.match(self._framing.refused())
-        if begun is None or self._method:
-            raise BadHttpMethod("not a word")
-        self._is_in_method = not begun[2]
-        if self._is_in_method:
-            return []
-        # The parser that refused it reads no more.
-        self._http, self._method = self._new_parser(), begun[1].decode("ascii")
-        return self._parse(_STAND_IN + piece[piece.index(b" ") + 1 :])
-
-    def _parse_repeats(self, piece: bytes) -> list[Request]:
-        """Parse a request once more, with one line of each field that is no list: proxies double them.
-
-        Raises:
-            HttpProcessingError: That is not what it was refused for.
-        """
-        self._is_in_repeats = self._framing.head_bytes > 0
-        if self._is_in_repeats:
-            return []
-        lean = without_repeats(self._framing.refused(), _MAX_FIELDS)
-        if lean is None:
-            raise BadHttpMessage("refused")
-        self._http, (head, self._lines) = self._new_parser(), lean
-        if self._method:
-            head = _STAND_IN + head[head.index(b" ") + 1 :]
-        return self._parse(head + piece[len(piece) - self._framing.body_bytes :])
 
     def _request_of(self, message: RawRequestMessage, payload: StreamReader) -> Request:
         method, self._method = self._method or message.method, ""
@@ -382,11 +306,13 @@ class Connection(BaseProtocol):
             return []
         # Without a length that can be read, what follows the head is all that is known of its body.
         came = self._framing.refused() + following
-        return [Refusal(self, _BAD_REQUEST, *explain_refusal(error, came, _MAX_FIELDS))]
+        return [Refusal(self, _BAD_REQUEST, *explain_refusal(error, came, MAX_FIELDS))]
 
     def _served(self, _: "asyncio.Task[None]") -> None:
         self._is_serving = False
         self._go_on()
+        if self.is_half_closed and not self._is_serving and not self._is_over:
+            self.end()
 
     def _hold(self) -> None:
         """Read no further while what is here has to be worked through first."""
@@ -397,3 +323,11 @@ class Connection(BaseProtocol):
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
+
+
+def _error_of(transport: asyncio.BaseTransport) -> int:
+    """Return the number of what the system holds against a connection that is not read any more, or 0."""
+    with suppress(OSError):
+        error: int = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return error
+    return errno.EBADF
