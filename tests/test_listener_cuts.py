@@ -247,3 +247,36 @@ async def test_a_first_line_that_ends_in_lf_is_named() -> None:
         inbox = listener.open_inbox(is_read=False)
         await wire.send(f"POST {inbox.path} HTTP/1.1\nHost: x\nContent-Length: 2\n\n{{}}".encode())
         assert json.loads((await wire.read_answer()).body)["reason"] == "its first line ends in LF without CR"
+
+
+@pytest.mark.parametrize(
+    ("head", "query"),
+    [
+        (b"POST @?x=1 HTTP/1.1\r\nHost: h\r\nContent-Le", "x=1"),
+        (b"POST @?x=1 HTTP/1.1\r\n", "x=1"),
+        (b"POST @?x=", "x="),
+        (b"POST @", ""),
+    ],
+)
+async def test_a_head_that_breaks_off_is_shown_where_it_names_the_path(head: bytes, query: str) -> None:
+    """Whoever hangs up within the head has its line too, once the path is there."""
+    seen: list[Exchange] = []
+    has_come = asyncio.Event()
+
+    def note(exchange: Exchange) -> None:
+        seen.append(exchange)
+        has_come.set()
+
+    async with new_listener(on_exchange=note) as listener:
+        path = listener.open_inbox(is_read=False).path.encode()
+        async with connect(listener) as wire:
+            await wire.send(b"GET %b?before HTTP/1.1\r\nHost: h\r\n\r\n" % path)
+            assert (await wire.read_answer()).status == 200
+            has_come.clear()
+            await wire.send(head.replace(b"@", path))
+        async with asyncio.timeout(PATIENCE_S):
+            await has_come.wait()
+    (_, exchange) = seen
+    assert (exchange.method, exchange.reason, exchange.status) == ("POST", "its head broke off", 400)
+    assert exchange.request is not None
+    assert exchange.request.query == query

@@ -1,6 +1,7 @@
 """What strangers may cost the listener: time, connections, memory. And that real callbacks do not pay for them."""
 
 import asyncio
+import json
 import socket
 import sys
 from contextlib import AsyncExitStack, ExitStack
@@ -219,17 +220,31 @@ async def send_without_end(wire: Wire, data: bytes) -> None:
 
 @pytest.mark.parametrize("before", [0, 1], ids=["first request", "second request"])
 async def test_an_endless_head_is_cut(before: int) -> None:
-    """A head above 16 KiB is cut, however politely each of its lines is formed, and counted."""
+    """A head above 16 KiB is refused, shown, and cut if it goes on, however politely its lines are formed."""
+    clock = ManualClock()
     exchanges: list[Exchange] = []
     line = b"X-Filler: " + b"a" * 1000 + b"\r\n"
-    async with new_listener(on_exchange=exchanges.append) as listener, connect(listener) as wire:
+    async with new_listener(clock=clock, on_exchange=exchanges.append) as listener, connect(listener) as wire:
+        path = listener.open_inbox(is_read=False).path
         for _ in range(before):
             await wire.send(request_bytes("/nowhere", b"x" * 2_000))
             assert (await wire.read_answer()).status == 404
-        await wire.send(b"POST /callback HTTP/1.1\r\nHost: h\r\n")
+        await wire.send(f"POST {path}?a=1 HTTP/1.1\r\nHost: h\r\n".encode())
+        for _ in range(20):
+            await wire.send(line)
+        answer = await wire.read_answer()
+        assert (answer.status, json.loads(answer.body)["reason"]) == (431, "a head of over 16 KiB")
+        await wire.send(line)
+        await advance(clock, 10)
         with pytest.raises(ConnectionError):
             await send_without_end(wire, line)
-    assert [(one.status, one.reason) for one in exchanges[before:]] == [(0, "endless head")]
+    (exchange,) = exchanges[before:]
+    assert (exchange.status, exchange.reason) == (431, "a head of over 16 KiB")
+    assert exchange.request is not None
+    assert (exchange.request.query, exchange.request.headers[:2]) == (
+        "a=1",
+        (("Host", "h"), ("X-Filler", "a" * 1000)),
+    )
 
 
 @pytest.mark.parametrize(

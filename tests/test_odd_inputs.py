@@ -261,6 +261,34 @@ REFUSED = {
         "POST @?x=é HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}".encode(),
         *("POST", "x=%C3%A9", b"{}", "its address"),
     ),
+    "a blank in its query": (
+        b"POST @?title=Night Drive HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}",
+        *("POST", "title=Night%20Drive", b"{}", "its address holds a blank"),
+    ),
+    "a version that is none": (
+        b"POST @?x=1 HTTP/1.2\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}",
+        *("POST", "x=1", b"{}", "its version of HTTP is not 1.0 or 1.1"),
+    ),
+    "a version in lower case": (
+        b"POST @?x=1 http/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}",
+        *("POST", "x=1", b"{}", "its version of HTTP is not 1.0 or 1.1"),
+    ),
+    "a blank behind its version": (
+        b"POST @?x=1 HTTP/1.1 \r\nHost: h\r\nContent-Length: 2\r\n\r\n{}",
+        *("POST", "x=1", b"{}", "its first line has a blank too many"),
+    ),
+    "tabs for blanks": (
+        b"POST\t@?x=1\tHTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}",
+        *("POST", "x=1", b"{}", "its "),
+    ),
+    "a method with other letters": (
+        "PÖST @?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}".encode(),
+        *("PÖST", "x=1", b"{}", "its method"),
+    ),
+    "a long method": (
+        b"%b @?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}" % (b"M" * 100),
+        *(f"{'M' * 64}\u2026", "x=1", b"{}", "its method"),
+    ),
 }
 
 

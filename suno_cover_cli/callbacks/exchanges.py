@@ -128,7 +128,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         headers: As sent.
         remote: See :class:`~suno_cover_cli.callbacks.content.ReceivedRequest`.
         ts: Epoch seconds at arrival.
-        status: Of the answer; 0 when the connection was cut without one.
+        status: Of the answer.
         reason: Why it does not count as a callback, in our own words; empty for one that does.
         latency_ms: From the end of the request's head to the end of the answer.
         request: What came, when it came on an open path.

@@ -8,12 +8,18 @@ import math
 import re
 from typing import NamedTuple
 
-from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod, InvalidURLError, LineTooLong
 
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.exchanges import RawHeaders
 
-_REQUEST_LINE = re.compile(rb"([!-~]{1,64}) ([!-\xff]+) HTTP/1\.[01]\r?\n")
+# Method, address and version, as far as a line that may be none of HTTP has them.
+_BLANKS = re.compile(rb"[ \t]+")
+_METHOD = re.compile(rb"[!-~\x80-\xff]*")
+_ADDRESS = re.compile(rb"/|https?://", re.IGNORECASE)
+_VERSION = re.compile(rb"[A-Za-z]{1,8}/[0-9.]{0,8}")
+_USUAL_VERSION = re.compile(rb"HTTP/1\.[01]")
+_SHOWN_METHOD_CHARS = 64
 _END_OF_HEAD = b"\r\n\r\n"
 _BLANK = re.compile(rb"[\r\n]*")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*0*([0-9]{1,19})[ \t]*\r\n")
@@ -90,6 +96,10 @@ class Framing:
     def refused(self) -> bytes:
         """Return what is kept of the request that the parser has refused."""
         return (self._kept or b"").lstrip(b"\r\n")
+
+    def unread(self) -> UnreadRequest | None:
+        """Return what is known of the request whose head is not here as a whole."""
+        return _parse_unread(self.refused())
 
     def end_of_part(self, data: bytes, start: int) -> int:
         """Take in the part of ``data`` from ``start`` on that belongs to one request, and return its end.
@@ -177,7 +187,7 @@ class _Chunks:
         return len(data), False
 
 
-def explain_refusal(error: HttpProcessingError, came: bytes, max_fields: int) -> tuple[str, UnreadRequest | None]:
+def explain_refusal(error: Exception, came: bytes, max_fields: int) -> tuple[str, UnreadRequest | None]:
     """Return why the parser has refused a request, in our own words, and what is known of it all the same.
 
     Args:
@@ -193,23 +203,38 @@ def explain_refusal(error: HttpProcessingError, came: bytes, max_fields: int) ->
             return "not HTTP", None
         case BadHttpMethod():
             return "its method is not one of HTTP", unread
-        case InvalidURLError():
+        case InvalidURLError() | ValueError():
             return "its address cannot be read", unread
     return fault_of(came, max_fields) or "its header fields cannot be read", unread
 
 
 def _parse_unread(head: bytes) -> UnreadRequest | None:
     """Read what was refused as far as it can be; ``None`` for bytes that do not begin like a request."""
-    match = _REQUEST_LINE.match(head)
-    if match is None:
+    first, _, rest = head.partition(b"\n")
+    method, target, _ = _parts_of_first(first)
+    if _METHOD.fullmatch(method) is None or _ADDRESS.match(target) is None:
         return None
-    lines, *rest = _BLANK_LINE.split(head[match.end() :], 1)
-    body = rest[0] if rest else b""
+    lines, *following = _BLANK_LINE.split(rest, 1)
+    body = following[0] if following else b""
     pairs = (line.partition(b":") for line in _LINE_END.split(_FOLD.sub(b" ", lines)))
     headers = tuple(
         (name.decode("latin-1"), value.strip().decode("latin-1")) for name, colon, value in pairs if name and colon
     )
-    return UnreadRequest(match[1].decode("ascii"), match[2].decode("utf-8", "surrogateescape"), headers, body)
+    named = method.decode("utf-8", "replace")
+    if len(named) > _SHOWN_METHOD_CHARS:
+        # What is cut must not be taken for a method that can be sent again.
+        named = f"{named[:_SHOWN_METHOD_CHARS]}\u2026"
+    return UnreadRequest(named, target.decode("utf-8", "surrogateescape"), headers, body)
+
+
+def _parts_of_first(line: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return method, address and version of a first line; the address is all that lies between the others."""
+    method, *rest = _BLANKS.split(line.strip(b" \t\r"), 1)
+    target = rest[0] if rest else b""
+    blank = max(target.rfind(b" "), target.rfind(b"\t"))
+    if blank >= 0 and _VERSION.fullmatch(version := target[blank + 1 :]):
+        return method, target[:blank].rstrip(b" \t"), version
+    return method, target, b""
 
 
 def fault_of(head: bytes, max_fields: int) -> str:
@@ -244,7 +269,20 @@ def fault_of(head: bytes, max_fields: int) -> str:
         values.setdefault(field.lower(), []).append(said)
     if fault := _fault_between(values):
         return fault
-    return "it has no field Host" if end and first.endswith(b"1.1\r") and "host" not in values else ""
+    if end and first.endswith(b"1.1\r") and "host" not in values:
+        return "it has no field Host"
+    return _fault_of_first(first)
+
+
+def _fault_of_first(line: bytes) -> str:
+    """Say what is wrong with a first line, where nothing is with what follows it."""
+    method, target, version = _parts_of_first(line)
+    if _BLANKS.search(target):
+        return "its address holds a blank"
+    if _USUAL_VERSION.fullmatch(version) is None:
+        return "its version of HTTP is not 1.0 or 1.1"
+    is_plain = line.removesuffix(b"\r") == b" ".join((method, target, version))
+    return "" if is_plain else "its first line has a blank too many"
 
 
 def without_repeats(head: bytes, max_fields: int) -> tuple[bytes, RawHeaders] | None:

@@ -321,8 +321,7 @@ class CallbackListener:
 
     def _note_refusal(self, refused: Refusal) -> Later | None:
         answer, unread, ts = refusal(refused.status, refused.reason), refused.unread, self._clock.time()
-        if refused.status:
-            write_refusal(refused.connection, answer)
+        write_refusal(refused.connection, answer)
         inbox = None if unread is None else self._find_inbox(plain_path(unread.target))
         if unread is not None and inbox is not None:
             peer, reason = refused.connection.peer, refused.reason

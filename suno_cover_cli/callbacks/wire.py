@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp.http import HttpVersion11, RawRequestMessage
-from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 
@@ -27,7 +27,7 @@ _MAX_UNSENT_BYTES = 16 * 1024
 # Requests of one connection in one turn of the loop: a segment of 16 KiB can hold hundreds of them, and each of
 # hundreds of connections has its turn before a callback that has just come.
 _MAX_AT_ONCE = 4
-_BAD_REQUEST = 400
+_BAD_REQUEST, _TOO_MUCH_HEAD = 400, 431
 # In this time, one that has hung up says so when something is sent to it: the tunnel's agent is on this machine.
 _RESET_S = 0.005
 
@@ -70,7 +70,7 @@ class Refusal(NamedTuple):
 
     Attributes:
         connection: Brought it; no other request follows.
-        status: To answer, or 0 when the connection was cut.
+        status: To answer.
         reason: In our own words.
         unread: What is known of it, where it begins like a request.
     """
@@ -132,6 +132,8 @@ class Connection(RequestReader):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the place in the registry up; the reader of a body learns that it broke off."""
         self._connections.closed(self)
+        if self._framing.head_bytes and not self._is_over and self._framing.unread() is not None:
+            self._give_up(_BAD_REQUEST, "its head broke off")
         self._is_over = True
         if self._payload is not None and self._is_unread():
             self._payload.set_exception(exc or ConnectionResetError("the client hung up"))
@@ -233,10 +235,12 @@ class Connection(RequestReader):
         if self.transport is not None:
             self.transport.abort()
 
-    def _cut(self, reason: str) -> None:
-        self._connections.closed(self)
-        self.drop()
-        self._serve(Refusal(self, 0, reason))
+    def _give_up(self, status: int, reason: str) -> None:
+        """Refuse a request whose head is not here as a whole."""
+        self._is_over = True
+        later = self._serve(Refusal(self, status, reason, self._framing.unread()))
+        if later is not None:
+            self._start_task(later)
 
     def _go_on(self) -> None:
         """Parse and serve, as long as nothing has to be waited for and others get their turn."""
@@ -249,7 +253,7 @@ class Connection(RequestReader):
             end = self._framing.end_of_part(self._data, self._start)
             self._take_part(end)
             if self._framing.head_bytes > MAX_HEAD_BYTES and not self._is_over:
-                self._cut("endless head")
+                self._give_up(_TOO_MUCH_HEAD, "a head of over 16 KiB")
         if self._is_over or self._start == len(self._data):
             self._data, self._start = b"", 0
         self._hold()
@@ -271,10 +275,8 @@ class Connection(RequestReader):
         piece, self._start = self._data[self._start : end], end
         try:
             arrivals = [self._request_of(*read) for read in self._parse(piece)]
-        except HttpProcessingError as error:
+        except (HttpProcessingError, ValueError) as error:  # some releases of the parser let a URL's own error out
             arrivals = self._refuse(error, self._data[end:])
-        except ValueError as error:  # some releases of the parser let a URL's own error out
-            arrivals = self._refuse(InvalidURLError(str(error)), self._data[end:])
         for arrival in arrivals:
             later = self._serve(arrival)
             if later is not None:
@@ -298,7 +300,7 @@ class Connection(RequestReader):
             stays_open=not message.should_close,
         )
 
-    def _refuse(self, error: HttpProcessingError, following: bytes) -> list[Refusal]:
+    def _refuse(self, error: HttpProcessingError | ValueError, following: bytes) -> list[Refusal]:
         """Stop at what the parser cannot read: within a body it ends that body, else it stands for a request."""
         self._is_over = True
         if self._payload is not None and self._is_unread():

@@ -242,7 +242,7 @@ class WrongPaths:
         path = exchange.path.partition("?")[0]
         begins_so = path.startswith(f"/{self.path[1:].partition('/')[0]}")
         known = self._slips if begins_so else self._scans
-        if not (self.path and exchange.method and exchange.status) or path in known or len(known) > _MAX_PATHS:
+        if not (self.path and exchange.method) or path in known or len(known) > _MAX_PATHS:
             return ""
         known.add(path)
         if len(known) > _MAX_PATHS:
