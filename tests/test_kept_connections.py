@@ -436,6 +436,29 @@ async def test_what_came_before_a_request_is_sent_is_not_its_answer(surplus: byt
     assert (receiver.times_seen[b"next"], receiver.seen[-1][2]) == (1, 4)
 
 
+@pytest.mark.parametrize("pieces", [[b"garbage\r\n\r\n"], [b"x", b"y"] * 3])
+async def test_noise_is_named_on_a_kept_connection_too(pieces: list[bytes]) -> None:
+    """What is no answer, and is followed by none, is called so, as it is on a connection of its own."""
+
+    async def serve(
+        receiver: Receiver, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while (body := await receiver.read(number, reader)) is not None:
+            for piece in pieces if body == b"odd" else [OK]:
+                writer.write(piece)
+                await _turns(10)
+
+    async with receiving(serve) as receiver, keeping(receiver, 1.0) as sender:
+        assert (await sender.deliver(b"plain", ())).is_accepted
+        delivery = await sender.deliver(b"odd", ())
+        assert receiver.seen[-1][2] == receiver.seen[-2][2] == 3
+    assert (delivery.error, delivery.advice) == (
+        "answered with something that is not HTTP",
+        "is this the right port?",
+    )
+    assert receiver.times_seen[b"odd"] == 1
+
+
 async def _turns(many: int) -> None:
     """Let the sender, which lives in this loop too, take what was written."""
     for _ in range(many):

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpVersion11, RawResponseMessage, StreamWriter
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 
@@ -130,6 +130,7 @@ class AnswerReader(ResponseHandler):
         # What has come of a head that is not whole; None once what comes is for the parser as it is.
         self._head: bytes | None = b""
         self._surplus = b""
+        self._is_noisy = False
         self._has_begun = False
         self._is_for_head = False
         self._is_answered = False
@@ -237,6 +238,7 @@ class AnswerReader(ResponseHandler):
         self._habits.note_odd()
         if start < 0:
             self._surplus = data[1 - len(_HTTP) :]
+            self._is_noisy = self._is_noisy or not data.isspace()
         return data[start:] if start > 0 else b""
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
@@ -266,6 +268,9 @@ class AnswerReader(ResponseHandler):
     def _ask_to_end(self) -> None:
         """Say that no other request will come. Late: some servers then cut even an answer under way."""
         self._habits.note_odd()
+        if self._is_noisy and not self._has_begun:
+            # It was no surplus of the last answer: no other came behind it.
+            self.set_exception(BadStatusLine("not HTTP"))
         if self.transport is not None and not self.transport.is_closing():
             self.force_close()
             with suppress(OSError):  # the receiver was quicker, and hung up
