@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -463,3 +464,32 @@ async def test_another_program_is_a_receiver(target: str) -> None:
 def test_a_raw_number_sign_stays_part_of_the_query() -> None:
     """What follows a raw ``#`` in a request's query reaches the receiver, and does not end its address."""
     assert Target("http://h/x").with_query("a=1#b&c=2") == "http://h/x?a=1%23b&c=2"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its processes have no such limit")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "receiver.invalid"])
+@pytest.mark.parametrize("is_proxied", [False, True])
+async def test_no_free_descriptors_are_not_blamed_on_the_receiver(
+    host: str, is_proxied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where this process can open no connection any more, that is said, and not that the receiver may be down."""
+    import resource
+
+    target = parse_target(f"http://{host}:9/hook")
+    if is_proxied:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{host}:9")
+        target = parse_target("http://receiver.example/hook")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with CallbackSender(target, clock=SystemClock()) as sender:
+        if host == "127.0.0.1":
+            await sender.deliver(b"{}", ())  # what loads late, loads now; but a name would be known then
+        lowest = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            delivery = await sender.deliver(b"{}", ())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (delivery.outcome, delivery.status) == (Outcome.UNREACHABLE, None)
+    assert delivery.error == "was not asked: this process has no free file descriptors"
+    assert delivery.advice == "ulimit -n raises the limit"

@@ -58,6 +58,11 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
         """Whether its address holds a user."""
         return "@" in self.address.reveal()
 
+    @property
+    def advice(self) -> str:
+        """What to do about one that fails."""
+        return f"Correct {self.source}, or unset it to connect without a proxy."
+
     def describe_failure(self, status: int | None) -> str:
         """Say which proxy failed, and how: it answered ``status`` itself, or ``None`` for no answer.
 

@@ -26,6 +26,9 @@ MAX_BODY_BYTES = 1024 * 1024
 Headers = tuple[tuple[str, str], ...]
 """Header lines in the order and spelling they were sent."""
 
+WORD_CHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+"""Of what a method and the name of a header line are made: pattern of one character (RFC 9110, 5.6.2)."""
+
 _TOO_LARGE = "over 1 MiB"
 _MAX_LAYERS = 3
 _MAX_MEMBERS = 16
@@ -354,8 +357,7 @@ def _with_lists(fields: dict[str, Any]) -> dict[str, Any] | list[Any]:
 
 def _is_list(text: str) -> bool:
     try:
-        return not is_too_deep(text.encode()) and isinstance(
-            msgspec.json.decode(with_whole_characters(text.encode())), list
-        )
+        json = text.encode()
+        return not is_too_deep(json) and isinstance(msgspec.json.decode(with_whole_characters(json)), list)
     except ValueError:
         return False

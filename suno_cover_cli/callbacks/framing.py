@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from aiohttp.http_exceptions import BadHttpMethod, InvalidURLError, LineTooLong
 
-from suno_cover_cli.callbacks.bodies import Headers
+from suno_cover_cli.callbacks.bodies import WORD_CHAR, Headers
 from suno_cover_cli.callbacks.exchanges import RawHeaders
 
 # Method, address and version, as far as a line that may be none of HTTP has them.
@@ -29,7 +29,7 @@ _LINE_END = re.compile(rb"\r?\n")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 # A field may go on in the next line (RFC 9112, 5.2); what goes on like that is one line here.
 _FOLD = re.compile(rb"\r?\n[ \t]+")
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NAME = re.compile(f"{WORD_CHAR}+".encode())
 _CONTROL = re.compile(rb"[\0-\x08\x0a-\x1f\x7f]")
 _CHUNKED = re.compile(rb"(.*,)?[ \t]*chunked", re.IGNORECASE | re.DOTALL)
 # What the parser takes once only: it is no list (RFC 9110, 5.3). Proxies double such fields all the same.

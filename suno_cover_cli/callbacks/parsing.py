@@ -8,6 +8,7 @@ from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod
 from aiohttp.streams import StreamReader
 
+from suno_cover_cli.callbacks.bodies import WORD_CHAR
 from suno_cover_cli.callbacks.exchanges import RawHeaders
 from suno_cover_cli.callbacks.framing import Framing, fault_of, without_repeats
 
@@ -18,7 +19,7 @@ _MAX_LINE_BYTES = 12 * 1024
 READ_BYTES = 16 * 1024
 # Proxies add fields of their own; what all of them may take is bounded above.
 MAX_FIELDS = 1000
-_METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})( |\Z)")
+_METHOD = re.compile(rf"({WORD_CHAR}{{1,64}})( |\Z)".encode())
 _STAND_IN = b"POST "
 
 _Read = tuple[RawRequestMessage, StreamReader]

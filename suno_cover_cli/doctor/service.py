@@ -213,9 +213,7 @@ class PathCheck:
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
                 if self._proxy is not None and (fault := self._proxy.describe_error(error, status)) is not None:
-                    raise UnavailableError(
-                        fault, hint=f"Correct {self._proxy.source}, or unset it to connect without a proxy."
-                    ) from None
+                    raise UnavailableError(fault, hint=self._proxy.advice) from None
                 raise UnavailableError(
                     f"no answer to a request: {clean(connection_reason(error), 200)}",
                     hint="Check proxy and firewall; a browser on this machine shows whether they let it through.",

@@ -11,7 +11,7 @@ from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.files import read_given
 from suno_cover_cli.base.models import json_text
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.bodies import Headers
+from suno_cover_cli.callbacks.bodies import WORD_CHAR, Headers
 from suno_cover_cli.callbacks.exchanges import Delivery, Outcome
 from suno_cover_cli.callbacks.samples import Expectation, is_expected
 from suno_cover_cli.callbacks.sending.delivery import CallbackSender
@@ -25,7 +25,7 @@ from suno_cover_cli.wiring.context import Context
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _SHOWN_BODY_CHARS = 500
 
-_WORD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_WORD = re.compile(f"{WORD_CHAR}+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 _USUALLY_BODILESS = {"GET", "HEAD", "OPTIONS", "DELETE"}

@@ -261,7 +261,7 @@ def _describe_recorded_answer(answer: RecordedAnswer) -> str:
     if forward.error is None:
         return f"{said} by {forward.url}"
     # The advice behind it was for the moment it happened in.
-    why = clean(forward.error or "", 200).partition("; ")[0]
+    why = clean(forward.error, 200).partition("; ")[0]
     if why.startswith(said):
         return f"{said}: {forward.url} {why}"
     return f"{said}: no answer from {forward.url}{f' ({why})' if why else ''}"

@@ -361,7 +361,7 @@ def _network_error(error: BaseException, base_url: str, proxy: Proxy | None) -> 
         return UnavailableError(
             fault,
             code="network",
-            hint=f"Correct {proxy.source}, or unset it to connect without a proxy.",
+            hint=proxy.advice,
         )
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return UnavailableError(

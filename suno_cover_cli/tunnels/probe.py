@@ -103,8 +103,7 @@ class HttpProbe:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
             if proxy is not None and (fault := proxy.describe_error(error, status)) is not None:
-                hint = f"Correct {proxy.source}, or unset it to connect without a proxy."
-                raise TunnelError(fault, code="proxy_failed", hint=hint) from None
+                raise TunnelError(fault, code="proxy_failed", hint=proxy.advice) from None
             raise TunnelError(clean(connection_reason(error), 160), code="probe_failed", hint=_HINT) from None
         return body.decode("utf-8", errors="replace")
 

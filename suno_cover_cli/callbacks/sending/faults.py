@@ -3,6 +3,7 @@
 The HTTP client's own texts are not for showing: they quote request headers, secrets among them.
 """
 
+import errno
 import ssl
 from typing import NamedTuple
 from urllib.parse import urljoin
@@ -58,6 +59,9 @@ def describe_fault(
         is_secure: The receiver is asked over TLS: a proxy hands on bytes then; else it is what answers.
         has_answered: The receiver did answer before.
     """
+    if status is None and (what := _used_up(error)):
+        said = f"was not asked: {what} has no free file descriptors"
+        return Fault(said, "ulimit -n raises the limit", is_reached=False)
     if proxy is not None and (fault := _failed_at(proxy, error, is_tunnelled=is_secure, status=status)):
         return fault
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
@@ -69,6 +73,12 @@ def describe_fault(
         # Servers that wait for TLS cut what is not, most of them without a word.
         return fault._replace(advice=f"{_LOG}; does it want https://?")
     return fault
+
+
+def _used_up(error: BaseException) -> str:
+    """Return what has no file descriptors left, where that is why no connection could be opened; else nothing."""
+    number = getattr(getattr(error, "os_error", error), "errno", None)
+    return {errno.EMFILE: "this process", errno.ENFILE: "this machine"}.get(number or 0, "")
 
 
 def describe_interim(status: int) -> Fault:

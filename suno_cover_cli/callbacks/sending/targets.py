@@ -10,11 +10,12 @@ from yarl import URL
 
 from suno_cover_cli.base.errors import UsageError
 from suno_cover_cli.base.text import Secret, clean
+from suno_cover_cli.callbacks.bodies import WORD_CHAR
 
 _PORT_AND_PATH = re.compile(r":?([0-9]{1,5})([/?][!-~]*)?", re.ASCII)
 _WORD_AND_PATH = re.compile(r"[^/?:.@]+([/?].*)?", re.DOTALL)
 _VISIBLE = re.compile(r"[!-~]+", re.ASCII)
-_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)", re.DOTALL)
+_HEADER = re.compile(rf"({WORD_CHAR}+):[ \t]*(.*)", re.DOTALL)
 _MAX_PORT = 65535
 # Servers take a request line of about 8 KiB at most, and the sender's query has to fit in as well.
 _MAX_ADDRESS_BYTES = 8 * 1024
