@@ -10,6 +10,7 @@ import zlib
 from collections.abc import AsyncIterator
 from importlib import import_module
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -340,6 +341,43 @@ async def test_a_request_is_sent_again_as_it_came(tab: Tab, listening: Listening
     assert (await lines_of(tab, "answer"))[0].startswith("Sent again: 202, ")
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "utf-16", ""])
+async def test_the_search_reads_what_the_page_reads(tab: Tab, listening: Listening, coding: str) -> None:
+    """Words of a body that came packed, or in another charset, are found as they are read, also of a long one."""
+    body = json.dumps({"note": "wanted 你好", "rest": hashlib.sha512(b"x").hexdigest() * 100}, ensure_ascii=False)
+    raw = body.encode("utf-16" if coding == "utf-16" else "utf-8")
+    packed = {"gzip": gzip.compress(raw), "deflate": zlib.compress(raw)}
+    await listening.send(packed.get(coding, raw), **({"Content_Encoding": coding} if coding in packed else {}))
+    await listening.send(b'{"note":"another"}')
+    await tab.wait_for("probe.texts('.request').length === 2")
+    await tab.press("/")
+    await tab.type("wanted 你好")
+    await tab.wait_for("probe.texts('.request').length === 1")
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 2\r\n", b""])
+async def test_what_may_lack_a_part_is_not_sent_again(tab: Tab, listening: Listening, length: bytes) -> None:
+    """Replay follows the rule of the command: what the head says is there is sent, else the body is asked for."""
+    parts = urlsplit(listening.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(b"POST %b HTTP/1.1\r\nHost: h\r\nX-A : 1\r\n%b\r\n{}more" % (parts.path.encode(), length))
+    assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+    await tab.wait_for("probe.texts('.request').length === 1")
+    await tab.wait_for("probe.texts('#p-headers > p').length > 1")
+    await tab.press("r")
+    if length:
+        await said(tab, "Sent again: 202.")
+        (sent,) = listening.received
+        assert (sent[0], sent[3], sent[2]["X-A"]) == ("POST", b"{}", "1")
+        return
+    await said(tab, "Not sent: a part of its body may be missing; edit it and write the body.")
+    assert listening.received == []
+    (complaint,) = tab.complaints
+    assert "status of 400" in complaint  # of the page's own request, which it has explained
+    tab.complaints.clear()
+
+
 async def test_a_request_is_edited_and_sent_again(tab: Tab, listening: Listening) -> None:
     """Method, query, headers, body and receiver can be changed; a masked header left alone stays itself."""
     await listening.send(json.dumps(COVER).encode(), Authorization="Bearer very-secret")
@@ -468,6 +506,9 @@ def request(body: bytes) -> Inspected:
         headers=(("A", "b"),),
         masked=(("A", "b"),),
         body=body,
+        sendable_headers=(("A", "b"),),
+        sendable_body=body,
+        words="",
         summary="x",
         is_callback=False,
         answer=Answer(status=200, latency_ms=1.0),

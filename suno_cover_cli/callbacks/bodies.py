@@ -29,6 +29,9 @@ Headers = tuple[tuple[str, str], ...]
 WORD_CHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 """Of what a method and the name of a header line are made: pattern of one character (RFC 9110, 5.6.2)."""
 
+OF_ONE_BODY = frozenset({"content-encoding", "content-md5", "digest", "content-digest"})
+"""Header fields, in lower case, that are true of the very bytes of one body, and of no other's."""
+
 _TOO_LARGE = "over 1 MiB"
 _MAX_LAYERS = 3
 _MAX_MEMBERS = 16

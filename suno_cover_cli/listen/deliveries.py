@@ -11,7 +11,8 @@ from suno_cover_cli.base.exits import ExitCode
 from suno_cover_cli.base.files import read_given
 from suno_cover_cli.base.models import json_text
 from suno_cover_cli.base.text import clean
-from suno_cover_cli.callbacks.bodies import WORD_CHAR, Headers
+from suno_cover_cli.callbacks.bodies import OF_ONE_BODY, WORD_CHAR, Headers
+from suno_cover_cli.callbacks.content import ReceivedRequest
 from suno_cover_cli.callbacks.exchanges import Delivery, Outcome
 from suno_cover_cli.callbacks.samples import Expectation, is_expected
 from suno_cover_cli.callbacks.sending.delivery import CallbackSender
@@ -29,8 +30,6 @@ _WORD = re.compile(f"{WORD_CHAR}+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 _USUALLY_BODILESS = {"GET", "HEAD", "OPTIONS", "DELETE"}
-# What a body of one's own no longer is.
-_OF_THE_OLD_BODY = {"content-encoding", "content-md5", "digest", "content-digest"}
 
 
 class SentLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,48 +167,49 @@ async def replay_recording(
             f"event {recording.n} cannot be sent again: its method is not one of HTTP", code="method_not_http"
         )
     if headers is None:
-        # Of a head that could not be read, what can stand in another.
-        headers = recording.headers if recording.is_whole else _readable(recording.headers)
+        headers = headers_to_send(recording)
         if body is not None:
-            headers = tuple(pair for pair in headers if pair[0].lower() not in _OF_THE_OLD_BODY)
+            headers = tuple(pair for pair in headers if pair[0].lower() not in OF_ONE_BODY)
+    if body is None and (body := body_to_send(recording)) is None:
+        raise UsageError(
+            f"event {recording.n} may lack a part of its body: {recording.reason}",
+            code="event_not_whole",
+            hint="Say what its body is: --body FILE.",
+        )
     return await sender.deliver(
-        _body_of(recording) if body is None else body,
+        body,
         headers,
         method=method,
         query=recording.query if query is None else query,
     )
 
 
-def _readable(headers: Headers) -> Headers:
+def headers_to_send(request: Recording | ReceivedRequest) -> Headers:
+    """Return the headers to send again: of a head that could not be read, those that can stand in another."""
+    if request.is_whole:
+        return request.headers
     return tuple(
         (name.strip(" \t"), value)
-        for name, value in headers
+        for name, value in request.headers
         if _WORD.fullmatch(name.strip(" \t")) and not _CONTROL.search(value)
     )
 
 
-def _body_of(recording: Recording) -> bytes:
-    """Return the body to send again.
+def body_to_send(request: Recording | ReceivedRequest) -> bytes | None:
+    """Return the body to send again; ``None`` where it is not certain that it is all there.
 
     A head that could not be read, for its address or for one of its fields, may still say how long the body is.
-
-    Raises:
-        UsageError: It is not certain that it is all there.
     """
-    if recording.is_whole:
-        return recording.body
-    fields = [(name.lower(), value.strip().removeprefix("+")) for name, value in _readable(recording.headers)]
+    if request.is_whole:
+        return request.body
+    fields = [(name.lower(), value.strip().removeprefix("+")) for name, value in headers_to_send(request)]
     lengths = [value for name, value in fields if name == "content-length"]
     is_chunked = any(name == "transfer-encoding" for name, _ in fields)
-    if not lengths and not is_chunked and not recording.body and recording.method in _USUALLY_BODILESS:
+    if not lengths and not is_chunked and not request.body and request.method in _USUALLY_BODILESS:
         return b""
     if lengths and not is_chunked and all(_LENGTH.fullmatch(value) for value in lengths):
         # Of two that differ, the longer one: with it the body is all there by either.
         length = max(map(int, lengths))
-        if length <= len(recording.body):
-            return recording.body[:length]
-    raise UsageError(
-        f"event {recording.n} may lack a part of its body: {recording.reason}",
-        code="event_not_whole",
-        hint="Say what its body is: --body FILE.",
-    )
+        if length <= len(request.body):
+            return request.body[:length]
+    return None

@@ -18,15 +18,17 @@ from suno_cover_cli.callbacks.charsets import declared_charset, decode_text
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
 from suno_cover_cli.callbacks.sending.delivery import CallbackSender
 from suno_cover_cli.callbacks.sending.reading import KEPT_BYTES
+from suno_cover_cli.listen.deliveries import body_to_send, headers_to_send
 from suno_cover_cli.listen.events import EventView, ListenEvent
 from suno_cover_cli.listen.lines import masked
 from suno_cover_cli.listen.presenter import ListenPresenter
 from suno_cover_cli.listen.words import describe_in_list
-from suno_cover_cli.web.inspector import Again, Answer, Inspected, Inspector
+from suno_cover_cli.web.inspector import SEARCHED_CHARS, Again, Answer, Inspected, Inspector
 from suno_cover_cli.web.server import PageServer
 from suno_cover_cli.wiring.context import Context
 
 _MAX_TEXT_BYTES = 1024 * 1024
+_SEARCHED_BYTES = 4 * SEARCHED_CHARS  # in UTF-8, that many characters at least
 _MAX_KNOWN = 500
 _BINARY = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
 
@@ -128,6 +130,9 @@ def _inspected(event: ListenEvent, exchange: Exchange) -> Inspected:
         headers=request.headers,
         masked=_masked(request.headers),
         body=request.body,
+        sendable_headers=headers_to_send(request),
+        sendable_body=body_to_send(request),
+        words=_words_of(request.body, request.headers),
         summary=describe_in_list(event),
         is_callback=request.content is not None and not request.is_refused,
         answer=answer,
@@ -155,9 +160,15 @@ def _text_of(body: bytes, headers: Headers) -> str | None:
 
     Of one that breaks off, as a long answer does that is kept in part, the text is what comes before that.
     """
-    if len(body) > _MAX_TEXT_BYTES:
-        return None
-    is_cut = len(body) == KEPT_BYTES
+    return None if len(body) > _MAX_TEXT_BYTES else _read(body, headers, is_cut=len(body) == KEPT_BYTES)
+
+
+def _words_of(body: bytes, headers: Headers) -> str:
+    """Return the beginning of a body as :func:`_text_of` reads it, quickly however long it is."""
+    return (_read(body[:_SEARCHED_BYTES], headers, is_cut=len(body) > _SEARCHED_BYTES) or "")[:SEARCHED_CHARS]
+
+
+def _read(body: bytes, headers: Headers, *, is_cut: bool) -> str | None:
     try:
         plain, _ = unpack(body, codings_of(headers))
     except BrokenOffError as error:

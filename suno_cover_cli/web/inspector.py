@@ -14,15 +14,18 @@ from typing import Any
 import msgspec
 
 from suno_cover_cli.base.text import clean
+from suno_cover_cli.callbacks.bodies import OF_ONE_BODY
 from suno_cover_cli.web.guard import PageError
 from suno_cover_cli.web.server import Feed, Page
 
 Headers = tuple[tuple[str, str], ...]
 """Names and values, in order."""
 
+SEARCHED_CHARS = 1000
+"""Of a body, what the page's search looks in."""
+
 _MAX_BODY_BYTES = 6 * 1024 * 1024
 _MAX_NUMBER_DIGITS = 18
-_SEARCHED_BYTES = 1000
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +61,9 @@ class Inspected(msgspec.Struct, frozen=True, kw_only=True):
         headers: As sent.
         masked: The same headers with the values masked that are credentials.
         body: The bytes as sent.
+        sendable_headers: Those of the headers that can be sent again.
+        sendable_body: The same of the body; ``None`` where it may not all be here.
+        words: The beginning of what the body says, for the search; empty where it is not text.
         summary: What came, on one line.
         is_callback: A callback that was accepted.
         answer: What it was answered.
@@ -72,6 +78,9 @@ class Inspected(msgspec.Struct, frozen=True, kw_only=True):
     headers: Headers
     masked: Headers
     body: bytes
+    sendable_headers: Headers
+    sendable_body: bytes | None
+    words: str
     summary: str
     is_callback: bool
     answer: Answer
@@ -177,7 +186,7 @@ class Inspector:
             "status": request.answer.status,
             "size": len(request.body),
             # The page's search looks in here too.
-            "words": clean(request.body[:_SEARCHED_BYTES].decode("utf-8", "replace"), _SEARCHED_BYTES),
+            "words": clean(request.words, SEARCHED_CHARS),
         }
 
     async def _list(self, _: Mapping[str, str]) -> object:
@@ -213,19 +222,21 @@ class Inspector:
         if wish.to not in self._targets:
             raise PageError(400, "no_such_target")
         method = request.method if wish.method is None else wish.method.strip().upper()
-        headers = request.headers if wish.headers is None else _unmasked(wish.headers, request)
+        text = None if wish.text is None else wish.text.encode("utf-8", "surrogatepass")
+        sent = request.sendable_body if text is None else text
+        if sent is None:
+            raise PageError(400, "not_whole")
         again = Again(
             method=method,
             query=request.query if wish.query is None else wish.query,
-            headers=headers,
-            body=request.body if wish.text is None else wish.text.encode("utf-8", "surrogatepass"),
+            headers=request.sendable_headers if wish.headers is None else _unmasked(wish.headers, request),
+            body=sent,
         )
         if not _can_be_sent(again):
             raise PageError(400, "cannot_be_sent")
-        if wish.text is not None:
+        if text is not None:
             # What was typed is plain text, whatever the original was packed in.
-            dropped = {"content-encoding"}
-            kept = tuple((name, value) for name, value in again.headers if name.lower() not in dropped)
+            kept = tuple((name, value) for name, value in again.headers if name.lower() not in OF_ONE_BODY)
             again = msgspec.structs.replace(again, headers=kept)
         return await self._written(await self._send_again(wish.to, again))
 
@@ -251,7 +262,10 @@ class Inspector:
 def _size_of(request: Inspected) -> int:
     headers = sum(len(name) + len(value) for name, value in (*request.headers, *request.answer.headers))
     # Masked headers come on top, and what objects weigh.
-    return len(request.body) + len(request.answer.body) + 2 * headers + 1000
+    bodies = len(request.body) + len(request.answer.body) + len(request.words)
+    if request.sendable_body is not request.body:
+        bodies += len(request.sendable_body or b"")
+    return bodies + 2 * headers + 1000
 
 
 def _packed(body: bytes) -> str:
