@@ -14,6 +14,7 @@ import msgspec
 
 _SAFE_ID = re.compile(r"(?!-)[A-Za-z0-9_-]{1,128}")
 _DEVICE = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)
+_DEVICE_CHARS = 4
 
 
 def is_safe_task_id(task_id: str) -> bool:
@@ -21,7 +22,9 @@ def is_safe_task_id(task_id: str) -> bool:
 
     A folder whose name begins with ``-`` is an option to whatever command is given it.
     """
-    return _SAFE_ID.fullmatch(task_id) is not None and not is_device_name(task_id)
+    if _SAFE_ID.fullmatch(task_id) is None:
+        return False
+    return len(task_id) > _DEVICE_CHARS or not is_device_name(task_id)
 
 
 def is_device_name(name: str) -> bool:

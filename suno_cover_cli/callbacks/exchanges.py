@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -151,7 +151,7 @@ class InboxClosedError(Exception):
     """The inbox, or its listener, was closed, and everything received before has been read."""
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Number, id and first of its like, as in :class:`~suno_cover_cli.callbacks.content.ReceivedRequest`."""
 
     n: int

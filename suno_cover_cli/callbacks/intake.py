@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import NamedTuple
+
+import msgspec
 
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.callbacks.content import ReceivedRequest, quoted
@@ -15,7 +16,7 @@ from suno_cover_cli.callbacks.wire import Request
 _FORWARDED_FOR = "X-Forwarded-For"
 
 
-class Taken(NamedTuple):
+class Taken(msgspec.Struct, frozen=True, gc=False):
     """A request that was taken in.
 
     Attributes:
@@ -75,10 +76,10 @@ class Intake:
             max_age_s=self._signature_age_s,
         )
         wakes, answer = verdict.is_accepted, verdict.answer
-        n, name, duplicate_of = inbox.number(verdict.content, body, is_accepted=wakes)
+        place = inbox.number(verdict.content, body, is_accepted=wakes)
         received = ReceivedRequest(
-            n=n,
-            id=name,
+            n=place.n,
+            id=place.id,
             ts=ts,
             method=method,
             path=quoted(request.target),
@@ -89,7 +90,7 @@ class Intake:
             reason=verdict.reason,
             signature=verdict.signature.state,
             signature_reason=verdict.signature.reason,
-            duplicate_of=duplicate_of,
+            duplicate_of=place.duplicate_of,
             is_whole=fault is None,
         )
         if verdict.content is None and self._wakes_unread(inbox, method):
@@ -109,11 +110,11 @@ class Intake:
             answer: What it was answered.
             ts: Epoch seconds at arrival.
         """
-        n, name, _ = inbox.number(None, unread.body, is_accepted=False)
+        place = inbox.number(None, unread.body, is_accepted=False)
         given = [value for name, value in unread.headers if name.lower() == _FORWARDED_FOR.lower()]
         received = ReceivedRequest(
-            n=n,
-            id=name,
+            n=place.n,
+            id=place.id,
             ts=ts,
             method=unread.method,
             path=quoted(unread.target),

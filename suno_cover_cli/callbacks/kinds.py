@@ -7,7 +7,6 @@ document. A shape that is none of them is of an unknown kind, and still shown.
 import re
 from contextlib import suppress
 from enum import StrEnum
-from typing import NamedTuple
 
 import msgspec
 
@@ -55,7 +54,7 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     message: str
 
 
-class Classified(NamedTuple):
+class Classified(msgspec.Struct, gc=False):
     """The kind of a callback.
 
     Attributes:
@@ -89,14 +88,13 @@ def classify(code: int, data: WireCallbackData, raw: bytes) -> Classified:
         found = Classified(CallbackKind.COVER, CallbackStage.COMPLETE)
     found = found or Classified(CallbackKind.UNKNOWN, None)
     if code != _CODE_OK and found.kind is not CallbackKind.UNKNOWN:
-        found = found._replace(stage=CallbackStage.ERROR)
-    failure, state = _failure(data, found), ""
+        found.stage = CallbackStage.ERROR
+    found.failure = _failure(data, found)
     for word in (data.state, data.status, data.successFlag):
         if isinstance(word, str):
-            state = word[:_MAX_STATE_CHARS]
+            found.state = word[:_MAX_STATE_CHARS]
             break
-    # Nearly all callbacks say neither, and a copy takes longer than looking for both.
-    return found._replace(failure=failure, state=state) if failure is not None or state else found
+    return found
 
 
 def _of_fields(data: WireCallbackData) -> Classified | None:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import msgspec
 
@@ -53,7 +53,7 @@ _UNKNOWN_PATH = "unknown path"
 _PLAIN_PATH = re.compile(r"/[!-\"$->@-~]{0,1000}", re.ASCII)
 
 
-class Arrival(NamedTuple):
+class Arrival(msgspec.Struct, eq=False, gc=False):
     """A request, and when its head was here: on the clock that only goes on, and on the wall's."""
 
     request: Request
@@ -300,7 +300,8 @@ class CallbackListener:
         self, arrival: Arrival, received: ReceivedRequest | None, answer: Answer, *, is_lost: bool
     ) -> None:
         request = arrival.request
-        self._connections.waits(request.connection, is_known=received is not None and not received.why_refused)
+        reason = _UNKNOWN_PATH if received is None else received.why_refused
+        self._connections.waits(request.connection, is_known=not reason)
         request.finish()
         if self._on_exchange is None:
             return
@@ -312,7 +313,7 @@ class CallbackListener:
                 remote=received.remote if received else self._intake.remote_of(request),
                 ts=arrival.ts,
                 status=answer.status,
-                reason=received.why_refused if received else _UNKNOWN_PATH,
+                reason=reason,
                 latency_ms=(self._clock.monotonic() - arrival.began_s) * 1000,
                 request=received,
                 is_answer_lost=is_lost,

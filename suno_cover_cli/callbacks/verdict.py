@@ -22,7 +22,7 @@ class BodyFault(NamedTuple):
     reason: str
 
 
-class Verdict(NamedTuple):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What a request is.
 
     Attributes:

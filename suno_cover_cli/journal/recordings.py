@@ -265,16 +265,17 @@ def _row_of(request: ReceivedRequest, answer: RecordedAnswer | None) -> tuple[ob
         request.method.encode("utf-8", "backslashreplace").decode(),
         request.path,
         request.remote,
-        None if content is None else content.kind.value,
-        None if content is None or content.stage is None else content.stage.value,
+        None if content is None else str(content.kind),
+        None if content is None or content.stage is None else str(content.stage),
         "" if content is None else content.task_id,
         0 if content is None else content.code,
         request.reason,
-        request.signature.value,
+        str(request.signature),
         request.signature_reason,
         msgspec.json.encode(request.headers).decode(),
         request.body,
-        request.is_whole,
+        # A bool would be looked up among the converters of the sqlite3 module, which takes longer than the row.
+        int(request.is_whole),
         *_answer_row(answer),
     )
 

@@ -5,6 +5,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+import msgspec
+
 from suno_cover_cli.callbacks.content import ReceivedRequest
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
 from suno_cover_cli.callbacks.kinds import CallbackKind
@@ -15,7 +17,7 @@ from suno_cover_cli.journal.recordings import ForwardReport, RecordedAnswer
 _MAX_FIRSTS = 1000
 
 
-class ListenEvent:
+class ListenEvent(msgspec.Struct, eq=False):
     """One request on its way through the listener: a callback, or what is none.
 
     Attributes:
@@ -30,21 +32,15 @@ class ListenEvent:
         is_only_counted: A view has no room for it, nor for what it is answered.
     """
 
-    __slots__ = (
-        *("answer", "delivery", "duplicate_of", "exchange", "further"),
-        *("is_only_counted", "is_shown", "n", "request"),
-    )
-
-    def __init__(self, request: ReceivedRequest) -> None:
-        self.request = request
-        self.n: int | None = None
-        self.duplicate_of: int | None = None
-        self.exchange: Exchange | None = None
-        self.answer: RecordedAnswer | None = None
-        self.delivery: Delivery | None = None
-        self.further: list[Delivery] = []
-        self.is_shown = False
-        self.is_only_counted = False
+    request: ReceivedRequest
+    n: int | None = None
+    duplicate_of: int | None = None
+    exchange: Exchange | None = None
+    answer: RecordedAnswer | None = None
+    delivery: Delivery | None = None
+    further: tuple[Delivery, ...] = ()
+    is_shown: bool = False
+    is_only_counted: bool = False
 
     def take_exchange(self, exchange: Exchange) -> None:
         """Note what it was answered."""
@@ -154,7 +150,7 @@ class EventLog:
         """Note what a further receiver did with an event."""
         if not event.is_shown:
             # A quick receiver may be ahead of the record, which says what number the line has to name.
-            event.further.append(delivery)
+            event.further += (delivery,)
         elif not self._is_over:
             self._view.show_delivery(event, delivery)
             self._view.flush()
@@ -178,7 +174,7 @@ class EventLog:
             self._view.show_arrival(event)
             for delivery in event.further:
                 self._view.show_delivery(event, delivery)
-        event.further = []
+        event.further = ()
         if event.exchange is not None:
             self._finish(event, event.exchange)
 
