@@ -5,7 +5,10 @@ import re
 
 import pytest
 
+from suno_cover_cli.base.errors import UsageError
+from suno_cover_cli.base.keys import checked_secret, tidy_key
 from tests.cli_fixtures import Cli
+from tests.test_listen_forward import unused_port
 
 MISTAKES = {
     # a command by another name
@@ -128,3 +131,45 @@ def test_durations_are_read_as_people_write_them(text: str, expected: float) -> 
 
     assert parse_duration_s(text) == expected
     assert json.dumps(parse_duration_s(f" {text.upper()} ")) == json.dumps(expected)
+
+
+PLACEHOLDERS = [
+    *("...", "\u2026", "sk-...", "xxx", "sk-xxxxxxxx", "****", "<key>", "<your api key>", "[key]", "{api_key}"),
+    *("$SUNO_API_KEY", "${KEY}", "%SUNO_API_KEY%", "SUNO_API_KEY", "api-key", "YOUR_API_KEY", "your-api-key"),
+    *("your_suno_api_key_here", "insert-key-here", '"Bearer your-key"', "your key"),
+]
+
+
+@pytest.mark.parametrize("key", PLACEHOLDERS)
+def test_a_placeholder_is_told_from_a_key(key: str) -> None:
+    """What stands for the key in examples is recognised, in quotes and behind ``Bearer`` as well."""
+    with pytest.raises(UsageError, match=r"^the key holds a placeholder, not a key$"):
+        checked_secret(tidy_key(key), "the key")
+
+
+@pytest.mark.parametrize(
+    "key", ["sk-1234", "key", "a-real-key-0123456789", "xxl-key-1", "9f0c...", "x*y", "your1"]
+)
+def test_what_may_be_a_key_is_taken_for_one(key: str) -> None:
+    """Which keys a provider gives out is not for us to say."""
+    assert checked_secret(tidy_key(key), "the key").reveal() == key
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "place"),
+    [
+        (("credits",), {"SUNO_API_KEY": "your-api-key"}, "the environment variable SUNO_API_KEY"),
+        (("credits", "--api-key-file", "key"), {}, "the API key in key"),
+        (("listen", "--no-tunnel", "--webhook-key-file", "key"), {}, "the webhook key in key"),
+    ],
+)
+def test_a_placeholder_is_not_sent_as_a_key(
+    cli: Cli, words: tuple[str, ...], environ: dict[str, str], place: str
+) -> None:
+    """It is a mistake of usage, found before anything is asked, and named with its place."""
+    (cli.cwd / "key").write_text("...\n")
+    # Nothing listens there: asking would end as a service that is not available.
+    run = cli.run(*words, **environ, SUNO_BASE_URL=f"http://127.0.0.1:{unused_port()}")
+    assert (run.code, run.stdout) == (2, "")
+    assert f"{place} holds a placeholder, not a key" in run.stderr
+    assert "Put your own key there" in run.stderr

@@ -1,5 +1,6 @@
 """Keys: from the environment, a private file, standard input or the settings file; never from a flag."""
 
+import re
 from typing import BinaryIO, NamedTuple
 
 from suno_cover_cli.base.errors import KeyRefusedError, UsageError
@@ -10,6 +11,13 @@ from suno_cover_cli.base.text import Secret, clean
 
 _MAX_SECRET_FILE_BYTES = 64 * 1024
 _MAX_KEY_CHARS = 4096
+# What examples have in the place of a key; the name of a variable is one as well.
+_PLACEHOLDER = re.compile(
+    r"(?:sk-)?(?:<[^>]*>|\[[^\]]*\]|\{[^}]*\}|\$\{?\w+\}?|%\w+%|\.{2,}|\u2026|x{3,}|\*{3,})"
+    r"|(?:your|insert|paste|enter|replace)[a-z_ -]*(?:key|secret|token)[a-z_ -]*"
+    r"|(?:\w+_)?(?:api|webhook)[_ -]?key",
+    re.IGNORECASE,
+)
 
 
 class WebhookKey(NamedTuple):
@@ -52,10 +60,13 @@ def checked_secret(text: str, what: str) -> Secret:
     """Return a tidied text as a secret.
 
     Raises:
-        UsageError: It is empty, or nothing that a key could be.
+        UsageError: It is empty, a placeholder, or nothing that a key could be.
     """
     if not text:
         raise UsageError(f"{what} is empty", hint="Put the key there and run the same command again.")
+    if _PLACEHOLDER.fullmatch(text[:_MAX_KEY_CHARS]):
+        hint = "Put your own key there and run the same command again."
+        raise UsageError(f"{what} holds a placeholder, not a key", code="placeholder_key", hint=hint)
     if len(text) > _MAX_KEY_CHARS or not text.isascii() or not text.isprintable() or " " in text:
         raise UsageError(f"{what} does not hold a valid key", hint="Copy the key alone, on one line.")
     return Secret(text)
