@@ -56,10 +56,9 @@ def parse_target(text: str) -> Target:
     target = text.strip()
     if len(target) > _MAX_ADDRESS_BYTES:
         # Not quoted: a login may stand anywhere in it.
-        raise UsageError(
+        raise _refusal(
             f"The address of a receiver has {len(target):,} characters; 8 KiB is the most",
-            code="bad_target",
-            hint="Shorten its query: a long value fits into a header, --header 'X-Name: value'",
+            "Shorten its query: a long value fits into a header, --header 'X-Name: value'",
         )
     is_word = _WORD_AND_PATH.fullmatch(target) is not None
     if match := _PORT_AND_PATH.fullmatch(target):
@@ -73,10 +72,9 @@ def parse_target(text: str) -> Target:
     authority, slash, path = rest.partition("/")
     if "@" in authority.partition("?")[2]:
         # Where the host begins is not clear, and what comes before it may be a password.
-        raise UsageError(
+        raise _refusal(
             'The address of a receiver has "@" behind "?" and no path before them',
-            code="bad_target",
-            hint='Write %40 for "@" in a query, and %3F for "?" in a password',
+            'Write %40 for "@" in a query, and %3F for "?" in a password',
         )
     login, at, place = authority.rpartition("@")
     target = f"{scheme}://{place}{slash}{path}"
@@ -85,21 +83,30 @@ def parse_target(text: str) -> Target:
         is_usable = url.scheme in {"http", "https"} and bool(url.host) and 0 < (url.port or 0) <= _MAX_PORT
     except ValueError:
         is_usable = False
+    if not is_usable and "@" in path:
+        # As above: a password with a slash in it ends what looks like the host.
+        raise _refusal(
+            'The address of a receiver has "@" behind "/" and no valid host and port before them',
+            'Write %2F for "/" in a password',
+        )
     if not is_usable or _VISIBLE.fullmatch(target) is None or "#" in target or "@" in place:
         # A login is not quoted even where the rest makes no sense.
         shown = target if at else text
-        raise UsageError(f'"{clean(shown, 80)}" is not a receiver', code="bad_target", hint=_TARGET_HINT)
+        raise _refusal(f'"{clean(shown, 80)}" is not a receiver')
     if is_word and (url.host or "").lower() != _THIS_MACHINE:
         # Far more often a path without its port, or a word that was meant for another option, than a host.
-        raise UsageError(
+        raise _refusal(
             f'"{clean(text, 80)}" is not a receiver: a host needs its port or http://',
-            code="bad_target",
-            hint=_TARGET_HINT
+            _TARGET_HINT
             if (url.host or "").isdigit()
             else f"Give the port of your program, such as 3000, or the host as http://{url.host}:8080/path",
         )
     # The colon is there without a password too (RFC 7617, 2).
     return Target(target, Secret(unquote(login if ":" in login else f"{login}:")) if at else None)
+
+
+def _refusal(message: str, hint: str = _TARGET_HINT) -> UsageError:
+    return UsageError(message, code="bad_target", hint=hint)
 
 
 def parse_header(text: str) -> tuple[str, str]:
