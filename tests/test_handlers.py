@@ -5,7 +5,9 @@ import base64
 import gzip
 import json
 import re
+import socket
 import ssl
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -323,6 +325,16 @@ async def test_an_answer_that_does_not_end_is_reported_as_far_as_it_came(tmp_pat
     assert report["error"].startswith("answered 201, but its answer did not end within 14 s")
 
 
+@pytest.mark.parametrize(
+    "value", ["caf\u00e9 \u9519\u8bef".encode(), "caf\u00e9".encode("latin-1")], ids=["UTF-8", "Latin-1"]
+)
+async def test_a_header_of_an_answer_is_text_in_either_charset(tmp_path: Path, value: bytes) -> None:
+    """The report has the handler's header as it reads, UTF-8 as well as Latin-1; the sender has its bytes."""
+    async with saying(b"HTTP/1.1 200 OK\r\nX-Said: " + value + b"\r\nContent-Length: 0\r\n\r\n") as port:
+        _, report = await forwarded(tmp_path, str(port))
+    assert report["headers"]["x-said"] == value.decode("utf-8" if len(value) > 5 else "latin-1")
+
+
 async def test_several_cookies_stay_apart_in_a_report(tmp_path: Path) -> None:
     """Cookies have commas of their own (RFC 9110, 5.3): each is a line of the value, other fields are joined."""
     fields = b"Set-Cookie: a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT\r\nSet-Cookie: b=2\r\nX: 1\r\nX: 2\r\n"
@@ -406,6 +418,52 @@ async def test_each_way_of_not_being_there_has_its_own_words(tmp_path: Path) -> 
     async with running(answering) as port:
         _, report = await forwarded(tmp_path, f"https://127.0.0.1:{port}/")
     assert f"does not speak TLS on port {port}; does it want http://?" in report["error"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        ("hangs up", "broke off the TLS handshake; does it want http://?"),
+        ("objects", "refused the TLS handshake (sslv3 alert handshake failure); its log may say why"),
+        ("waits", "no answer within 14 s; answer first and do the work afterwards; does it want http://?"),
+    ],
+)
+async def test_what_goes_wrong_before_a_secure_connection_is_open(
+    tmp_path: Path, behaviour: str, words: str
+) -> None:
+    """Servers that hang up on TLS, say what they object to, or wait are told apart; none is called not running."""
+    never = asyncio.Event()
+    tls = None
+    if behaviour == "objects":
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.maximum_version = ssl.TLSVersion.TLSv1_2
+        tls.set_ciphers("AES128-SHA")
+        trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10_000)
+        if behaviour == "waits":
+            await never.wait()
+        writer.close()
+
+    def shake_hands(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(ssl.SSLError):
+            assert tls is not None
+            tls.wrap_socket(connection, server_side=True)
+
+    if tls is None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            clock = ScaledClock(50) if behaviour == "waits" else None
+            _, report = await forwarded(tmp_path, url, clock=clock)
+            never.set()
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as listening_socket:
+            threading.Thread(target=shake_hands, args=(listening_socket,), daemon=True).start()
+            _, report = await forwarded(tmp_path, f"https://127.0.0.1:{listening_socket.getsockname()[1]}/")
+    assert report["error"] == words
 
 
 # --- several receivers, headers, the path ----------------------------------------------------------------------
@@ -539,6 +597,12 @@ ADVICE = [
     (302, {"Location": "/login?next=/hook"}, "does your handler want a login?"),
     (307, {"Location": "https://{host}/hook"}, "use https://"),
     (302, {"Location": "/hook"}, "it is the same address; does your handler want a cookie?"),
+    (302, {"Location": "?songId=1"}, "it is the same address; does your handler want a cookie?"),
+    (302, {"Location": "?songId=1&token=2"}, "/hook?songId=1&token=2, which is not followed: use that address"),
+    (300, {"Location": "/new"}, "/new, which is not followed: use that address"),
+    (301, {"Location": "/caf\u00e9"}, "/caf\u00e9, which is not followed: use that address"),
+    (301, {"Location": "javascript:alert(1)"}, "it redirects to javascript:alert(1), which is not followed\n"),
+    (426, {"Upgrade": "HTTP/2.0"}, "it wants another version of HTTP, or https://"),
     (308, {}, "it redirects without saying where"),
     (303, {"Location": "/thanks"}, "/thanks, which is not followed: 303 answers a form; the service wants 200"),
     (303, {"Location": "/hook/"}, "/hook/, which is not followed: add the slash"),

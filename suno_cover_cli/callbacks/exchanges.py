@@ -89,6 +89,14 @@ class Rest(Protocol):
         ...
 
 
+def decoded(headers: RawHeaders) -> Headers:
+    """Return header lines as text, in their order: UTF-8 where all of them are, else Latin-1."""
+    try:
+        return tuple([(name.decode(), value.decode()) for name, value in headers])
+    except UnicodeDecodeError:  # HTTP once meant Latin-1, and every byte is a letter there
+        return tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
+
+
 JSON_TYPE: RawHeaders = ((b"Content-Type", b"application/json"),)
 
 

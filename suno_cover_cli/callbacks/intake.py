@@ -7,9 +7,8 @@ import msgspec
 
 from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.callbacks.content import ReceivedRequest, quoted
-from suno_cover_cli.callbacks.exchanges import RECEIVED, Answer, CallbackInbox
+from suno_cover_cli.callbacks.exchanges import RECEIVED, Answer, CallbackInbox, decoded
 from suno_cover_cli.callbacks.framing import UnreadRequest
-from suno_cover_cli.callbacks.replies import plain_headers
 from suno_cover_cli.callbacks.verdict import BodyFault, judge
 from suno_cover_cli.callbacks.wire import Request
 
@@ -65,7 +64,7 @@ class Intake:
             fault: Why that is not all.
             ts: Epoch seconds at arrival.
         """
-        headers, method = plain_headers(request), request.method
+        headers, method = decoded(request.raw_headers), request.method
         verdict = judge(
             method,
             headers,

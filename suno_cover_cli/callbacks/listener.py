@@ -25,11 +25,10 @@ from suno_cover_cli.base.keys import WebhookKey
 from suno_cover_cli.callbacks.bodies import MAX_BODY_BYTES
 from suno_cover_cli.callbacks.connections import ConnectionLimits, ConnectionRegistry, descriptor_room
 from suno_cover_cli.callbacks.content import ReceivedRequest
-from suno_cover_cli.callbacks.exchanges import Answer, CallbackInbox, Exchange, Responder
+from suno_cover_cli.callbacks.exchanges import Answer, CallbackInbox, Exchange, Responder, decoded
 from suno_cover_cli.callbacks.intake import Intake, Taken
 from suno_cover_cli.callbacks.replies import (
     bounded,
-    plain_headers,
     plain_path,
     read_body,
     write_answer,
@@ -309,7 +308,7 @@ class CallbackListener:
             Exchange(
                 method=request.method,
                 path=request.target,
-                headers=received.headers if received else plain_headers(request),
+                headers=received.headers if received else decoded(request.raw_headers),
                 remote=received.remote if received else self._intake.remote_of(request),
                 ts=arrival.ts,
                 status=answer.status,

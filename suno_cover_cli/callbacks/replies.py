@@ -10,7 +10,6 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 
-from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.connections import ConnectionRegistry
 from suno_cover_cli.callbacks.exchanges import JSON_TYPE, Answer, RawHeaders, Rest
 from suno_cover_cli.callbacks.verdict import BodyFault
@@ -163,12 +162,3 @@ def plain_path(target: str) -> str:
     """Return the path of a request's target, which may be a whole URL (RFC 9112, 3.2.2), without its query."""
     path = target.partition("?")[0]
     return path if path.startswith("/") else _AUTHORITY.sub("", path, count=1)
-
-
-def plain_headers(request: Request) -> Headers:
-    """Return the header lines as sent, in their order."""
-    raw = request.raw_headers
-    try:
-        return tuple([(name.decode(), value.decode()) for name, value in raw])
-    except UnicodeDecodeError:  # HTTP once meant Latin-1, and every byte is a letter there
-        return tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])

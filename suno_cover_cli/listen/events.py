@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from suno_cover_cli.callbacks.content import ReceivedRequest
-from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
+from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, decoded
 from suno_cover_cli.callbacks.kinds import CallbackKind
 from suno_cover_cli.journal.recorder import Recordable
 from suno_cover_cli.journal.recordings import ForwardReport, RecordedAnswer
@@ -199,12 +199,11 @@ class EventLog:
 
 def report_delivery(delivery: Delivery) -> ForwardReport:
     """Make of a delivery what is recorded and printed of it."""
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in delivery.headers]
     return ForwardReport(
         url=delivery.url,
         status=delivery.status,
         latency_ms=round(delivery.latency_ms, 3),
-        headers=joined_headers(headers),
+        headers=joined_headers(decoded(delivery.headers)),
         body_b64=binascii.b2a_base64(delivery.body, newline=False).decode(),
         error="; ".join(filter(None, (delivery.error, delivery.advice))) if delivery.answered is None else None,
     )

@@ -15,7 +15,7 @@ from suno_cover_cli.callbacks.bodies import (
     unpack,
 )
 from suno_cover_cli.callbacks.charsets import declared_charset, decode_text
-from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
+from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, decoded
 from suno_cover_cli.callbacks.sending.delivery import CallbackSender
 from suno_cover_cli.callbacks.sending.reading import KEPT_BYTES
 from suno_cover_cli.listen.deliveries import body_to_send, headers_to_send
@@ -140,7 +140,7 @@ def _inspected(event: ListenEvent, exchange: Exchange) -> Inspected:
 
 
 def _answer_of(delivery: Delivery) -> Answer:
-    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in delivery.headers)
+    headers = decoded(delivery.headers)
     return Answer(
         status=delivery.status,
         latency_ms=delivery.latency_ms,

@@ -10,7 +10,7 @@ from suno_cover_cli.base.text import cells_of, clean, cut
 from suno_cover_cli.callbacks.bodies import BrokenOffError, UnreadableError, codings_of, header_value, unpack
 from suno_cover_cli.callbacks.charsets import declared_charset, decode_text
 from suno_cover_cli.callbacks.content import CallbackContent, NotACallbackError, parse_callback
-from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, Outcome
+from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, Outcome, decoded
 from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage
 from suno_cover_cli.journal.recordings import RecordedAnswer, Recording
 from suno_cover_cli.listen.events import ListenEvent
@@ -204,7 +204,7 @@ def describe_said(delivery: Delivery) -> str:
 
 def said_by(delivery: Delivery, most_bytes: int) -> str:
     """Return the beginning of a receiver's answer as text, or in brackets why that cannot be."""
-    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in delivery.headers)
+    headers = decoded(delivery.headers)
     try:
         plain, _ = unpack(delivery.body, codings_of(headers))
     except BrokenOffError as error:  # what is kept of a long answer has no end

@@ -26,8 +26,8 @@ from suno_cover_cli.base.clock import Clock, SharedLimit, within
 from suno_cover_cli.base.proxies import Proxy, find_proxy
 from suno_cover_cli.callbacks.bodies import Headers
 from suno_cover_cli.callbacks.content import quoted
-from suno_cover_cli.callbacks.exchanges import Answer, Delivery, Outcome, RawHeaders
-from suno_cover_cli.callbacks.sending.faults import Fault, advise, describe_fault, describe_interim
+from suno_cover_cli.callbacks.exchanges import Answer, Delivery, Outcome, RawHeaders, decoded
+from suno_cover_cli.callbacks.sending.faults import advise, describe_fault, describe_interim, describe_slowness
 from suno_cover_cli.callbacks.sending.habits import Habits
 from suno_cover_cli.callbacks.sending.kept import KeptConnections
 from suno_cover_cli.callbacks.sending.reading import (
@@ -164,7 +164,8 @@ class CallbackSender:
         try:
             await self._limit.run(self._send(attempt, body, headers, method, query))
         except TimeoutError:
-            fault = self._too_slow(attempt.status)
+            is_tls_new = self._is_secure and not self._habits.has_answered
+            fault = describe_slowness(attempt.status, self._timeout_s, self.proxy, is_tls_new=is_tls_new)
             outcome = Outcome.TIMED_OUT
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             fault = describe_fault(
@@ -185,7 +186,7 @@ class CallbackSender:
             outcome, fault = Outcome.FAILED, describe_interim(attempt.status)
         delivery = attempt.delivery(self.target.url, latency_ms)
         if fault is None:
-            delivery = msgspec.structs.replace(delivery, advice=self._advise(delivery, headers))
+            delivery = msgspec.structs.replace(delivery, advice=self._advise(delivery, headers, query))
             return delivery, attempt.answer(delivery, method)
         attempt.close()
         answer = attempt.answer(delivery, method) if attempt.is_cut else None
@@ -232,19 +233,15 @@ class CallbackSender:
         # A connection that cannot be opened is tried once more as well: that says why.
         return await self._fresh.request(**request)
 
-    def _advise(self, delivery: Delivery, sent: Headers) -> str:
+    def _advise(self, delivery: Delivery, sent: Headers, query: str) -> str:
         if delivery.is_accepted:
             return ""
         has_login = any(name.lower() == "authorization" for name, _ in (*sent, *self._extra))
-        headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in delivery.headers}
+        headers = {name.lower(): value for name, value in decoded(delivery.headers)}
         # What comes out of a tunnel was said behind the proxy.
         proxy = None if self._is_secure else self.proxy
-        return advise(delivery.url, delivery.status or 0, headers, has_login=has_login, proxy=proxy)
-
-    def _too_slow(self, status: int | None) -> Fault:
-        what = "no answer" if status is None else f"answered {status}, but its answer did not end"
-        where = "" if self.proxy is None else f" through {self.proxy.named}"
-        return Fault(f"{what} within {self._timeout_s:g} s{where}", "answer first and do the work afterwards")
+        asked = self.target.with_query(quoted(query))
+        return advise(asked, delivery.status or 0, headers, has_login=has_login, proxy=proxy)
 
 
 class _Attempt:

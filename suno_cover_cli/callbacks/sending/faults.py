@@ -18,7 +18,9 @@ from suno_cover_cli.base.text import clean
 from suno_cover_cli.callbacks.sending.reading import ConnectionLostError, NoTunnelError
 
 _LOG = "its log may say why"
-_SEE_OTHER, _UNAUTHORIZED, _PROXY_LOGIN = 303, 401, 407
+_PLAIN = "does it want http://?"
+_CHOICES, _SEE_OTHER, _UNAUTHORIZED, _PROXY_LOGIN = 300, 303, 401, 407
+_REDIRECTS = {301, 302, 303, 307, 308}
 # Said by proxies of what they do not let through, or do not reach.
 _ALSO_OF_PROXIES = {403, 502, 503, 504}
 # OpenSSL's numbers for what is wrong with a certificate (x509_vfy.h).
@@ -65,7 +67,7 @@ def describe_fault(
     if proxy is not None and (fault := _failed_at(proxy, error, is_tunnelled=is_secure, status=status)):
         return fault
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
-        return _not_connected(error)._replace(is_reached=False)
+        return _not_connected(error, is_secure=is_secure)._replace(is_reached=False)
     if status is not None and isinstance(error, aiohttp.ClientPayloadError | OSError):
         return Fault(f"answered {status}, but its answer broke off after {received_bytes} bytes", _LOG)
     fault = _not_answered(error)
@@ -79,6 +81,24 @@ def _used_up(error: BaseException) -> str:
     """Return what has no file descriptors left, where that is why no connection could be opened; else nothing."""
     number = getattr(getattr(error, "os_error", error), "errno", None)
     return {errno.EMFILE: "this process", errno.ENFILE: "this machine"}.get(number or 0, "")
+
+
+def describe_slowness(status: int | None, timeout_s: float, proxy: Proxy | None, *, is_tls_new: bool) -> Fault:
+    """Say what it means that the time is over.
+
+    Args:
+        status: Of the answer, when that had begun.
+        timeout_s: How long the time was.
+        proxy: On the way to the receiver.
+        is_tls_new: The receiver is asked over TLS, and did not answer before.
+    """
+    what = "no answer" if status is None else f"answered {status}, but its answer did not end"
+    where = "" if proxy is None else f" through {proxy.named}"
+    advice = "answer first and do the work afterwards"
+    if status is None and is_tls_new:
+        # A server of plain HTTP may take the beginning of TLS for that of a request, and wait for the rest.
+        advice += f"; {_PLAIN}"
+    return Fault(f"{what} within {timeout_s:g} s{where}", advice)
 
 
 def describe_interim(status: int) -> Fault:
@@ -108,14 +128,22 @@ def _advise_login(proxy: Proxy) -> str:
     return "does it want a login? (user:password@ in its address)"
 
 
-def _not_connected(error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError) -> Fault:
+def _not_connected(
+    error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError, *, is_secure: bool
+) -> Fault:
     match error:
         case aiohttp.ClientConnectorCertificateError():
             return _untrusted(error.certificate_error)
         case aiohttp.ClientConnectorDNSError():
             return Fault(f"cannot be found: no address is known for {clean(error.host, 100)}", "check the name")
         case aiohttp.ClientConnectorSSLError():
-            return Fault(f"does not speak TLS on port {error.port}", "does it want http://?")
+            said = str(getattr(error.os_error, "reason", ""))
+            if "ALERT" in said:
+                # A server that speaks TLS says in an alert what it objects to.
+                return Fault(f"refused the TLS handshake ({clean(said, 100).lower().replace('_', ' ')})", _LOG)
+            return Fault(f"does not speak TLS on port {error.port}", _PLAIN)
+    if is_secure and isinstance(error.os_error, ConnectionResetError | ConnectionAbortedError):
+        return Fault("broke off the TLS handshake", _PLAIN)
     reason = clean(reason_of(error.os_error), 200)
     return Fault(f"cannot reach {clean(error.host, 100)}:{error.port}: {reason}", "is it running?")
 
@@ -164,7 +192,7 @@ def advise(
     """Say what an answer other than 200 may mean; empty where there is nothing to add.
 
     Args:
-        url: That was asked.
+        url: That was asked, with the query of the request.
         status: Of the answer.
         headers: Of the answer, names in lower case.
         has_login: The request bore credentials.
@@ -176,7 +204,7 @@ def advise(
         return f"your handler may say so, or {proxy.named}"
     if status == _UNAUTHORIZED and has_login:
         return "your handler does not take this login"
-    if status in {301, 302, 303, 307, 308}:
+    if status in _REDIRECTS or (status == _CHOICES and headers.get("location")):
         return _redirected(url, headers.get("location", ""), is_after_a_form=status == _SEE_OTHER)
     advice = {
         401: "does your handler want a login? (--header) Or a signed callback?",
@@ -188,7 +216,7 @@ def advise(
         415: "your handler does not take this Content-Type or Content-Encoding",
         421: "your handler answers under another Host (--header 'Host: ...')",
         422: "your handler misses fields that it wants in the body or query",
-        426: "does it want https://?",
+        426: "it wants another version of HTTP, or https://",
         429: "your handler accepts no more requests right now",
     }
     return advice.get(status, "")
@@ -207,8 +235,11 @@ def _redirected(url: str, location: str, *, is_after_a_form: bool) -> str:
         same_path = here.raw_path == there.raw_path
     except ValueError:
         return f"it redirects to {clean(location, 200)}, which is not followed"
+    if there.scheme not in {"http", "https"}:
+        return f"it redirects to {clean(str(there), 200)}, which is not followed"
     how = "use that address"
-    if there.with_query(None) == here.with_query(None):
+    adds = {*there.raw_query_string.split("&")} - {"", *here.raw_query_string.split("&")}
+    if there.with_query(None) == here.with_query(None) and not adds:
         how = "it is the same address; does your handler want a cookie?"
     elif there.raw_path == f"{here.raw_path}/" and there.host == here.host:
         how = "add the slash"
