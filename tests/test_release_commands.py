@@ -4,8 +4,6 @@ import hashlib
 import json
 import os
 import re
-import sys
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -275,38 +273,6 @@ def test_a_cover_that_changed_is_said_to_have(cli: Cli, covers: list[Path]) -> N
     cli.run("pick", SONG, "2")
     covers[1].unlink()
     assert cli.run("pick", "--list").lines == [f"2     of 2  {SONG}  {printed(cli, covers[1])}  (missing)"]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="it has no named pipes in folders")
-@pytest.mark.usefixtures("covers")
-def test_files_of_many_picks_are_read_at_once(cli: Cli) -> None:
-    """A list of many jobs does not wait for one file before it reads the next, and keeps their order."""
-    assert cli.run("generate", "--sandbox", "another", "--preview", "off").code == 0
-    for song in (SONG, "another"):
-        cli.run("pick", song, "1")
-    listed = [Path(line["path"]) for line in cli.run("pick", "--list", "--json").objects]
-    assert len(listed) == 2
-    content = [path.read_bytes() for path in listed]
-    for path in listed:
-        path.unlink()
-        os.mkfifo(path)
-
-    def write() -> None:
-        # Opening a pipe waits for its reader: one by one, the first of the list would never be read to its end.
-        for path, said in zip(reversed(listed), reversed(content), strict=True):
-            path.write_bytes(said)
-
-    with ThreadPoolExecutor() as pool:
-        writing = pool.submit(write)
-        try:
-            run = cli.run("pick", "--list", "--json")
-        finally:
-            # Should nobody have read them, their writer would wait for ever.
-            while not wait([writing], 0.1).done:
-                for path in listed:
-                    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-        writing.result()
-    assert [(line["path"], line["file"]) for line in run.objects] == [(str(path), "ok") for path in listed]
 
 
 def test_history_says_what_a_cover_carries(cli: Cli, covers: list[Path]) -> None:

@@ -10,7 +10,6 @@ from suno_cover_cli.options.declare import Command
 from suno_cover_cli.options.groups import JsonOptions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from suno_cover_cli.base.exits import ExitCode
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 _NONE = "none"
 _MAX_DIGITS = 9
-_READ_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,21 +220,24 @@ async def _clear(row: "JobRow", journal: "CoverJournal", context: "Context") -> 
 
 
 async def _list(task_id: str | None, journal: "CoverJournal", context: "Context") -> "ExitCode":
+    import asyncio
+
     import msgspec
 
     from suno_cover_cli.base.exits import ExitCode
     from suno_cover_cli.base.text import clean
     from suno_cover_cli.journal.history import RowFilter
-    from suno_cover_cli.release.choosing import find_job, name_of, variants_of
+    from suno_cover_cli.release.choosing import file_state, find_job, name_of, picked_path, variants_of
 
     if task_id is not None:
         await find_job(journal.jobs, task_id)
     count = 0
-    async for row, path, state in _with_files(journal.jobs.find(RowFilter(has_covers=True, task_id=task_id))):
+    async for row in journal.jobs.find(RowFilter(has_covers=True, task_id=task_id)):
         count += 1
-        pick = row.pick
+        pick, path, state = row.pick, picked_path(row), None
         if pick is not None and path is not None:
             pick = msgspec.structs.replace(pick, path=str(path))
+            state = await asyncio.to_thread(file_state, path, pick.sha256)
         if context.output.is_json:
             _print(row, pick, context, state=state)
             continue
@@ -247,32 +248,6 @@ async def _list(task_id: str | None, journal: "CoverJournal", context: "Context"
     if not count and not context.output.is_json:
         context.output.write_words("No job has covers yet.")
     return ExitCode.OK
-
-
-async def _with_files(
-    rows: "AsyncIterator[JobRow]",
-) -> "AsyncIterator[tuple[JobRow, Path | None, FileState | None]]":
-    """Yield each job with the file of what was picked, and how that is found."""
-    import asyncio
-
-    from suno_cover_cli.release.choosing import file_state, picked_path
-
-    async def look(row: "JobRow") -> "tuple[JobRow, Path | None, FileState | None]":
-        path = picked_path(row)
-        if path is None or row.pick is None:
-            return row, path, None
-        return row, path, await asyncio.to_thread(file_state, path, row.pick.sha256)
-
-    # Every file is read to its end, 2 ms for one of 2 MiB: of so many jobs at once, as the processors allow.
-    waiting: list[JobRow] = []
-    async for row in rows:
-        waiting.append(row)
-        if len(waiting) == _READ_AT_ONCE:
-            for found in await asyncio.gather(*map(look, waiting)):
-                yield found
-            waiting.clear()
-    for found in await asyncio.gather(*map(look, waiting)):
-        yield found
 
 
 def _print(
