@@ -111,9 +111,9 @@ class Framing:
             self._chunks = None if is_over else self._chunks
             return end
         end = start if self._body_left else self._take_head(data, start)
-        self.body_bytes = int(min(self._body_left, len(data) - end))
-        self._body_left -= self.body_bytes
-        end += self.body_bytes
+        body_bytes = self.body_bytes = int(min(self._body_left, len(data) - end))
+        self._body_left -= body_bytes
+        end += body_bytes
         if self._kept is not None and (room := self._kept_bytes - len(self._kept)) > 0:
             self._kept += data[start : min(end, start + room)]
         return end
