@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from suno_cover_cli.callbacks.exchanges import Exchange
+from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, Outcome
 from suno_cover_cli.listen.presenter import WrongPaths
+from suno_cover_cli.listen.words import describe_said
 from tests.callback_cases import TASK
 from tests.cli_fixtures import Cli
 from tests.listen_fixtures import listening, receiving
@@ -314,3 +315,34 @@ def test_no_sender_commands_the_runner_beside_a_process(cli: Cli) -> None:
     assert [line for line in lines if line.lstrip().startswith("::") or "##[" in line] == []
     assert any("pwned" in line for line in lines)
     assert any("/%0A::error::x" in line for line in lines)
+
+
+EXPRESS = (
+    b'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n</head>\n'
+    b"<body>\n<pre>Cannot POST /hook</pre>\n</body>\n</html>\n"
+)
+NGINX = (
+    b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center>nginx</center>\r\n</body></html>"
+)
+STYLED = (
+    b"<HTML><style>"
+    + b"p { color: red }\n" * 50
+    + b"</STYLE><!-- <p>hidden</p> --><h1>Caf&eacute; &lt;closed&gt;</h1>"
+)
+
+
+@pytest.mark.parametrize(
+    ("page", "quote"),
+    [
+        (EXPRESS, "Error Cannot POST /hook"),
+        (NGINX, "502 Bad Gateway nginx"),
+        (STYLED, "Caf\u00e9 <closed>"),
+        (b"<p>half a <b", "half a"),
+        (b"<html><script>" + b"x" * 5000, ""),
+        (b"<error>not a page</error>", "<error>not a page</error>"),
+    ],
+)
+def test_of_a_page_its_words_are_quoted(page: bytes, quote: str) -> None:
+    """A handler that answers with a page of HTML is quoted with what a reader of that page sees."""
+    delivery = Delivery(url="http://a", outcome=Outcome.ANSWERED, status=500, latency_ms=1.0, body=page)
+    assert describe_said(delivery) == (f'"{quote}"' if quote else "")

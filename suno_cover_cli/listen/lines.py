@@ -15,7 +15,7 @@ import msgspec
 from suno_cover_cli.base.clock import Clock
 from suno_cover_cli.base.text import clean, fold
 from suno_cover_cli.callbacks.bodies import Headers, UnreadableError, is_too_deep, read_body
-from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
+from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, decoded
 from suno_cover_cli.listen.events import ListenEvent
 from suno_cover_cli.listen.words import (
     describe_answer,
@@ -166,8 +166,7 @@ class LinesView:
         """Add what is wrong with a receiver's answer; what was asked for of it; else its first words, if wrong."""
         if trouble := describe_trouble(delivery):
             self._lines += fold(f"{_INDENT}{whose}{trouble}", self._columns(), _INDENT)
-        headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in delivery.headers)
-        self._add_details(tuple(headers), b"")
+        self._add_details(decoded(delivery.headers), b"")
         if self._verbosity > 1 or (trouble and quotes):
             most = _MAX_BODY_BYTES if self._verbosity > 1 else _MAX_SAID_BYTES
             said = [line for line in map(_cleaned, said_by(delivery, most).splitlines()) if line.strip()]

@@ -1,7 +1,9 @@
 """What ``listen`` says of events, in words: what came, what it was answered, what is recorded."""
 
+import re
 import time
 import unicodedata
+from html import unescape
 
 import msgspec
 
@@ -20,6 +22,11 @@ from suno_cover_cli.ui.words import format_bytes, format_count, format_duration
 _MAX_MESSAGE_CHARS = 120
 _MAX_WORD_CHARS = 40
 _MAX_SAID_BYTES = 500
+# Pages of errors begin with what is not shown.
+_MAX_PAGE_BYTES = 4096
+_PAGE = re.compile(r"\s*<(!doctype html|html|head|title|body|h1|pre|p)\b", re.IGNORECASE)
+_UNSEEN = re.compile(r"<(style|script)\b.*?(</\1\s*>|\Z)|<!--.*?(-->|\Z)", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[^<>]*(>|\Z)")
 _LEAST_QUOTED_CELLS = 16
 _LAYOUT = "\t\n\r\f\x1b"
 _ODD_CATEGORIES = {"Cc", "Cn", "Co", "Cs"}  # controls, and what no character is assigned to
@@ -197,7 +204,10 @@ def _cut_quote(quote: str, cells: int) -> str:
 
 def describe_said(delivery: Delivery) -> str:
     """Return the first words of a receiver's answer between quotation marks, or in brackets what it is instead."""
-    lines = (clean(line, _MAX_SAID_BYTES) for line in said_by(delivery, _MAX_SAID_BYTES).splitlines())
+    text = said_by(delivery, _MAX_PAGE_BYTES)
+    if _PAGE.match(text):
+        text = " ".join(unescape(_TAG.sub(" ", _UNSEEN.sub(" ", text))).split())
+    lines = (clean(line, _MAX_SAID_BYTES) for line in text.splitlines())
     line = next(filter(None, lines), "")
     return line if not line or (line[0], line[-1]) == ("(", ")") else f'"{line}"'
 
