@@ -98,6 +98,16 @@ def test_a_compressed_answer_is_shown_or_the_reason_why_not(
     assert f" ms  {words}" in run.stdout
 
 
+def test_of_a_page_the_words_are_shown(cli: Cli) -> None:
+    """A receiver's page of HTML is a line of what its reader sees; scripts have it as it came."""
+    page = b"<!DOCTYPE html>\n<title>Error</title>\n<pre>Cannot POST /h</pre>"
+    with saying(b"HTTP/1.1 404 No\r\nContent-Length: %d\r\n\r\n%b" % (len(page), page)) as (port, _):
+        shown = cli.run("trigger", "success", "--to", str(port))
+        told = cli.run("trigger", "success", "--to", str(port), "--json")
+    assert " ms  Error Cannot POST /h\n" in shown.stdout
+    assert told.objects[0]["body"].startswith("<!DOCTYPE html> <title>Error</title>")
+
+
 @pytest.mark.parametrize(
     ("login", "sent"), [("bob", b"bob:"), ("bob:", b"bob:"), (":pw", b":pw"), ("b%3Ab", b"b:b:")]
 )

@@ -18,7 +18,7 @@ from suno_cover_cli.callbacks.samples import Expectation, is_expected
 from suno_cover_cli.callbacks.sending.delivery import CallbackSender
 from suno_cover_cli.callbacks.sending.targets import parse_header, parse_target
 from suno_cover_cli.journal.recordings import Recording
-from suno_cover_cli.listen.words import said_by
+from suno_cover_cli.listen.words import said_by, without_tags
 from suno_cover_cli.options.groups import ReceiverOptions
 from suno_cover_cli.ui.output import Output
 from suno_cover_cli.wiring.context import Context
@@ -101,7 +101,7 @@ def write_delivery(
 
     ``advised`` collects the hints that were given: of many deliveries that fail alike, one hint is enough.
     """
-    body = clean(said_by(delivery, 8 * _SHOWN_BODY_CHARS), _SHOWN_BODY_CHARS)
+    body = said_by(delivery, 8 * _SHOWN_BODY_CHARS)
     is_right = is_expected(delivery.answered, expectation)
     if output.is_json:
         line = SentLine(
@@ -111,7 +111,7 @@ def write_delivery(
             outcome=delivery.outcome,
             status=delivery.status,
             latency_ms=round(delivery.latency_ms, 3),
-            body=body,
+            body=clean(body, _SHOWN_BODY_CHARS),
             error=delivery.error,
             advice=delivery.advice,
             expected=expectation,
@@ -119,7 +119,9 @@ def write_delivery(
         )
         output.write_line(json_text(line))
         return
-    said = body if delivery.answered is not None else f"{delivery.url}: {delivery.error}"
+    said = f"{delivery.url}: {delivery.error}"
+    if delivery.answered is not None:
+        said = clean(without_tags(body), _SHOWN_BODY_CHARS)
     status = str(delivery.answered or delivery.outcome.replace("_", " "))
     if not is_right and delivery.answered is not None:
         status += f" (expected {' or '.join(expectation)})"

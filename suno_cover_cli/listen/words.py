@@ -204,12 +204,17 @@ def _cut_quote(quote: str, cells: int) -> str:
 
 def describe_said(delivery: Delivery) -> str:
     """Return the first words of a receiver's answer between quotation marks, or in brackets what it is instead."""
-    text = said_by(delivery, _MAX_PAGE_BYTES)
-    if _PAGE.match(text):
-        text = " ".join(unescape(_TAG.sub(" ", _UNSEEN.sub(" ", text))).split())
+    text = without_tags(said_by(delivery, _MAX_PAGE_BYTES))
     lines = (clean(line, _MAX_SAID_BYTES) for line in text.splitlines())
     line = next(filter(None, lines), "")
     return line if not line or (line[0], line[-1]) == ("(", ")") else f'"{line}"'
+
+
+def without_tags(text: str) -> str:
+    """Return what a reader of a page of HTML sees, in one line; any other text as it is."""
+    if not _PAGE.match(text):
+        return text
+    return " ".join(unescape(_TAG.sub(" ", _UNSEEN.sub(" ", text))).split())
 
 
 def said_by(delivery: Delivery, most_bytes: int) -> str:
