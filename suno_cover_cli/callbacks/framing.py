@@ -188,7 +188,7 @@ class _Chunks:
 
 
 def explain_refusal(error: Exception, came: bytes, max_fields: int) -> tuple[str, UnreadRequest | None]:
-    """Return why the parser has refused a request, in our own words, and what is known of it all the same.
+    """Return why the parser has refused a request, in our own words, and what is known of that request.
 
     Args:
         error: The parser's.

@@ -1,4 +1,4 @@
-"""aiohttp's parser of requests, and what it refuses that is a request all the same."""
+"""aiohttp's parser of requests, and the requests that it refuses though they can be read."""
 
 import asyncio
 import re
@@ -98,7 +98,7 @@ class RequestReader(BaseProtocol):
         return self._parse(_STAND_IN + piece[piece.index(b" ") + 1 :])
 
     def _parse_repeats(self, piece: bytes) -> list[_Read]:
-        """Parse a request once more, with one line of each field that is no list: proxies double them.
+        """Parse a request once more, with one line of each field that takes a single value: proxies double them.
 
         Raises:
             HttpProcessingError: That is not what it was refused for.
