@@ -21,6 +21,8 @@ from suno_cover_cli.base.models import JobResult, JobState, SavedImage, Via
 from suno_cover_cli.base.providers import PROVIDERS, Provider
 from suno_cover_cli.base.settings_table import SECRET_FILE_KEYS, SETTINGS
 from suno_cover_cli.cli.main import PROGRAM, build_app
+from suno_cover_cli.journal.recordings import ForwardReport
+from suno_cover_cli.listen import ndjson
 from suno_cover_cli.release.profiles import load_profiles
 
 ROOT = Path(__file__).parent.parent
@@ -145,6 +147,44 @@ def events() -> str:
         names = (["job ..."] if issubclass(kind, base_events.JobEvent) else []) + own
         rows.append(f"| `{tag}` | {_sentence(kind)} | {', '.join(f'`{name}`' for name in names)} |")
     return "\n".join(["| type | happened | fields |", "| --- | --- | --- |", *rows])
+
+
+LISTEN_LINES: tuple[type[msgspec.Struct], ...] = (
+    ndjson.ReadyLine,
+    ndjson.PageLine,
+    ndjson.EventLine,
+    ndjson.RequestLine,
+    ndjson.ForwardedLine,
+    ndjson.ReconnectingLine,
+    ndjson.EndLine,
+)
+
+
+def listen_lines() -> str:
+    """Make the table of the lines of ``listen --json``, and that of the fields which need words of their own."""
+    shared = [field.name for field in msgspec.structs.fields(ndjson.ArrivalLine)]
+    rows = []
+    for kind in LISTEN_LINES:
+        fields = {field.name: field.default for field in msgspec.structs.fields(kind)}
+        is_arrival = issubclass(kind, ndjson.ArrivalLine)
+        left_out = shared if is_arrival else ("v", "type")
+        names = (["arrival ..."] if is_arrival else []) + [name for name in fields if name not in left_out]
+        shown = ", ".join(f"`{name}`" for name in names)
+        rows.append(f"| `{fields['type']}` | {_sentence(kind)} | {shown} |")
+    meanings = {**_meanings(ndjson.ArrivalLine), **_meanings(ndjson.EventLine)}
+    meanings |= {f"forward.{name}": meaning for name, meaning in _meanings(ForwardReport).items()}
+    table = [f"| `{name}` | {meaning} |" for name, meaning in meanings.items() if name not in {"v", "type"}]
+    head = ["| type | is | fields |", "| --- | --- | --- |"]
+    return "\n".join([*head, *rows, "", "| field | meaning |", "| --- | --- |", *table])
+
+
+def _meanings(kind: type) -> dict[str, str]:
+    """Return what a class says of its attributes, each on one line of Markdown."""
+    _, _, lines = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")
+    found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", lines, re.MULTILINE)
+    plain = {name: " ".join(text.split()).replace("``None``", "null").replace("``", "`") for name, text in found}
+    # A bar ends a cell.
+    return {name: text.replace("|", "\\|") for name, text in plain.items()}
 
 
 def _sentence(kind: type) -> str:
@@ -274,6 +314,7 @@ PARTS = {
     "settings": settings,
     "job object": job_object,
     "events": events,
+    "listen lines": listen_lines,
     "commands": commands,
     "command table": command_table,
 }

@@ -99,7 +99,8 @@ class EventLine(ArrivalLine, frozen=True, kw_only=True, gc=False):
         duplicate_of: ``n`` of the first one of its like, or ``None``.
         signature: ``ok``, ``missing``, ``bad``, ``stale`` or ``unchecked``.
         signature_reason: What is wrong with it; ``None`` when nothing is.
-        failure: Why the job failed; only there where the callback says so beside ``code`` and ``message``.
+        failure: Why the job failed, ``{code, message}``; only there where the callback says so beside ``code`` and
+            ``message``.
     """
 
     type: Literal["event"] = "event"

@@ -141,7 +141,8 @@ class ListenOptions(
         bool,
         typer.Option(
             "--json",
-            help="Print NDJSON: ready, event, request, reconnecting, error, end. Nothing else goes to stdout.",
+            help="Print NDJSON: ready, event, request, forwarded, reconnecting, error, end. "
+            "Nothing else goes to stdout.",
             rich_help_panel=OUTPUT,
         ),
     ] = False
