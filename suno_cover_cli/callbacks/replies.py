@@ -147,11 +147,10 @@ def _begin(request: Request, answer: Answer) -> bytes:
 
 def _lines(status: int, headers: RawHeaders, date: str) -> bytes:
     """Return the lines of a head that are neither about the connection nor about the framing."""
-    lines = [f"HTTP/1.1 {status} {responses.get(status, '')}".encode("ascii")]
-    if not any(name.lower() == b"date" for name, _ in headers):
-        lines.append(f"Date: {date}\r\nServer: {_SERVER_NAME}".encode("ascii"))
-    lines += [b"%b: %b" % line for line in headers]
-    return b"\r\n".join([*lines, b""])
+    first = f"HTTP/1.1 {status} {responses.get(status, '')}\r\n"
+    if b"date" not in [name.lower() for name, _ in headers]:
+        first += f"Date: {date}\r\nServer: {_SERVER_NAME}\r\n"
+    return first.encode("ascii") + b"".join([b"%b: %b\r\n" % line for line in headers])
 
 
 # Those of our own answers are the same for a second.

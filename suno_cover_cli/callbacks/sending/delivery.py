@@ -186,7 +186,8 @@ class CallbackSender:
             outcome, fault = Outcome.FAILED, describe_interim(attempt.status)
         delivery = attempt.delivery(self.target.url, latency_ms)
         if fault is None:
-            delivery = msgspec.structs.replace(delivery, advice=self._advise(delivery, headers, query))
+            if advice := self._advise(delivery, headers, query):
+                delivery = msgspec.structs.replace(delivery, advice=advice)
             return delivery, attempt.answer(delivery, method)
         attempt.close()
         answer = attempt.answer(delivery, method) if attempt.is_cut else None
@@ -386,9 +387,11 @@ def answered_headers(headers: RawHeaders) -> RawHeaders:
             line[1].decode("latin-1") for name, line in zip(names, headers, strict=True) if name == b"connection"
         ]
         dropped = dropped.union([word.encode("latin-1") for value in values for word in _words(value)])
+    kept = tuple([line for name, line in zip(names, headers, strict=True) if name not in dropped])
     # A line break could end the head; the client's parser takes none, whichever one is in use.
-    kept = zip(names, headers, strict=True)
-    return tuple([line for name, line in kept if name not in dropped and not _LINE_BREAK.search(line[1])])
+    if _LINE_BREAK.search(b"".join([value for _, value in kept])):
+        return tuple([line for line in kept if not _LINE_BREAK.search(line[1])])
+    return kept
 
 
 def _words(value: str) -> list[str]:
