@@ -134,8 +134,8 @@ def test_durations_are_read_as_people_write_them(text: str, expected: float) -> 
 
 
 PLACEHOLDERS = [
-    *("...", "\u2026", "sk-...", "xxx", "sk-xxxxxxxx", "****", "<key>", "<your api key>", "[key]", "{api_key}"),
-    *("$SUNO_API_KEY", "${KEY}", "%SUNO_API_KEY%", "SUNO_API_KEY", "api-key", "YOUR_API_KEY", "your-api-key"),
+    *("...", "\u2026", "sk-...", "****", "<key>", "<your api key>", "[key]", "{api_key}"),
+    *("$SUNO_API_KEY", "${KEY}", "%SUNO_API_KEY%", "YOUR_API_KEY", "your-api-key"),
     *("your_suno_api_key_here", "insert-key-here", '"Bearer your-key"', "your key"),
 ]
 
@@ -148,7 +148,8 @@ def test_a_placeholder_is_told_from_a_key(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["sk-1234", "key", "a-real-key-0123456789", "xxl-key-1", "9f0c...", "x*y", "your1"]
+    "key",
+    ["sk-1234", "key", "a-real-key-0123456789", "xxl-key-1", "9f0c...", "x*y", "your1", "webhook-key", "sk-xxx"],
 )
 def test_what_may_be_a_key_is_taken_for_one(key: str) -> None:
     """Which keys a provider gives out is not for us to say."""

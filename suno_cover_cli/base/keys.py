@@ -13,9 +13,8 @@ _MAX_SECRET_FILE_BYTES = 64 * 1024
 _MAX_KEY_CHARS = 4096
 # What examples have in the place of a key; the name of a variable is one as well.
 _PLACEHOLDER = re.compile(
-    r"(?:sk-)?(?:<[^>]*>|\[[^\]]*\]|\{[^}]*\}|\$\{?\w+\}?|%\w+%|\.{2,}|\u2026|x{3,}|\*{3,})"
-    r"|(?:your|insert|paste|enter|replace)[a-z_ -]*(?:key|secret|token)[a-z_ -]*"
-    r"|(?:\w+_)?(?:api|webhook)[_ -]?key",
+    r"(?:sk-)?(?:<[^>]*>|\[[^\]]*\]|\{[^}]*\}|\$\{?\w+\}?|%\w+%|\.{2,}|\u2026|\*{3,})"
+    r"|(?:your|insert|paste|enter|replace)[a-z_ -]*(?:key|secret|token)[a-z_ -]*",
     re.IGNORECASE,
 )
 

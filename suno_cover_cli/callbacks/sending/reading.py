@@ -369,18 +369,15 @@ class AnswerReader(ResponseHandler):
 
 
 def _with_one_length(head: bytes) -> tuple[bytes, int]:
-    """Return the head of an answer with its length once, where it is the same each time; and that, or -1.
-
-    Beside chunks, which say themselves where they end, a length counts for nothing (RFC 9112, 6.3).
-    """
+    """Return the head of an answer with its length once, where it is the same each time; and that, or -1."""
     low = head.lower()
     first = _LENGTH.search(low)
     if first is None:
         return head, -1
     lengths = [first, *_LENGTH.finditer(low, first.end())]
-    if _CHUNKED.search(low) is not None:
+    if _CHUNKED.search(low) is not None:  # which says itself where it ends (RFC 9112, 6.3)
         return _without(head, lengths), -1
-    if len(lengths) > 1 and len({length[1] for length in lengths}) > 1:
+    if any(length[1] != first[1] for length in lengths):
         return head, -1
     return _without(head, lengths[1:]), int(first[1])
 
