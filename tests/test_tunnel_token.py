@@ -36,6 +36,15 @@ PASTED = [
     f"ngrok http 80 --authtoken={TOKEN}",
     f"authtoken: {TOKEN}",
     f"  authtoken: '{TOKEN}'\r\n",
+    f"NGROK_AUTHTOKEN: {TOKEN}",
+    f"setx NGROK_AUTHTOKEN {TOKEN}",
+    f'setx NGROK_AUTHTOKEN "{TOKEN}"',
+    f"set -gx NGROK_AUTHTOKEN {TOKEN}",
+    f"export NGROK_AUTHTOKEN={TOKEN};",
+    f"NGROK_AUTHTOKEN={TOKEN} # of the free plan",
+    f"docker run -e NGROK_AUTHTOKEN={TOKEN} ngrok/ngrok",
+    f'{{"authtoken": "{TOKEN}"}}',
+    f"{TOKEN},",
 ]
 REFUSED = {
     "two words": "blanks",
@@ -47,6 +56,7 @@ REFUSED = {
     "your-authtoken": "placeholder",
     "xxxxxxxx": "placeholder",
     "...": "placeholder",
+    "********": "placeholder",
     "\u043f\u0430\u0440\u043e\u043b\u044c-\u0442\u043e\u043a\u0435\u043d": "characters",
 }
 

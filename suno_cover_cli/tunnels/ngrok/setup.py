@@ -45,12 +45,13 @@ _PROGRAM_STARTS = (
 )
 
 # Quotes as keyboards and word processors make them.
-_QUOTES = "\"'`\u2018\u2019\u201c\u201d"
-# "ngrok config add-authtoken X", "ngrok http 80 --authtoken=X", "authtoken: X" of a ngrok.yml.
-_COMMAND = re.compile(r"authtoken[ :=]+(\S+)")
+_AROUND = "\"'`\u2018\u2019\u201c\u201d ;,}"
+# "ngrok config add-authtoken X", "ngrok http 80 --authtoken=X", "authtoken: X" of a ngrok.yml, and
+# "NGROK_AUTHTOKEN: X" of a compose file, "setx NGROK_AUTHTOKEN X", "set -x NGROK_AUTHTOKEN X", JSON.
+_COMMAND = re.compile(r"authtoken[\"']?[ :=]+(\S+)", re.IGNORECASE)
 # "NAME=X", "export NAME=X", "set NAME=X", "$env:NAME = X".
 _ASSIGNMENT = re.compile(r"(?:(?:export|set|setx) )?(?:\$env:)?[A-Za-z_]\w* ?= ?(.*)")
-_PLACEHOLDER = re.compile(r"[$<{\[].*|your[-_ ]?\w*token\w*|x{4,}|\.\.\.", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"[$<{\[].*|your[-_ ]?\w*token\w*|x{4,}|\*{3,}|\.\.\.", re.IGNORECASE)
 _MAX_CHARS = 4096
 
 
@@ -113,7 +114,7 @@ def read_token(text: str, source: str) -> str:
     token = clean(text, _MAX_CHARS)  # takes zero-width characters, byte-order marks and controls out
     if match := _COMMAND.search(token) or _ASSIGNMENT.fullmatch(token):
         token = match[1]
-    token = token.strip(_QUOTES + " ")
+    token = token.strip(_AROUND)
     if not token:
         return ""
     if "://" in token:
