@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from suno_cover_cli.base.clock import SystemClock
@@ -413,6 +414,30 @@ async def test_an_interrupt_lets_answers_finish_and_tells_them(tmp_path: Path) -
     assert answer.status == 200
     assert [line["type"] for line in run.objects] == ["ready", "event", "end"]
     assert run.objects[-1] == {"v": 1, "type": "end", "events": 1, "reason": "interrupted"}
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+@pytest.mark.parametrize(("method", "kind"), [("POST", "event"), ("GET", "request")])
+async def test_what_the_end_cuts_off_is_shown_all_the_same(
+    tmp_path: Path, is_json: bool, method: str, kind: str
+) -> None:
+    """A request whose answer the end does not wait for has its line, under its number, without an answer."""
+    async with listening(tmp_path, delay_s=60.0, json=is_json) as run:
+        posting = asyncio.ensure_future(run.post(callback_body() if method == "POST" else b"", method=method))
+        async with asyncio.timeout(5):
+            while not (tmp_path / "state" / "journal.sqlite3").exists() or not _recorded(tmp_path):
+                await SystemClock().sleep(0.01)
+        await run.interrupt()
+        with pytest.raises(aiohttp.ClientError):
+            await posting
+    if is_json:
+        _, line, end = run.objects
+        assert (line["type"], line["n"], line["method"], line["answered"]) == (kind, 1, method, None)
+        assert (end["type"], end["events"]) == ("end", int(kind == "event"))
+    else:
+        last = run.stdout.splitlines()[-1][9:]
+        assert last == ("<-- 1 " if kind == "event" else "--> 1 GET, 0 B; ") + "not answered: cut off by the end"
+    assert "1 cut off by the end" in run.stderr
 
 
 def _recorded(folder: Path) -> int:

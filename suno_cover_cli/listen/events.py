@@ -63,6 +63,10 @@ class EventView(Protocol):
         """It was answered."""
         ...
 
+    def show_cut_off(self, event: ListenEvent) -> None:
+        """The end came before its answer."""
+        ...
+
     def show_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
         """A further receiver was sent it, whose answer counts for nothing."""
         ...
@@ -92,7 +96,7 @@ class EventLog:
         record_answer: Takes the answer to an event that was recorded before it was given.
         save: Begins to save the covers of a task, or ``None``.
         report_unmatched: Told of what is for no open path, or ``None``.
-        counts: ``events``, ``duplicates``, ``refused``, ``late``.
+        counts: ``events``, ``duplicates``, ``refused``, ``late``, and ``cut off``, of callbacks.
         not_callbacks: Why something was not a callback -> how many.
     """
 
@@ -159,6 +163,15 @@ class EventLog:
     def unanswered(self) -> int:
         """Events whose answer, or whose record, was cut off by the end."""
         return len(self._pending)
+
+    def show_cut_off(self) -> None:
+        """Show at the end what was not answered before it: a view may have waited for the answers."""
+        if self._is_over:
+            return
+        for event in self._pending.values():
+            self._view.show_cut_off(event)
+            self.counts["cut off"] += event.request.content is not None
+        self._view.flush()
 
     def _number(self, event: ListenEvent, n: int | None) -> None:
         request = event.request

@@ -63,6 +63,10 @@ class InspectedView:
             for answer in early if isinstance(early, list) else ():
                 self.inspector.add_answer(page_id, answer)
 
+    def show_cut_off(self, event: ListenEvent) -> None:
+        """See :class:`EventView`; the page is closed by then."""
+        self._view.show_cut_off(event)
+
     def show_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
         """See :class:`EventView`."""
         self._view.show_delivery(event, delivery)

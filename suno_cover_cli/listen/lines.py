@@ -38,6 +38,7 @@ _MAX_HEADER_LINES = 200
 _MAX_BODY_LINES = 400
 _MAX_BODY_BYTES = 200 * _MAX_BODY_LINES
 _MAX_SAID_BYTES = 500
+_CUT_OFF = "not answered: cut off by the end"
 
 
 class LinesView:
@@ -108,6 +109,15 @@ class LinesView:
         if delivery is not None:
             whose = f"{delivery.url}: " if self._names_receiver else ""
             self._add_delivery(delivery, whose, quotes=not self._is_brief)
+
+    def show_cut_off(self, event: ListenEvent) -> None:
+        """See :class:`EventView`."""
+        if event.is_only_counted:
+            return
+        if event.request.content is None and not self._sends_on:
+            self._show_request(event, f"{describe_arrival(event)}; {_CUT_OFF}")
+        else:
+            self._add(self._clock.time(), "<--", "bad", _number(event), _CUT_OFF)
 
     def show_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
         """See :class:`EventView`."""

@@ -256,6 +256,10 @@ class JsonView:
         """See :class:`EventView`."""
         self._lines.append(event_line(event))
 
+    def show_cut_off(self, event: ListenEvent) -> None:
+        """See :class:`EventView`; what it was answered is not known."""
+        self._lines.append(event_line(event))
+
     def show_delivery(self, event: ListenEvent, delivery: Delivery) -> None:
         """See :class:`EventView`."""
         self._lines.append(ForwardedLine(n=event.n, id=event.request.id, forward=report_delivery(delivery)))

@@ -191,12 +191,13 @@ class ListenPresenter:
     async def report_end(self, reason: str, log: EventLog, error: SunoCoverError | None = None) -> None:
         """It is over; the last words. Returns once stderr has taken them, or does not."""
         self._printer.begin(None)
+        log.show_cut_off()
         self._printer.report_dropped()
         if self._options.json:
             if error is not None:
                 said = {**error_object(error), "hint": self._output.complete(error.hint)}
                 self._output.write_line(ascii_line(said))
-            events = log.counts["events"] + log.counts["refused"]
+            events = sum(log.counts[kind] for kind in ("events", "refused", "cut off"))
             self._output.write_line(ascii_line(EndLine(events=events, reason=reason)))
         if error is not None:
             self._say("error", clean(error.message), "bad")
