@@ -1,5 +1,6 @@
 """``listen -v`` and ``-vv``: what a receiver answers, as far as it is asked for, bounded and harmless."""
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -49,3 +50,24 @@ async def test_a_long_answer_is_shown_in_part(tmp_path: Path) -> None:
     shown = done.stdout[done.stdout.index("<-- 1 200") :]
     assert (shown.count("| line\n"), "| ... 146.5 KiB in all\n" in shown) == (400, True)
     assert (shown.count(" X-"), " ... 900 header lines in all\n" in shown) == (200, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (bytes(range(256)), "(256 B, not text)"),
+        (b"\x00\x01bin", "(5 B, not text)"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "(16 B, not text)"),
+        ("\u65e5\u672c\u8a9e text".encode("shift_jis"), "\u65e5\u672c\u8a9e text"),
+        ("\u9519\u8bef".encode("utf-16"), "\u9519\u8bef"),
+        (gzip.compress(b"zipped words", mtime=0), "zipped words"),
+        (b"plain words\x1b[2J", "plain words"),
+    ],
+)
+async def test_a_body_that_is_no_text_is_not_shown_as_words(tmp_path: Path, body: bytes, shown: str) -> None:
+    """With ``-vv`` a body of words is shown in its charset; of one that is no text the size is."""
+    async with listening(tmp_path, json=False, verbosity=2) as run:
+        await run.post(body)
+        await run.wait_until(lambda: "Content-Type" in run.stdout and run.stdout.endswith("\n"))
+        await run.interrupt()
+    assert run.stdout.splitlines()[-1].strip() == shown

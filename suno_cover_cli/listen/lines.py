@@ -26,6 +26,7 @@ from suno_cover_cli.listen.words import (
     describe_trouble,
     describe_unmatched,
     said_by,
+    text_of,
 )
 from suno_cover_cli.ui.choice import Paint
 from suno_cover_cli.ui.words import Tone, format_bytes
@@ -231,16 +232,20 @@ def _cleaned(line: str) -> str:
 
 def _readable(body: bytes, headers: Headers) -> tuple[str, bool]:
     """Return a body as text, or its beginning, and whether that is not all."""
+    is_cut = len(body) > _MAX_BODY_BYTES
     try:
         plain = read_body(body, headers).json
     except UnreadableError:
-        return body[:_MAX_BODY_BYTES].decode("utf-8", "replace"), len(body) > _MAX_BODY_BYTES
+        return text_of(body[:_MAX_BODY_BYTES], headers, _MAX_BODY_BYTES), is_cut
     with suppress(ValueError):
         if not is_too_deep(plain):
             # Written piece by piece: a small body that is deeply nested has an enormous indented form.
             pieces = json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(msgspec.json.decode(plain))
             return "".join(islice(pieces, 4 * _MAX_BODY_LINES)), next(pieces, None) is not None
-    return plain[:_MAX_BODY_BYTES].decode("utf-8", "replace"), len(plain) > _MAX_BODY_BYTES
+    if plain.isascii():
+        return plain[:_MAX_BODY_BYTES].decode(), len(plain) > _MAX_BODY_BYTES
+    # The charset of JSON was guessed by its first bytes; what is none may be no text either.
+    return text_of(body[:_MAX_BODY_BYTES], headers, _MAX_BODY_BYTES), is_cut
 
 
 def _number(event: ListenEvent) -> str:

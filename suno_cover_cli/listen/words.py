@@ -9,7 +9,14 @@ import msgspec
 
 from suno_cover_cli.base.models import SignatureState
 from suno_cover_cli.base.text import cells_of, clean, cut
-from suno_cover_cli.callbacks.bodies import BrokenOffError, UnreadableError, codings_of, header_value, unpack
+from suno_cover_cli.callbacks.bodies import (
+    BrokenOffError,
+    Headers,
+    UnreadableError,
+    codings_of,
+    header_value,
+    unpack,
+)
 from suno_cover_cli.callbacks.charsets import declared_charset, decode_text
 from suno_cover_cli.callbacks.content import CallbackContent, NotACallbackError, parse_callback
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, Outcome, decoded
@@ -219,9 +226,20 @@ def without_tags(text: str) -> str:
 
 def said_by(delivery: Delivery, most_bytes: int) -> str:
     """Return the beginning of a receiver's answer as text, or in brackets why that cannot be."""
-    headers = decoded(delivery.headers)
+    return text_of(delivery.body, decoded(delivery.headers), most_bytes, size=delivery.size)
+
+
+def text_of(body: bytes, headers: Headers, most_bytes: int, *, size: int | None = None) -> str:
+    """Return the beginning of a body as text, or in brackets why that cannot be.
+
+    Args:
+        body: As sent, or its beginning.
+        headers: That came with it.
+        most_bytes: So much of it at most.
+        size: Of all of it, where that is more.
+    """
     try:
-        plain, _ = unpack(delivery.body, codings_of(headers))
+        plain, _ = unpack(body, codings_of(headers))
     except BrokenOffError as error:  # what is kept of a long answer has no end
         plain = error.plain
     except UnreadableError as error:
@@ -229,7 +247,7 @@ def said_by(delivery: Delivery, most_bytes: int) -> str:
     is_cut = len(plain) > most_bytes
     declared = declared_charset(header_value(headers, "content-type"))
     text, _ = decode_text(plain[:most_bytes], declared, is_cut=is_cut)
-    return text if _is_text(text) else f"({format_bytes(delivery.size or len(delivery.body))}, not text)"
+    return text if _is_text(text) else f"({format_bytes(size or len(body))}, not text)"
 
 
 def _is_text(text: str) -> bool:
