@@ -377,7 +377,7 @@ def _with_one_length(head: bytes) -> tuple[bytes, int]:
     lengths = [first, *_LENGTH.finditer(low, first.end())]
     if _CHUNKED.search(low) is not None:  # which says itself where it ends (RFC 9112, 6.3)
         return _without(head, lengths), -1
-    if any(length[1] != first[1] for length in lengths):
+    if len(lengths) > 1 and any(length[1] != first[1] for length in lengths):
         return head, -1
     return _without(head, lengths[1:]), int(first[1])
 
