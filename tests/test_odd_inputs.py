@@ -309,6 +309,28 @@ async def test_what_cannot_be_read_as_http_is_shown_all_the_same(tmp_path: Path,
     assert reason in line["reason"]
 
 
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"GET @?x=1 HTTP/1.1\r\n\r\n", "GET ?x=1, 0 B: it has no field Host"),
+        (b"PUT @ HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf", "PUT, 4 B: the body broke off"),
+        (b"GET @ HTTP/1.1\r\nHost: h\r\n\r\n", "GET, 0 B"),
+    ],
+)
+async def test_what_is_wrong_with_a_request_is_said_whatever_its_method(
+    tmp_path: Path, raw: bytes, said: str
+) -> None:
+    """The line and the list say what is wrong with a request that is no POST too, and only that."""
+    async with listening(tmp_path, json=False) as run:
+        parts = urlsplit(run.url)
+        await send_raw(parts.port or 0, raw.replace(b"@", parts.path.encode()))
+        await run.wait_until(partial(is_printed, run, " --> 1 "))
+    assert f"--> 1 {said}; " in run.stdout
+    async with listening(tmp_path, list_events=True, is_ready=False, tunnel=None, json=False) as listed:
+        await listed.wait_ended()
+    assert f"  {said.replace(': ', ', ')}, answered " in listed.stdout
+
+
 GOOD = b"POST @ HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%b" % (len(RAW), RAW)
 CHUNKED = b"POST @ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
     b"%x;note=1\r\n%b\r\n" % (len(part), part) for part in (RAW[:20], RAW[20:], b"")

@@ -18,7 +18,7 @@ from suno_cover_cli.callbacks.bodies import (
     unpack,
 )
 from suno_cover_cli.callbacks.charsets import declared_charset, decode_text
-from suno_cover_cli.callbacks.content import CallbackContent, NotACallbackError, parse_callback
+from suno_cover_cli.callbacks.content import CallbackContent, NotACallbackError, ReceivedRequest, parse_callback
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, Outcome, decoded
 from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage
 from suno_cover_cli.journal.recordings import RecordedAnswer, Recording
@@ -63,8 +63,8 @@ def describe_arrival(event: ListenEvent, cells: int = 0) -> str:
     query, size = clean(request.query, 200), format_bytes(len(request.body))
     if request.content is None:
         method = clean(request.method, 20)
-        why = "" if request.method != "POST" else f": {request.reason}"
-        return f"{method}{f' ?{query}' if query else ''}, {size}{why}"
+        why = _describe_reason(request)
+        return f"{method}{f' ?{query}' if query else ''}, {size}{f': {why}' if why else ''}"
     content = request.content
     what = f"{content.task_id} {describe_content(content)}, {size}"
     said = clean(content.words, _MAX_MESSAGE_CHARS)
@@ -76,12 +76,17 @@ def describe_arrival(event: ListenEvent, cells: int = 0) -> str:
     return ", ".join(filter(None, [what, content.packing, f"?{query}" if query else ""]))
 
 
+def _describe_reason(request: ReceivedRequest | Recording) -> str:
+    """Say why a request is no callback; nothing where the method, which stands beside it, says so."""
+    return "" if request.reason.endswith(", not POST") else request.reason
+
+
 def describe_in_list(event: ListenEvent) -> str:
     """Say what came where a list shows method and query and cuts the line: what it is stands first."""
     request = event.request
     content, size = request.content, format_bytes(len(request.body))
     if content is None:
-        return f"{request.reason}, {size}" if request.method == "POST" else size
+        return ", ".join(filter(None, [_describe_reason(request), size]))
     message = clean(content.words, _MAX_MESSAGE_CHARS)
     said = f'"{message}"' if message else ""
     return ", ".join(filter(None, [describe_content(content), said, content.task_id, size, content.packing]))
@@ -267,7 +272,7 @@ def describe_recording(recording: Recording) -> str:
     query = clean(recording.query, 100)
     if recording.kind is None:
         what = f"{clean(recording.method, 20)}{f' ?{query}' if query else ''}"
-        parts += [recording.reason] if recording.method == "POST" else []
+        parts += filter(None, [_describe_reason(recording)])
     else:
         content = content_of(recording, recording.kind)
         what = f"{recording.task_id}  {describe_kind(content)}{f', ?{query}' if query else ''}"
