@@ -63,6 +63,22 @@ async def test_what_is_doubled_is_read_like_any_other(name: str, method: str, st
     assert len(seen) == 2
 
 
+@pytest.mark.parametrize("name", [*DOUBLED, "a body in chunks"])
+async def test_no_place_of_a_cut_makes_it_another_request(name: str) -> None:
+    """What has come of a line that goes on, or of the end of the head, is not taken for a fault of it."""
+    chunks = HOST + 2 * JSON + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    following = chunks if name not in DOUBLED else DOUBLED[name] + b"\r\n" + BODY
+    async with new_listener() as listener, connect(listener) as wire:
+        request = f"POST {listener.open_inbox(is_read=False).path} HTTP/1.1\r\n".encode() + following
+        for cut in range(1, len(request)):
+            await wire.send(request[:cut])
+            for _ in range(3):  # the listener reads it before the rest is there
+                await asyncio.sleep(0)
+            await wire.send(request[cut:])
+            answer = await wire.read_answer()
+            assert (answer.status, cut, answer.body) == (200, cut, b'{"status":"received"}')
+
+
 async def test_a_chunked_body_behind_doubled_types_is_read() -> None:
     """A body in chunks behind doubled fields arrives as one sent behind single ones does."""
     seen: list[Exchange] = []

@@ -253,14 +253,17 @@ def fault_of(head: bytes, max_fields: int) -> str:
     fields: list[tuple[str, bytes]] = []
     for n, line in enumerate(lines, 1):
         is_cut = n == len(lines) and not end
+        if is_cut and line in {b"", b"\r"}:
+            break
         if fault := _fault_of_line(line, fields[-1][0] if fields else "", is_cut=is_cut):
             return fault
         name, _, value = line.partition(b":")
         said = value.strip()
-        if is_cut and any(
-            key.lower() == name.lower().decode("ascii") and one.startswith(said) for key, one in fields
-        ):
-            break  # it may yet say the same again
+        key = name.lower().decode("ascii")
+        if is_cut and (not said or any(key == one.lower() and was.startswith(said) for one, was in fields)):
+            break  # it may yet say the same again, or what it has to
+        if is_cut and key == "transfer-encoding":
+            said += b", chunked"  # as it may yet end
         fields.append((name.decode("ascii")[:_SHOWN_NAME_CHARS], said))
     if len(fields) > max_fields:
         return f"it has over {max_fields} header fields"
@@ -322,7 +325,7 @@ def _fault_of_line(line: bytes, before: str, *, is_cut: bool) -> str:
     if not is_cut and not line.endswith(b"\r"):
         return f"its field {shown} ends in LF without CR" if shown and colon else "a line ends in LF without CR"
     if not shown:
-        return "" if is_cut and not line else "a header line has no valid name"
+        return "a header line has no valid name"
     if not colon:
         return "" if is_cut else "a header line has no colon"
     if plain != name:
