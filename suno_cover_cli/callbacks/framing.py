@@ -253,18 +253,11 @@ def fault_of(head: bytes, max_fields: int) -> str:
     fields: list[tuple[str, bytes]] = []
     for n, line in enumerate(lines, 1):
         is_cut = n == len(lines) and not end
-        if is_cut and line in {b"", b"\r"}:
-            break
         if fault := _fault_of_line(line, fields[-1][0] if fields else "", is_cut=is_cut):
             return fault
         name, _, value = line.partition(b":")
-        said = value.strip()
-        key = name.lower().decode("ascii")
-        if is_cut and (not said or any(key == one.lower() and was.startswith(said) for one, was in fields)):
-            break  # it may yet say the same again, or what it has to
-        if is_cut and key == "transfer-encoding":
-            said += b", chunked"  # as it may yet end
-        fields.append((name.decode("ascii")[:_SHOWN_NAME_CHARS], said))
+        field = name.decode("ascii")[:_SHOWN_NAME_CHARS], value.strip()
+        fields += _said_so_far(field, fields) if is_cut else [field]
     if len(fields) > max_fields:
         return f"it has over {max_fields} header fields"
     values: dict[str, list[bytes]] = {}
@@ -275,6 +268,16 @@ def fault_of(head: bytes, max_fields: int) -> str:
     if end and first.endswith(b"1.1\r") and "host" not in values:
         return "it has no field Host"
     return _fault_of_first(first)
+
+
+def _said_so_far(field: tuple[str, bytes], before: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """Return a field whose line goes on, unless it may yet say what it has to, or the same as one before it."""
+    name, said = field
+    key = name.lower()
+    if not said or any(key == other.lower() and value.startswith(said) for other, value in before):
+        return []
+    # A coding may yet end in the one that it has to end in.
+    return [(name, said + b", chunked" if key == "transfer-encoding" else said)]
 
 
 def _fault_of_first(line: bytes) -> str:
@@ -325,7 +328,7 @@ def _fault_of_line(line: bytes, before: str, *, is_cut: bool) -> str:
     if not is_cut and not line.endswith(b"\r"):
         return f"its field {shown} ends in LF without CR" if shown and colon else "a line ends in LF without CR"
     if not shown:
-        return "a header line has no valid name"
+        return "" if is_cut and line in {b"", b"\r"} else "a header line has no valid name"
     if not colon:
         return "" if is_cut else "a header line has no colon"
     if plain != name:
