@@ -256,8 +256,8 @@ def fault_of(head: bytes, max_fields: int) -> str:
         if fault := _fault_of_line(line, fields[-1][0] if fields else "", is_cut=is_cut):
             return fault
         name, _, value = line.partition(b":")
-        field = name.decode("ascii")[:_SHOWN_NAME_CHARS], value.strip()
-        fields += _said_so_far(field, fields) if is_cut else [field]
+        pair = name.decode("ascii")[:_SHOWN_NAME_CHARS], value.strip()
+        fields += _said_so_far(pair, fields) if is_cut else [pair]
     if len(fields) > max_fields:
         return f"it has over {max_fields} header fields"
     values: dict[str, list[bytes]] = {}
@@ -270,9 +270,9 @@ def fault_of(head: bytes, max_fields: int) -> str:
     return _fault_of_first(first)
 
 
-def _said_so_far(field: tuple[str, bytes], before: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+def _said_so_far(pair: tuple[str, bytes], before: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
     """Return a field whose line goes on, unless it may yet say what it has to, or the same as one before it."""
-    name, said = field
+    name, said = pair
     key = name.lower()
     if not said or any(key == other.lower() and value.startswith(said) for other, value in before):
         return []
