@@ -93,6 +93,33 @@ async def test_all_of_a_pipeline_is_answered_before_the_end() -> None:
         writer.close()
 
 
+async def test_an_answer_that_goes_out_at_the_end_is_reported() -> None:
+    """Of several whose answers go out while the listener is left, none is taken for one that was cut off."""
+    may_answer = asyncio.Event()
+    seen: list[Exchange] = []
+
+    async def answer_late(_: ReceivedRequest, _deserved: Answer) -> Answer:
+        await may_answer.wait()
+        return Answer(202, b"late")
+
+    async with asyncio.timeout(PATIENCE_S):
+        async with new_listener(responder=answer_late, on_exchange=seen.append) as listener:
+            address = urlsplit(listener.local_url)
+            path = listener.open_inbox(is_read=False).path
+            ends = [await asyncio.open_connection(address.hostname, address.port) for _ in range(3)]
+            for _, writer in ends:
+                writer.write(request_bytes(path, callback_body()))
+                writer.write_eof()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            may_answer.set()
+        answers = [await reader.read() for reader, _ in ends]
+        for _, writer in ends:
+            writer.close()
+    assert [answer.endswith(b"late") for answer in answers] == [True] * 3
+    assert [(one.status, one.is_answer_lost) for one in seen] == [(202, False)] * 3
+
+
 @pytest.mark.parametrize("delay_s", [None, 0.2], ids=["forwarded", "delayed"])
 async def test_listen_answers_a_sender_that_has_stopped_sending(tmp_path: Path, delay_s: float | None) -> None:
     """A delay, or a receiver's time for its answer, costs no sender its own."""

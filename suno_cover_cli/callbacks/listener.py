@@ -283,12 +283,16 @@ class CallbackListener:
             writing = write_long_answer(arrival.request, answer, answer.rest, on_progress=on_progress)
             return self._finish_later(arrival, received, answer, writing)
         is_lost = write_answer(arrival.request, answer)
-        if connection.writing_paused or connection.is_half_closed:
+        if connection.writing_paused:
             # From here on the client is waited for: one that reads no answers is not owed any.
             self._connections.waits(connection)
-            return self._finish_later(arrival, received, answer, connection.wait_sent())
-        self._report(arrival, received, answer, is_lost=is_lost)
-        return None
+        elif connection.is_half_closed:
+            # It is owed until it is known whether it arrived: one that went out at the end was not cut off.
+            self._connections.answers(connection)
+        else:
+            self._report(arrival, received, answer, is_lost=is_lost)
+            return None
+        return self._finish_later(arrival, received, answer, connection.wait_sent())
 
     async def _finish_later(
         self, arrival: Arrival, received: ReceivedRequest | None, answer: Answer, sending: Awaitable[bool]
