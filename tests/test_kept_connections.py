@@ -473,6 +473,7 @@ ODD_ANSWERS = {
     "no content, with some later": [b"HTTP/1.1 204 None\r\nContent-Length: 2\r\n\r\n", b"ok"],
     "not modified": [b"HTTP/1.1 304 Same\r\nContent-Length: 9\r\n\r\n"],
     "length twice": [OK.replace(b"\r\n", b"\r\nContent-Length: 2\r\n", 1)],
+    "length of many digits": [OK.replace(b": 2", b": " + b"0" * 5000 + b"2")],
     "length beside chunks": [
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
     ],
@@ -502,7 +503,7 @@ ODD_ANSWERS = {
 
 # Only after these a connection is used again: each says where it ends, and ended there.
 CLEAR = {"interim", "early hints", "length twice", "empty", "chunks", "byte by byte", "bare line feeds"}
-CLEAR |= {"length beside chunks"}
+CLEAR |= {"length beside chunks", "length of many digits"}
 NO_ANSWERS = {
     "shorter",
     "shorter, in pieces",

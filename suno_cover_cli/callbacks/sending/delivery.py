@@ -276,8 +276,9 @@ class _Attempt:
             latency_ms=latency_ms,
             headers=answered_headers(raw),
             body=self.body,
-            # Also of an answer to HEAD, which has a length and no body.
-            size=int(size) if size.isdigit() and b"transfer-encoding" not in named else None,
+            # Also of an answer to HEAD, which has a length and no body. Python reads numbers of at most 4,300
+            # digits, and a header field has room for more zeros.
+            size=int(size.lstrip(b"0") or 0) if size.isdigit() and b"transfer-encoding" not in named else None,
         )
 
     def answer(self, delivery: Delivery, method: str) -> Answer:
