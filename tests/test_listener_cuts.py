@@ -220,6 +220,10 @@ UNREADABLE = {
         f"a blank stands before the colon of its field {'X' * 60}",
     ),
     "fields": (_HOST + b"A:\r\n" * 1500 + _LENGTH, "it has over 1000 header fields"),
+    "fields, looked at no further": (
+        _HOST + b"A:\r\n" * 1500 + b"\1:\r\n" + _LENGTH,
+        "it has over 1000 header fields",
+    ),
 }
 
 

@@ -251,7 +251,8 @@ def fault_of(head: bytes, max_fields: int) -> str:
     if lines and not first.endswith(b"\r"):
         return "its first line ends in LF without CR"
     fields: list[tuple[str, bytes]] = []
-    for n, line in enumerate(lines, 1):
+    # A head of nothing else would hold up all others for a long time.
+    for n, line in enumerate(lines[: max_fields + 1], 1):
         is_cut = n == len(lines) and not end
         if fault := _fault_of_line(line, fields[-1][0] if fields else "", is_cut=is_cut):
             return fault
