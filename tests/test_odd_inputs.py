@@ -257,9 +257,17 @@ REFUSED = {
         b"POST http://[@?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}",
         *("POST", "x=1", b"{}", "its address"),
     ),
-    "an address that is not ASCII": (
-        "POST @?x=é HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}".encode(),
+    "an address that is not ASCII, and no host": (
+        "POST @?x=é HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}".encode(),
+        *("POST", "x=%C3%A9", b"{}", "it has no field Host"),
+    ),
+    "an address that is not ASCII and not an address": (
+        "POST http://[é@?x=é HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}".encode(),
         *("POST", "x=%C3%A9", b"{}", "its address"),
+    ),
+    "the same without fields": (
+        "GET http://[é@?x=é HTTP/1.0\r\n\r\n".encode(),
+        *("GET", "x=%C3%A9", b"", "its address"),
     ),
     "a blank in its query": (
         b"POST @?title=Night Drive HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}",
@@ -309,6 +317,39 @@ async def test_what_cannot_be_read_as_http_is_shown_all_the_same(tmp_path: Path,
     assert reason in line["reason"]
 
 
+GOOD = b"POST @ HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%b" % (len(RAW), RAW)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize("method", ["POST", "GET", "FOO"])
+@pytest.mark.parametrize(
+    ("typed", "query"),
+    [("?title=\u9519\u8bef&x=%20".encode(), "title=%E9%94%99%E8%AF%AF&x=%20"), (b"?t=\xe9", "t=%E9")],
+)
+async def test_an_address_as_typed_is_one_like_any_other(
+    tmp_path: Path, size: int, method: str, typed: bytes, query: str
+) -> None:
+    """Curl sends a query as it was typed: it is taken in, sent on and recorded, its letters percent-encoded."""
+    raw = b"%b @%b HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nContent-Length: %d\r\n\r\n%b" % (
+        method.encode(),
+        typed,
+        len(RAW),
+        RAW,
+    )
+    async with receiving() as receiver, listening(tmp_path, forward_to=[f"{receiver.port}/hook"]) as run:
+        parts = urlsplit(run.url)
+        request = raw.replace(b"@", parts.path.encode())
+        pieces = [request[start : start + size] for start in range(0, len(request), size)]
+        answer = await send_raw(parts.port or 0, *pieces, *([GOOD.replace(b"@", parts.path.encode())]))
+        await run.wait_until(lambda: run.stdout.count('"answered"') > 1 and run.stdout.endswith("\n"))
+        first, second = (line for line in run.objects if line["type"] in {"event", "request"})
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+    assert (first["method"], first["query"], first["answered"]) == (method, query, 200)
+    assert (first["headers"]["x-a"], base64.b64decode(first["body_b64"])) == ("1", RAW)
+    assert taken_apart(receiver.requests[0])[:2] == (method, f"/hook?{query}")
+    assert (second["query"], second["answered"]) == ("", 200)
+
+
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
@@ -331,7 +372,6 @@ async def test_what_is_wrong_with_a_request_is_said_whatever_its_method(
     assert f"  {said.replace(': ', ', ')}, answered " in listed.stdout
 
 
-GOOD = b"POST @ HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%b" % (len(RAW), RAW)
 CHUNKED = b"POST @ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
     b"%x;note=1\r\n%b\r\n" % (len(part), part) for part in (RAW[:20], RAW[20:], b"")
 )

@@ -18,6 +18,7 @@ _BLANKS = re.compile(rb"[ \t]+")
 _METHOD = re.compile(rb"[!-~\x80-\xff]*")
 _ADDRESS = re.compile(rb"/|https?://", re.IGNORECASE)
 _VERSION = re.compile(rb"[A-Za-z]{1,8}/[0-9.]{0,8}")
+_FOREIGN = re.compile(rb"[\x80-\xff]")
 _USUAL_VERSION = re.compile(rb"HTTP/1\.[01]")
 _SHOWN_METHOD_CHARS = 64
 _END_OF_HEAD = b"\r\n\r\n"
@@ -204,7 +205,7 @@ def explain_refusal(error: Exception, came: bytes, max_fields: int) -> tuple[str
         case BadHttpMethod():
             return "its method is not one of HTTP", unread
         case InvalidURLError() | ValueError():
-            return "its address cannot be read", unread
+            return fault_of(came, max_fields) or "its address cannot be read", unread
     return fault_of(came, max_fields) or "its header fields cannot be read", unread
 
 
@@ -268,7 +269,7 @@ def fault_of(head: bytes, max_fields: int) -> str:
         return fault
     if end and first.endswith(b"1.1\r") and "host" not in values:
         return "it has no field Host"
-    return _fault_of_first(first)
+    return _fault_of_first(first) if lines else ""
 
 
 def _said_so_far(pair: tuple[str, bytes], before: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
@@ -292,10 +293,11 @@ def _fault_of_first(line: bytes) -> str:
     return "" if is_plain else "its first line has a blank too many"
 
 
-def without_repeats(head: bytes, max_fields: int) -> tuple[bytes, RawHeaders] | None:
-    """Return a head that the parser takes, and the lines as sent, of one that it refuses for fields given again.
+def with_usual_head(head: bytes, max_fields: int) -> tuple[bytes, RawHeaders] | None:
+    """Return a head that the parser takes, and the lines as sent, of one that it refuses for what does no harm.
 
-    ``None`` where another fault is seen as well, nothing stands there again, or the head is not here as a whole.
+    That is fields given again, and letters outside ASCII in the address, which curl sends as they were typed and
+    servers take. ``None`` where another fault is seen, neither is there, or the head is not here as a whole.
 
     Args:
         head: From the first line on; what follows it does no harm.
@@ -304,7 +306,9 @@ def without_repeats(head: bytes, max_fields: int) -> tuple[bytes, RawHeaders] | 
     text, end, _ = head.partition(_END_OF_HEAD)
     if not end or fault_of(head, max_fields):
         return None
-    first, *lines = text.split(b"\r\n")
+    as_sent, *lines = text.split(b"\r\n")
+    method, blank, rest = as_sent.partition(b" ")
+    first = method + blank + _FOREIGN.sub(lambda found: b"%%%02X" % ord(found[0]), rest)
     seen: set[bytes] = set()
     once, fields = [first], []
     for line in lines:
@@ -313,7 +317,8 @@ def without_repeats(head: bytes, max_fields: int) -> tuple[bytes, RawHeaders] | 
         if name.lower() not in seen:
             once.append(line)
         seen |= {name.lower()} & _SINGLE
-    return (b"\r\n".join(once) + end, tuple(fields)) if len(once) <= len(lines) else None
+    is_changed = first != as_sent or len(once) <= len(lines)
+    return (b"\r\n".join(once) + end, tuple(fields)) if is_changed else None
 
 
 def _fault_of_line(line: bytes, before: str, *, is_cut: bool) -> str:

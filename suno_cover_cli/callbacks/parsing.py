@@ -5,12 +5,12 @@ import re
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser, RawRequestMessage
-from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod
+from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, InvalidURLError
 from aiohttp.streams import StreamReader
 
 from suno_cover_cli.callbacks.bodies import WORD_CHAR
 from suno_cover_cli.callbacks.exchanges import RawHeaders
-from suno_cover_cli.callbacks.framing import Framing, fault_of, without_repeats
+from suno_cover_cli.callbacks.framing import Framing, fault_of, with_usual_head
 
 # Node.js stops at 16 KiB of header lines as well; a real callback has about one.
 MAX_HEAD_BYTES = 16 * 1024
@@ -40,9 +40,10 @@ class RequestReader(BaseProtocol):
         self._method = ""
         # The parser does not know the method that has begun, and its end is not here yet.
         self._is_in_method = False
-        # The parser has refused a field that stands there again, and the head goes on.
+        # The parser has refused a field that stands there again, or the address, and the head goes on.
         self._is_in_repeats = False
-        self._lines: RawHeaders = ()
+        # The lines as sent, of a head that was written anew; None for any other.
+        self._lines: RawHeaders | None = None
 
     def _new_parser(self) -> HttpRequestParser:
         return HttpRequestParser(
@@ -73,7 +74,13 @@ class RequestReader(BaseProtocol):
         except BadHttpMessage as error:
             came = self._framing.refused()
             # What else can be wrong with it is refused at once, whether or not the rest of the head comes.
-            if type(error) is not BadHttpMessage or self._lines or not came or fault_of(came, MAX_FIELDS):
+            is_foreign = isinstance(error, InvalidURLError) and not came.partition(b"\n")[0].isascii()
+            if (
+                not (is_foreign or type(error) is BadHttpMessage)
+                or self._lines is not None
+                or not came
+                or fault_of(came, MAX_FIELDS)
+            ):
                 raise
             return self._parse_repeats(piece)
         if is_upgraded:
@@ -98,7 +105,7 @@ class RequestReader(BaseProtocol):
         return self._parse(_STAND_IN + piece[piece.index(b" ") + 1 :])
 
     def _parse_repeats(self, piece: bytes) -> list[_Read]:
-        """Parse a request once more, with one line of each field that takes a single value: proxies double them.
+        """Parse a request once more, written as the parser takes it: proxies double fields, curl encodes nothing.
 
         Raises:
             HttpProcessingError: That is not what it was refused for.
@@ -106,7 +113,7 @@ class RequestReader(BaseProtocol):
         self._is_in_repeats = self._framing.head_bytes > 0
         if self._is_in_repeats:
             return []
-        lean = without_repeats(self._framing.refused(), MAX_FIELDS)
+        lean = with_usual_head(self._framing.refused(), MAX_FIELDS)
         if lean is None:
             raise BadHttpMessage("refused")
         self._http, (head, self._lines) = self._new_parser(), lean

@@ -285,7 +285,7 @@ class Connection(RequestReader):
 
     def _request_of(self, message: RawRequestMessage, payload: StreamReader) -> Request:
         method, self._method = self._method or message.method, ""
-        lines, self._lines = self._lines or message.raw_headers, ()
+        lines, self._lines = message.raw_headers if self._lines is None else self._lines, None
         self._framing.accept(is_whole=payload.is_eof())
         self._payload = payload
         return Request(
