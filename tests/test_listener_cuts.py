@@ -282,5 +282,6 @@ async def test_a_head_that_breaks_off_is_shown_where_it_names_the_path(head: byt
             await has_come.wait()
     (_, exchange) = seen
     assert (exchange.method, exchange.reason, exchange.status) == ("POST", "its head broke off", 400)
+    assert exchange.is_answer_lost
     assert exchange.request is not None
     assert exchange.request.query == query

@@ -325,17 +325,18 @@ class CallbackListener:
 
     def _note_refusal(self, refused: Refusal) -> Later | None:
         answer, unread, ts = refusal(refused.status, refused.reason), refused.unread, self._clock.time()
-        write_refusal(refused.connection, answer)
+        is_lost = write_refusal(refused.connection, answer)
         inbox = None if unread is None else self._find_inbox(plain_path(unread.target))
         if unread is not None and inbox is not None:
             peer, reason = refused.connection.peer, refused.reason
             taken = self._intake.take_unread(inbox, unread, peer=peer, reason=reason, answer=answer, ts=ts)
-            return self._hand_on_unread(inbox, taken)
+            return self._hand_on_unread(inbox, taken, is_lost=is_lost)
         if self._on_exchange is not None:
-            self._on_exchange(Exchange(ts=ts, status=refused.status, reason=refused.reason))
+            exchange = Exchange(ts=ts, status=refused.status, reason=refused.reason, is_answer_lost=is_lost)
+            self._on_exchange(exchange)
         return None
 
-    async def _hand_on_unread(self, inbox: CallbackInbox, taken: Taken) -> None:
+    async def _hand_on_unread(self, inbox: CallbackInbox, taken: Taken, *, is_lost: bool) -> None:
         received = taken.received
         if self._responder is not None:
             answer = self._responder(received, taken.answer)
@@ -353,6 +354,7 @@ class CallbackListener:
                     status=taken.answer.status,
                     reason=received.reason,
                     request=received,
+                    is_answer_lost=is_lost,
                 )
             )
 

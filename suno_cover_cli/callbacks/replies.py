@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
 from http.client import responses
 
@@ -106,14 +105,18 @@ async def write_long_answer(
     return False
 
 
-def write_refusal(connection: Connection, answer: Answer) -> None:
-    """Answer what was no request, and close the connection."""
+def write_refusal(connection: Connection, answer: Answer) -> bool:
+    """Answer what was no request, and close the connection; return whether its client had hung up."""
     lines = _own_lines(answer.status, answer.headers, rfc822_formatted_time())
-    with suppress(ConnectionError):  # whoever sent it is gone
+    try:
         connection.write(
             b"%bContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (lines, len(answer.body), answer.body)
         )
-    connection.end()
+    except ConnectionError:
+        return True
+    finally:
+        connection.end()
+    return False
 
 
 def _is_bodiless(request: Request, answer: Answer) -> bool:
