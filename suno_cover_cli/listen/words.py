@@ -77,7 +77,7 @@ def describe_arrival(event: ListenEvent, cells: int = 0) -> str:
 
 
 def _describe_reason(request: ReceivedRequest | Recording) -> str:
-    """Say why a request is no callback; nothing where the method, which stands beside it, says so."""
+    """Say why a request does not count as a callback; nothing where its method, which stands beside, says so."""
     return "" if request.reason.endswith(", not POST") else request.reason
 
 
