@@ -14,6 +14,7 @@ from suno_cover_cli.callbacks.bodies import WORD_CHAR
 
 _PORT_AND_PATH = re.compile(r":?([0-9]{1,5})([/?][!-~]*)?", re.ASCII)
 _WORD_AND_PATH = re.compile(r"[^/?:.@]+([/?].*)?", re.DOTALL)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 _VISIBLE = re.compile(r"[!-~]+", re.ASCII)
 _HEADER = re.compile(rf"({WORD_CHAR}+):[ \t]*(.*)", re.DOTALL)
 _MAX_PORT = 65535
@@ -66,7 +67,7 @@ def parse_target(text: str) -> Target:
         target = f"http://{_THIS_MACHINE}:{match[1]}{path if path[0] == '/' else f'/{path}'}"
     elif target.startswith("/"):
         target = f"http://{_THIS_MACHINE}{target}"
-    elif "://" not in target:
+    elif _SCHEME.match(target) is None:
         target = f"http://{target}"
     scheme, _, rest = target.partition("://")
     authority, slash, path = rest.partition("/")
@@ -77,7 +78,7 @@ def parse_target(text: str) -> Target:
             'Write %40 for "@" in a query, and %3F for "?" in a password',
         )
     login, at, place = authority.rpartition("@")
-    target = f"{scheme}://{place}{slash}{path}"
+    target = f"{scheme.lower()}://{place}{slash}{path}"  # whether TLS is spoken is read from it
     try:
         url = URL(target, encoded=True)
         is_usable = url.scheme in {"http", "https"} and bool(url.host) and 0 < (url.port or 0) <= _MAX_PORT
