@@ -52,6 +52,18 @@ async def test_a_long_answer_is_shown_in_part(tmp_path: Path) -> None:
     assert (shown.count(" X-"), " ... 900 header lines in all\n" in shown) == (200, True)
 
 
+async def test_an_answer_without_a_body_is_not_shown_as_a_part_of_one(tmp_path: Path) -> None:
+    """A 304, like an answer to HEAD, says how long a body is that it does not have."""
+    async with (
+        saying(b"HTTP/1.1 304 Not Modified\r\nX-A: 1\r\nContent-Length: 9\r\n\r\n") as port,
+        listening(tmp_path, json=False, verbosity=2, forward_to=[str(port)], count=1) as run,
+    ):
+        assert (await ask(run))[0] == 304
+        done = await run.wait_ended()
+    shown = done.stdout[done.stdout.index("<-- 1 304") :]
+    assert ("X-A: 1" in shown, "in all" in shown) == (True, False)
+
+
 @pytest.mark.parametrize(
     ("body", "shown"),
     [

@@ -182,8 +182,11 @@ class LinesView:
             most = _MAX_BODY_BYTES if self._verbosity > 1 else _MAX_SAID_BYTES
             said = [line for line in map(_cleaned, said_by(delivery, most).splitlines()) if line.strip()]
             self._lines += self._below(f"| {line}" for line in said[:_MAX_BODY_LINES])
-            if self._verbosity > 1 and (len(said) > _MAX_BODY_LINES or (delivery.size or 0) > len(delivery.body)):
-                self._lines.append(f"{_INDENT}| ... {format_bytes(delivery.size or len(delivery.body))} in all")
+            size = delivery.size or len(delivery.body)
+            # An answer may say how long a body is that it does not have.
+            is_part = bool(delivery.body) and (len(said) > _MAX_BODY_LINES or size > len(delivery.body))
+            if self._verbosity > 1 and is_part:
+                self._lines.append(f"{_INDENT}| ... {format_bytes(size)} in all")
 
     @property
     def _is_brief(self) -> bool:
