@@ -103,6 +103,7 @@ _ODD_ENDS = {
     "an empty coding": _HEAD % (b"POST", b"Transfer-Encoding:"),
     "an empty coding and a length": _HEAD % (b"POST", b"Transfer-Encoding:\r\nContent-Length: 80") + b"x" * 80,
     "a CONNECT with a coding": _HEAD % (b"CONNECT", b"Transfer-Encoding: chunked"),
+    "a CONNECT with a length": _HEAD % (b"CONNECT", b"Content-Length: 5"),
     "a long note on a chunk": _HEAD % (b"POST", b"Transfer-Encoding: chunked")
     + b"2;%s\r\n{}\r\n0\r\n\r\n" % (b"n" * 40_000),
 }

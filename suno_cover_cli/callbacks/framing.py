@@ -91,7 +91,7 @@ class Framing:
         """The parser has taken the head, or the whole request: nothing of it is kept any more."""
         self._kept = None
         if is_whole:
-            # A CONNECT has no body, whatever its header fields say.
+            # The parser may know of an end where its header fields say otherwise.
             self._body_left, self._chunks = 0.0, None
 
     def refused(self) -> bytes:
@@ -145,6 +145,8 @@ class Framing:
         return found if found < 0 else found + len(_END_OF_HEAD)
 
     def _begin_body(self, head: bytes) -> None:
+        if head.lstrip(b"\r\n").startswith(b"CONNECT "):
+            return  # it has no body, whatever its header fields say, nor has it one for the parser
         # Lower case first: a pattern that begins with letters as they are is found many times quicker.
         head = head.lower()
         if _CODING.search(head) is not None:
