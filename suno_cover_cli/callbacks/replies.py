@@ -125,12 +125,12 @@ def _is_bodiless(request: Request, answer: Answer) -> bool:
 
 def _is_endless(request: Request, answer: Answer) -> bool:
     """Whether only its end shows how long it is."""
-    return answer.rest is not None and answer.size is None and not _is_bodiless(request, answer)
+    return answer.size is None and not _is_bodiless(request, answer)
 
 
 def _begin(request: Request, answer: Answer) -> bytes:
     """Return the head of an answer."""
-    is_endless = _is_endless(request, answer)
+    is_endless = answer.rest is not None and _is_endless(request, answer)
     request.is_answered = True
     if not request.payload.is_eof() or (is_endless and request.is_old):
         # A body that is not read leaves no place to find the next request at.

@@ -47,7 +47,7 @@ class ListenEvent(msgspec.Struct, eq=False):
         self.exchange = exchange
         self.answer = RecordedAnswer(
             status=exchange.status,
-            latency_ms=round(exchange.latency_ms, 3),
+            latency_ms=in_thousandths(exchange.latency_ms),
             forward=None if self.delivery is None else report_delivery(self.delivery),
         )
 
@@ -208,6 +208,11 @@ class EventLog:
             if self.save is not None and request.content.kind is CallbackKind.COVER:
                 self.save(request.content.task_id)
             self._is_over = self._on_event(event)
+
+
+def in_thousandths(value: float) -> float:
+    """Round what is not negative to three digits; ``round`` writes it out in decimal first, which takes longer."""
+    return int(value * 1000 + 0.5) / 1000
 
 
 def report_delivery(delivery: Delivery) -> ForwardReport:

@@ -16,7 +16,7 @@ from suno_cover_cli.callbacks.content import CallbackContent, ReceivedRequest
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange
 from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage
 from suno_cover_cli.journal.recordings import ForwardReport, RecordedAnswer, Recording
-from suno_cover_cli.listen.events import ListenEvent, joined_headers, report_delivery
+from suno_cover_cli.listen.events import ListenEvent, in_thousandths, joined_headers, report_delivery
 from suno_cover_cli.listen.words import content_of
 
 # The only newlines in JSON of msgspec's making are those between the lines.
@@ -197,7 +197,7 @@ def _line(
         return RequestLine(
             n=n,
             id=request.id,
-            ts=round(request.ts, 3),
+            ts=in_thousandths(request.ts),
             method=request.method,
             path=path,
             query=query,
@@ -213,7 +213,7 @@ def _line(
     return EventLine(
         n=n,
         id=request.id,
-        ts=round(request.ts, 3),
+        ts=in_thousandths(request.ts),
         method=request.method,
         path=path,
         query=query,

@@ -30,6 +30,7 @@ from suno_cover_cli.ui.output import Output, standard_streams
 from suno_cover_cli.wiring.context import Context
 
 _CLEAN_UP_S = 1.8
+_GC_THRESHOLD = 10_000
 _POSIX_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 Command = Callable[[], Coroutine[Any, Any, int]]
@@ -95,6 +96,9 @@ def run(command: Command, output: Output, *, on_interrupt: Callable[[], str | No
         # It was off while the program was loaded. All of that stays, and need never be looked through.
         gc.freeze()
         gc.enable()
+    # What a job or a callback leaves behind is freed with its last reference; circles are few. Those that are
+    # still under way are looked through less often like this.
+    gc.set_threshold(_GC_THRESHOLD, 10, 10)
     ending = _Ending()
     code: int = ExitCode.FAILURE
     try:
