@@ -27,7 +27,7 @@ _MAX_UNSENT_BYTES = 16 * 1024
 # Requests of one connection in one turn of the loop: a segment of 16 KiB can hold hundreds of them, and each of
 # hundreds of connections has its turn before a callback that has just come.
 _MAX_AT_ONCE = 4
-_BAD_REQUEST, _TOO_MUCH_HEAD = 400, 431
+_BAD_REQUEST = 400
 # In this time, one that has hung up says so when something is sent to it: the tunnel's agent is on this machine.
 _RESET_S = 0.005
 
@@ -133,7 +133,7 @@ class Connection(RequestReader):
         """Give the place in the registry up; the reader of a body learns that it broke off."""
         self._connections.closed(self)
         if self._framing.head_bytes and not self._is_over and self._framing.unread() is not None:
-            self._give_up(_BAD_REQUEST, "its head broke off")
+            self._give_up("its head broke off")
         self._is_over = True
         if self._payload is not None and self._is_unread():
             self._payload.set_exception(exc or ConnectionResetError("the client hung up"))
@@ -235,10 +235,10 @@ class Connection(RequestReader):
         if self.transport is not None:
             self.transport.abort()
 
-    def _give_up(self, status: int, reason: str) -> None:
+    def _give_up(self, reason: str) -> None:
         """Refuse a request whose head is not here as a whole."""
         self._is_over = True
-        later = self._serve(Refusal(self, status, reason, self._framing.unread()))
+        later = self._serve(Refusal(self, _BAD_REQUEST, reason, self._framing.unread()))
         if later is not None:
             self._start_task(later)
 
@@ -253,7 +253,7 @@ class Connection(RequestReader):
             end = self._framing.end_of_part(self._data, self._start)
             self._take_part(end)
             if self._framing.head_bytes > MAX_HEAD_BYTES and not self._is_over:
-                self._give_up(_TOO_MUCH_HEAD, "a head of over 16 KiB")
+                self._give_up("a head of over 16 KiB")
         if self._is_over or self._start == len(self._data):
             self._data, self._start = b"", 0
         self._hold()
