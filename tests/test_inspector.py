@@ -323,6 +323,26 @@ async def test_requests_are_searched(tab: Tab, listening: Listening) -> None:
     assert await tab.run(counts) == "3 requests"
 
 
+async def test_a_search_that_hides_the_selected_request_leaves_one_stop_for_tab(
+    tab: Tab, listening: Listening
+) -> None:
+    """While it is hidden Tab gets to the first that is shown, and once it is back it is the selected one again."""
+    for number in range(3):
+        await listening.send(b"", query=f"?n={number}")
+    await tab.wait_for("probe.texts('.request').length === 3")
+    stops = "probe.all('.request', (item) => [item.tabIndex, item.getAttribute('aria-selected')])"
+    before = await tab.run(stops)
+    assert sorted(before) == [[-1, "false"], [-1, "false"], [0, "true"]]
+    await tab.press("/")
+    hidden = next(n for n, stop in enumerate(reversed(before)) if stop != [0, "true"])
+    await tab.type(f"n={hidden}")
+    await tab.wait_for("probe.texts('.request').length === 1")
+    assert await tab.run(stops) == [[0, "false"]]
+    await tab.press("Escape")
+    await tab.wait_for("probe.texts('.request').length === 3")
+    assert await tab.run(stops) == before
+
+
 async def test_a_request_is_sent_again_as_it_came(tab: Tab, listening: Listening) -> None:
     """Replay sends the very bytes, method, query and secret headers to the receiver, and shows its answer."""
     body = gzip.compress(json.dumps(COVER).encode(), mtime=0)

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from suno_cover_cli.callbacks.content import CallbackContent, ReceivedRequest
 from suno_cover_cli.callbacks.exchanges import Delivery, Exchange, Outcome
+from suno_cover_cli.callbacks.kinds import CallbackKind, CallbackStage
+from suno_cover_cli.listen.events import ListenEvent
+from suno_cover_cli.listen.lines import LinesView
 from suno_cover_cli.listen.presenter import WrongPaths
 from suno_cover_cli.listen.words import describe_said
 from tests.callback_cases import TASK
 from tests.cli_fixtures import Cli
+from tests.clocks import ManualClock
 from tests.listen_fixtures import listening, receiving
 from tests.listener_fixtures import callback_body
 from tests.terminal_fixtures import PLAIN, Terminal, cut_words
@@ -63,6 +68,64 @@ def test_an_event_is_whole_at_every_width(cli: Cli, columns: int) -> None:
     assert (FAMILY * 6 if columns == 120 else FAMILY * 3) in joined
     assert "\u200d\n" not in shown, "no line ends within a character"
     assert "the service would try again after 1, 5 and 15 minutes" in " ".join(line.strip() for line in events)
+
+
+def lines_at_80(content: CallbackContent, query: str, delivery: Delivery | None, n: int) -> list[str]:
+    """Return what a usual terminal shows of a callback that came for the second time, and of its answer."""
+    written: list[str] = []
+    view = LinesView(
+        lambda text, _: written.extend(text.split("\n")),
+        paint=lambda text, _: text,
+        clock=ManualClock(),
+        columns=lambda: 80,
+        sends_on=delivery is not None,
+    )
+    request = ReceivedRequest(
+        n=2,
+        id="evt_0123abcd",
+        ts=0.0,
+        path=f"/callback/x{query}",
+        headers=(),
+        body=b"x" * 941,
+        content=content,
+        duplicate_of=1,
+    )
+    event = ListenEvent(request, n=n, duplicate_of=n - 1, delivery=delivery)
+    view.show_arrival(event)
+    status = 200 if delivery is None else delivery.status or 502
+    view.show_answer(event, Exchange(ts=0.0, status=status, latency_ms=12.3, request=request))
+    view.flush()
+    return written
+
+
+@pytest.mark.parametrize("n", [7, 132, 9_999])
+@pytest.mark.parametrize("status", [None, 500])
+@pytest.mark.parametrize(
+    ("content", "query"),
+    [
+        (CallbackContent(TASK, 200, "ok", ("u", "v"), items=2), ""),
+        (CallbackContent(TASK, 200, "ok", (), CallbackKind.MUSIC, CallbackStage.COMPLETE, 2), ""),
+        (CallbackContent(TASK, 200, "ok", (), CallbackKind.LYRICS, CallbackStage.COMPLETE, 2, "gzip"), ""),
+        (CallbackContent(TASK, 200, "ok", (), CallbackKind.MUSIC, CallbackStage.FIRST, 1), "?songId=12345"),
+    ],
+)
+def test_an_event_takes_two_lines_whatever_its_number(
+    content: CallbackContent, query: str, status: int | None, n: int
+) -> None:
+    """Also as a duplicate; one that the receiver refuses takes three, with its words and what helps."""
+    delivery = None
+    if status is not None:
+        body = json.dumps({"error": "the database is not there", "trace": "x" * 200}).encode()
+        delivery = Delivery(
+            url="http://localhost:3000/hook", outcome=Outcome.ANSWERED, status=status, latency_ms=9, body=body
+        )
+    lines = lines_at_80(content, query, delivery, n)
+    assert len(lines) == (2 if status is None else 3), lines
+    assert max(map(len, lines)) < 80
+    assert TASK in lines[0]
+    assert query in lines[0]
+    assert f"a duplicate of {n - 1}" in lines[1]
+    assert status is None or '"{"error' in lines[1].replace("'", '"')
 
 
 @on_terminals

@@ -57,7 +57,8 @@ def describe_arrival(event: ListenEvent, cells: int = 0) -> str:
 
     Args:
         event: A callback or not.
-        cells: Columns of one line, 0 for any: long words of the service are cut for it. Nothing else is.
+        cells: Columns of one line, 0 for any: long words of the service are cut for it, and how much there is of
+            a good callback is left out where all the rest has room then.
     """
     request = event.request
     query, size = clean(request.query, 200), format_bytes(len(request.body))
@@ -66,6 +67,7 @@ def describe_arrival(event: ListenEvent, cells: int = 0) -> str:
         why = _describe_reason(request)
         return f"{method}{f' ?{query}' if query else ''}, {size}{f': {why}' if why else ''}"
     content = request.content
+    behind = "".join(f", {part}" for part in (content.packing, f"?{query}" if query else "") if part)
     what = f"{content.task_id} {describe_content(content)}, {size}"
     said = clean(content.words, _MAX_MESSAGE_CHARS)
     if said:
@@ -73,7 +75,10 @@ def describe_arrival(event: ListenEvent, cells: int = 0) -> str:
         lines = 2 if cells >= _USUAL_CELLS else 3
         room = max(lines * cells - cells_of(what) - 8, 20) if cells else len(said) + _MAX_MESSAGE_CHARS
         what += f', "{cut_at_word(said, room)}"'
-    return ", ".join(filter(None, [what, content.packing, f"?{query}" if query else ""]))
+    elif cells and cells_of(what + behind) > cells:
+        shorter = (f"{content.task_id} {part}" for part in (describe_content(content), describe_kind(content)))
+        what = next((one for one in shorter if cells_of(one + behind) <= cells), what)
+    return what + behind
 
 
 def _describe_reason(request: ReceivedRequest | Recording) -> str:
@@ -132,7 +137,8 @@ def describe_answer(
     Args:
         event: It.
         exchange: The answer.
-        cells: Columns of one line, 0 for any: that a signature was not checked gets no line of its own.
+        cells: Columns of one line, 0 for any: that a signature was not checked gets no line of its own, nor does
+            the id of an event that has a number, where a usual line has room for all the rest.
         names_receiver: There are several receivers: say which one's answer it is.
         quote: Of the receiver's words, as :func:`describe_said` returns it; cut to what a line has room for.
     """
@@ -152,14 +158,18 @@ def describe_answer(
     by = ""
     if names_receiver and event.delivery is not None and event.delivery.answered is not None:
         by = f"from {event.delivery.url} "
-    said = f"{exchange.status} {by}{', '.join(parts)}"
+    said, name = f"{exchange.status} {by}{', '.join(parts)}", f", {request.id}"
     behind = f", {quote}" if quote else ""
-    if cells and cells_of(f"{said}{unchecked}, {request.id}{behind}") > cells:
+    if cells and cells_of(f"{said}{unchecked}{name}{behind}") > cells:
         unchecked = ""
-        room = cells - cells_of(f"{said}, {request.id}, ")
+        least = _LEAST_QUOTED_CELLS + 2 if quote else 0
+        is_usual = cells >= _USUAL_CELLS and event.n is not None
+        if is_usual and cells_of(said + name) + least > cells >= cells_of(said) + least:
+            name = ""
+        room = cells - cells_of(f"{said}{name}, ")
         # A quote that has no room beside the answer has a line of its own.
         behind = f", {_cut_quote(quote, room if room >= _LEAST_QUOTED_CELLS else cells)}" if quote else ""
-    return f"{said}{unchecked}, {request.id}{behind}"
+    return f"{said}{unchecked}{name}{behind}"
 
 
 def describe_request(event: ListenEvent, exchange: Exchange) -> str:

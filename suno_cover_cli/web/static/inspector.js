@@ -43,7 +43,7 @@ function itemOf(request) {
       role: "option",
       id: `request-${request.id}`,
       tabIndex: -1,
-      "aria-selected": "false",
+      "aria-selected": String(request.id === selected),
       onclick: () => select(request.id, { focus: true, open: true }),
     },
     el("span", { class: "method" }, request.method),
@@ -63,6 +63,7 @@ function draw() {
     const item = document.getElementById(`request-${id}`) ?? itemOf(requests.get(id));
     const next = before === null ? list.firstElementChild : before.nextElementSibling;
     if (next !== item) list.insertBefore(item, next);
+    item.tabIndex = id === selected ? 0 : -1;
     before = item;
   }
   const all = number(requests.size);
@@ -70,6 +71,8 @@ function draw() {
   byId("counts").textContent = isSearched ? t("i_count_of", { n: number(ids.length), all }) : t("i_count", { n: all });
   byId("empty").hidden = requests.size > 0;
   if (selected === null && ids.length > 0) select(ids[0]);
+  // Where a search hides the one that is looked at, Tab gets to the first that it shows.
+  if (ids.length > 0 && !wanted.has(selected)) list.firstElementChild.tabIndex = 0;
 }
 
 function take(request) {
